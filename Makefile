@@ -1,0 +1,88 @@
+# `make help` lists the targets. Needs python3 (3.10 or newer) with venv, a C++20 compiler and make;
+# everything else, CMake included, is installed into .venv.
+
+PYTHON      ?= python3
+PYTEST_ARGS ?=
+BENCH_ARGS  ?=
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+WHEEL  := $(VENV)/wheel
+CPP    := build/cpp
+# -qq: errors, and the compiler's output when a build fails, are still shown.
+PIP    := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
+
+# What each kind of work installs: extras of pyproject.toml.
+EXTRAS_demo  := parquet,progress
+EXTRAS_test  := test,parquet,progress
+EXTRAS_lint  := lint,parquet,progress
+EXTRAS_bench := bench,parquet,progress
+
+# Directories are listed too, so that a deleted file counts as a change.
+SOURCES   := CMakeLists.txt pyproject.toml \
+             $(shell find src cpp -name __pycache__ -prune -o -print 2>/dev/null)
+CPP_FILES := find cpp tests -name '*.h' -o -name '*.cpp'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+.SECONDARY:
+.PHONY: demo test test-cpp quick lint format bench clean help
+
+demo: $(STAMPS)/demo  ## cluster 144,563 cities and show the result
+	$(BIN)/python examples/cities.py
+
+test: test-cpp  ## every test, C++ and Python (PYTEST_ARGS=...)
+	$(BIN)/pytest -q $(PYTEST_ARGS)
+
+test-cpp: $(STAMPS)/test  ## the C++ tests alone
+	$(BIN)/cmake -S . -B $(CPP) -G Ninja -DCMAKE_MAKE_PROGRAM="$(abspath $(BIN)/ninja)" \
+		-DCMAKE_BUILD_TYPE=Release -DSHOAL_CPP_TESTS=ON --log-level=WARNING
+	$(BIN)/cmake --build $(CPP) -j
+	$(BIN)/ctest --test-dir $(CPP) --output-on-failure --no-tests=error
+
+quick: $(STAMPS)/test  ## the Python tests without the slow ones (PYTEST_ARGS=...)
+	$(BIN)/pytest -q -m "not slow" $(PYTEST_ARGS)
+
+lint: $(STAMPS)/lint  ## style and types, changing nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src/
+	$(CPP_FILES) | xargs $(BIN)/clang-format --dry-run -Werror
+
+format: $(STAMPS)/lint  ## put Python and C++ into the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(CPP_FILES) | xargs $(BIN)/clang-format -i
+
+bench: $(STAMPS)/bench  ## compare with other libraries (BENCH_ARGS=...)
+	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+clean:  ## remove everything that make created, .venv included
+	rm -rf $(VENV) build dist wheelhouse .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find src tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
+		"shoal needs Python 3.10 or newer; choose one with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+# The wheel is built once per change and shared by all extras. The stamp carries the time at which
+# the build began, so an edit made while the compiler runs is not missed.
+$(STAMPS)/shoal: $(SOURCES) | $(STAMPS)/venv
+	@echo "Building shoal; the first time takes a minute or two."
+	@touch $@.begun
+	@rm -rf $(WHEEL)
+	$(PIP) wheel --no-deps --wheel-dir $(WHEEL) .
+	$(PIP) install --no-deps --force-reinstall $(WHEEL)/shoal-*.whl
+	@mv $@.begun $@
+
+$(STAMPS)/demo $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench: pyproject.toml | $(STAMPS)/shoal
+	$(PIP) install "$$(echo $(WHEEL)/shoal-*.whl)[$(EXTRAS_$(@F))]"
+	@touch $@

@@ -1,0 +1,233 @@
+// The only file that knows Python: arrays become spans, and the interpreter lock is released.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdlib>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/assign.h"
+#include "core/distances.h"
+#include "core/reference.h"
+#include "core/scan.h"
+#include "core/sums.h"
+
+namespace nb = nanobind;
+
+namespace {
+
+using namespace shoal;
+
+// A view of any object with the buffer protocol, for the length of a call. Arguments have been
+// validated in Python; what is checked here guards the memory.
+class Buffer {
+ public:
+  Buffer(nb::handle object, const char* name, bool writable = false) {
+    if (PyObject_GetBuffer(object.ptr(), &view_,
+                           PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0)
+      throw nb::python_error();
+    name_ = name;
+  }
+  ~Buffer() { PyBuffer_Release(&view_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+
+  Rows rows() const {
+    require(view_.ndim == 2, "must have two dimensions");
+    return {static_cast<const char*>(view_.buf), dtype(),         view_.shape[0],
+            view_.shape[1],                      view_.strides[0], view_.strides[1]};
+  }
+
+  Dtype dtype() const {
+    if (is('f')) return Dtype::float32;
+    require(is('d'), "must be float32 or float64");
+    return Dtype::float64;
+  }
+
+  template <class T>
+  T* packed(char format, int64_t size) const {
+    require(is(format) || (format == 'q' && is('l')), "has the wrong dtype");
+    require(view_.len == size * static_cast<int64_t>(sizeof(T)), "has the wrong size");
+    require(PyBuffer_IsContiguous(&view_, 'C') != 0, "must be packed");
+    return static_cast<T*>(view_.buf);
+  }
+
+ private:
+  bool is(char format) const {
+    return view_.format != nullptr && view_.format[0] == format && view_.format[1] == 0;
+  }
+  void require(bool fine, const char* what) const {
+    if (!fine) throw std::invalid_argument(std::string(name_) + " " + what);
+  }
+
+  Py_buffer view_;
+  const char* name_;
+};
+
+// An argument that may be None.
+template <class T>
+class Optional {
+ public:
+  Optional(nb::handle object, const char* name, char format, int64_t size, bool writable) {
+    if (object.is_none()) return;
+    buffer_.emplace(object, name, writable);
+    data_ = buffer_->packed<T>(format, size);
+  }
+  T* data() const { return data_; }
+
+ private:
+  std::optional<Buffer> buffer_;
+  T* data_ = nullptr;
+};
+
+Metric metric_of(bool cosine) { return cosine ? Metric::cosine : Metric::squared_euclidean; }
+
+const Target& target() { return choose_target(std::getenv("SHOAL_SIMD")); }
+
+nb::object as_int(const ExactSum& sum) {
+  uint32_t limbs[ExactSum::kLimbs];
+  sum.limbs(limbs);
+  nb::object bytes = nb::bytes(reinterpret_cast<const char*>(limbs), sizeof limbs);
+  return nb::module_::import_("builtins").attr("int").attr("from_bytes")(bytes, "little");
+}
+
+void require_columns(const Rows& rows, const Rows& centers) {
+  if (rows.d != centers.d) throw std::invalid_argument("rows and centers differ in columns");
+  if (centers.n < 1) throw std::invalid_argument("there are no centers");
+}
+
+nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
+                    int threads, nb::handle labels, nb::handle distances) {
+  const Buffer x(rows, "rows"), c(centers, "centers");
+  const Rows x_rows = x.rows(), c_rows = c.rows();
+  require_columns(x_rows, c_rows);
+  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+  const Optional<int32_t> out(labels, "labels", 'i', x_rows.n, true);
+  const Optional<double> far(distances, "distances", 'd', x_rows.n, true);
+  const Target& simd = target();
+  Assignment result;
+  {
+    nb::gil_scoped_release release;
+    result = assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, out.data(),
+                    far.data());
+  }
+  return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again);
+}
+
+void py_reference_assign(nb::handle rows, nb::handle centers, bool cosine, nb::handle labels,
+                         nb::handle distances) {
+  const Buffer x(rows, "rows"), c(centers, "centers");
+  require_columns(x.rows(), c.rows());
+  const Buffer out(labels, "labels", true), far(distances, "distances", true);
+  reference_assign(x.rows(), c.rows(), metric_of(cosine), out.packed<int32_t>('i', x.rows().n),
+                   far.packed<double>('d', x.rows().n));
+}
+
+void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool cosine,
+                 nb::handle quantum, nb::handle inverse, int bits, int levels, int64_t k,
+                 int threads, nb::handle sums) {
+  const Buffer x(rows, "rows");
+  const Rows x_rows = x.rows();
+  const int64_t width = x_rows.d + 1;
+  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+  const Buffer l(labels, "labels"), q(quantum, "quantum"), i(inverse, "inverse");
+  const Buffer out(sums, "sums", true);
+  const Grid grid{q.packed<double>('d', width), i.packed<double>('d', width), bits, levels};
+  const int32_t* label = l.packed<int32_t>('i', x_rows.n);
+  int64_t* into = out.packed<int64_t>('q', levels * k * width);
+  const Target& simd = target();
+  nb::gil_scoped_release release;
+  add_sums(x_rows, w.data(), label, k, metric_of(cosine), grid, simd, threads, into);
+}
+
+nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude) {
+  const Buffer x(rows, "rows"), out(magnitude, "magnitude", true);
+  const Rows x_rows = x.rows();
+  double* into = out.packed<double>('d', x_rows.d);
+  const Target& simd = target();
+  Scan result;
+  {
+    nb::gil_scoped_release release;
+    result = scan(x_rows, simd, threads, into);
+  }
+  return nb::make_tuple(result.bad_row, result.bad_col);
+}
+
+void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int threads,
+                      nb::handle distances) {
+  const Buffer x(rows, "rows"), c(centers, "centers"), out(distances, "distances", true);
+  const Rows x_rows = x.rows(), c_rows = c.rows();
+  require_columns(x_rows, c_rows);
+  const Dtype dtype = out.dtype();
+  const int64_t size = x_rows.n * c_rows.n;
+  void* into = dtype == Dtype::float32 ? static_cast<void*>(out.packed<float>('f', size))
+                                       : static_cast<void*>(out.packed<double>('d', size));
+  const Target& simd = target();
+  nb::gil_scoped_release release;
+  all_distances(x_rows, c_rows, metric_of(cosine), simd, threads, dtype, into);
+}
+
+nb::list py_lower_distances(nb::handle rows, nb::handle weights, nb::handle candidates,
+                            bool cosine, int threads, bool update, nb::handle nearest) {
+  const Buffer x(rows, "rows"), c(candidates, "candidates"), out(nearest, "nearest", true);
+  const Rows x_rows = x.rows(), c_rows = c.rows();
+  require_columns(x_rows, c_rows);
+  if (update && c_rows.n != 1) throw std::invalid_argument("an update takes one candidate");
+  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+  double* into = out.packed<double>('d', x_rows.n);
+  const Target& simd = target();
+  std::vector<ExactSum> potential(c_rows.n);
+  {
+    nb::gil_scoped_release release;
+    lower_distances(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, update, into,
+                    potential.data());
+  }
+  nb::list result;
+  for (const ExactSum& sum : potential) result.append(as_int(sum));
+  return result;
+}
+
+void py_read_rows(nb::handle rows, bool cosine, nb::handle out) {
+  const Buffer x(rows, "rows"), into(out, "out", true);
+  const Rows x_rows = x.rows();
+  read_rows(x_rows, metric_of(cosine), target(), into.packed<double>('d', x_rows.n * x_rows.d));
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  m.doc() = "The compiled core of shoal. Private: arguments are validated by the callers.";
+  m.def("assign", &py_assign, nb::arg("rows"), nb::arg("weights").none(), nb::arg("centers"),
+        nb::arg("cosine"), nb::arg("threads"), nb::arg("labels").none(),
+        nb::arg("distances").none(),
+        "Nearest center of each row; returns (changes, loss, rows looked at again).\n\n"
+        "The loss is an exact integer in units of 2**-1074.");
+  m.def("reference_assign", &py_reference_assign, nb::arg("rows"), nb::arg("centers"),
+        nb::arg("cosine"), nb::arg("labels"), nb::arg("distances"),
+        "The scalar reference of assign.");
+  m.def("add_sums", &py_add_sums, nb::arg("rows"), nb::arg("weights").none(), nb::arg("labels"),
+        nb::arg("cosine"), nb::arg("quantum"), nb::arg("inverse"), nb::arg("bits"),
+        nb::arg("levels"), nb::arg("k"), nb::arg("threads"), nb::arg("sums"),
+        "Adds rows and weights to integer sums per cluster.");
+  m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),
+        "Largest magnitude per column; returns the first (row, column) not finite, or (-1, -1).");
+  m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"),
+        nb::arg("cosine"), nb::arg("threads"), nb::arg("distances"),
+        "Distance of every row to every center.");
+  m.def("lower_distances", &py_lower_distances, nb::arg("rows"), nb::arg("weights").none(),
+        nb::arg("candidates"), nb::arg("cosine"), nb::arg("threads"), nb::arg("update"),
+        nb::arg("nearest"),
+        "Potential of each candidate, exact integers in units of 2**-1074.");
+  m.def("read_rows", &py_read_rows, nb::arg("rows"), nb::arg("cosine"), nb::arg("out"),
+        "Rows as float64, of length one under cosine.");
+  m.def("simd_targets", [] {
+    std::vector<std::string> names;
+    for (const Target* target : usable_targets()) names.emplace_back(target->name);
+    return names;
+  }, "SIMD targets this machine can run, the fastest last.");
+  m.def("simd_target", [] { return std::string(target().name); },
+        "The SIMD target in use.");
+}

@@ -1,0 +1,207 @@
+// The float64 arithmetic that decides, vectorised in exactly the order of distance.h.
+// Compiled once per SIMD target, without FMA contraction: every target gives the same bits.
+#include <cstring>
+
+#include "simd.h"
+#include "targets.h"
+
+namespace shoal::SHOAL_TARGET {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kWide = 8;
+#elif defined(__AVX2__)
+constexpr int kWide = 4;
+#else
+constexpr int kWide = 2;
+#endif
+constexpr int kParts = 8 / kWide;  // registers that hold the eight interleaved sums
+typedef double Doubles __attribute__((vector_size(kWide * 8)));
+
+inline Doubles load_doubles(const double* from) {
+  Doubles v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+typedef float HalfFloats __attribute__((vector_size(kWide * 4)));
+
+inline Doubles load_wide(const double* from) { return load_doubles(from); }
+inline Doubles load_wide(const float* from) {
+  HalfFloats v;
+  std::memcpy(&v, from, sizeof v);
+  return __builtin_convertvector(v, Doubles);
+}
+
+template <class T>
+struct Difference {
+  const T* x;
+  const double* c;
+  double operator()(int64_t t) const {
+    const double difference = static_cast<double>(x[t]) - c[t];
+    return difference * difference;
+  }
+  Doubles wide(int64_t t) const {
+    const Doubles difference = load_wide(x + t) - load_doubles(c + t);
+    return difference * difference;
+  }
+};
+
+struct Square {
+  const double* x;
+  double operator()(int64_t t) const { return x[t] * x[t]; }
+  Doubles wide(int64_t t) const {
+    const Doubles v = load_doubles(x + t);
+    return v * v;
+  }
+};
+
+// distance.h's ordered_sum for at most 128 terms.
+template <class Term>
+inline double block_sum(const Term& term, int64_t begin, int64_t n) {
+  if (n < 8) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += term(begin + i);
+    return sum;
+  }
+  Doubles part[kParts];
+#pragma GCC unroll 4
+  for (int j = 0; j < kParts; ++j) part[j] = term.wide(begin + j * kWide);
+  int64_t i = 8;
+  for (; i < n - n % 8; i += 8)
+#pragma GCC unroll 4
+    for (int j = 0; j < kParts; ++j) part[j] += term.wide(begin + i + j * kWide);
+  double p[8];
+  std::memcpy(p, part, sizeof p);
+  double sum = ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7]));
+  for (; i < n; ++i) sum += term(begin + i);
+  return sum;
+}
+
+template <class Term>
+double ordered(const Term& term, int64_t begin, int64_t n) {
+  if (n <= 128) return block_sum(term, begin, n);
+  int64_t half = n / 2;
+  half -= half % 8;
+  return ordered(term, begin, half) + ordered(term, begin + half, n - half);
+}
+
+double distance(const double* x, const double* c, int64_t d) {
+  return ordered(Difference<double>{x, c}, 0, d);
+}
+
+double norm2(const double* x, int64_t d) { return ordered(Square{x}, 0, d); }
+
+template <class T>
+void widen_as(const char* row, int64_t col_stride, int64_t d, double* out) {
+  if (col_stride == static_cast<int64_t>(sizeof(T))) {
+    for (int64_t t = 0; t < d; ++t) {
+      T x;
+      std::memcpy(&x, row + t * static_cast<int64_t>(sizeof(T)), sizeof x);
+      out[t] = static_cast<double>(x);
+    }
+  } else {
+    for (int64_t t = 0; t < d; ++t) {
+      T x;
+      std::memcpy(&x, row + t * col_stride, sizeof x);
+      out[t] = static_cast<double>(x);
+    }
+  }
+}
+
+void widen(const char* row, Dtype dtype, int64_t col_stride, int64_t d, double* out) {
+  if (dtype == Dtype::float32)
+    widen_as<float>(row, col_stride, d, out);
+  else
+    widen_as<double>(row, col_stride, d, out);
+}
+
+// Sum(term, d) for each row, with d known to the compiler where it is small.
+template <class T, class Sum>
+inline void for_rows(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                     const double* centers, double* out, int64_t d, const Sum& sum) {
+  for (int64_t i = first; i < last; ++i) {
+    const auto* x = reinterpret_cast<const T*>(rows.row(i));
+    out[i - first] = sum(Difference<T>{x, centers + labels[i - first] * d}, d);
+  }
+}
+
+template <class T>
+void distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                  const double* centers, double* out) {
+  const auto few = [](const Difference<T>& term, int64_t d) { return block_sum(term, 0, d); };
+  const auto many = [](const Difference<T>& term, int64_t d) { return ordered(term, 0, d); };
+  if (rows.d == 2)
+    for_rows<T>(rows, first, last, labels, centers, out, 2, few);
+  else if (rows.d == 3)
+    for_rows<T>(rows, first, last, labels, centers, out, 3, few);
+  else if (rows.d <= 128)
+    for_rows<T>(rows, first, last, labels, centers, out, rows.d, few);
+  else
+    for_rows<T>(rows, first, last, labels, centers, out, rows.d, many);
+}
+
+void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+               const double* centers, double* out, double* scratch) {
+  const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % 8 == 0 && rows.row_stride % 8 == 0;
+  if (rows.columns_packed() && rows.dtype == Dtype::float32) {
+    distances_as<float>(rows, first, last, labels, centers, out);
+  } else if (rows.columns_packed() && aligned) {
+    distances_as<double>(rows, first, last, labels, centers, out);
+  } else {
+    for (int64_t i = first; i < last; ++i) {
+      widen(rows.row(i), rows.dtype, rows.col_stride, rows.d, scratch);
+      out[i - first] = distance(scratch, centers + labels[i - first] * rows.d, rows.d);
+    }
+  }
+}
+
+// Adding 1.5 * 2^52 leaves the nearest integer (ties to even) in the low bits of the double.
+constexpr double kRounder = 0x1.8p52;
+
+inline int64_t bits_of(double x) {
+  int64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+void add_row(const double* x, const double* inverse, const double* quantum, double unit, int64_t d,
+             int64_t* high, int64_t* low) {
+  const int64_t offset = bits_of(kRounder);
+  if (low == nullptr) {
+    for (int64_t t = 0; t < d; ++t) high[t] += bits_of(x[t] * inverse[t] + kRounder) - offset;
+    return;
+  }
+  for (int64_t t = 0; t < d; ++t) {
+    const double rounded = x[t] * inverse[t] + kRounder;
+    const double rest = x[t] - (rounded - kRounder) * quantum[t];  // exact
+    high[t] += bits_of(rounded) - offset;
+    low[t] += bits_of(rest * inverse[t] * unit + kRounder) - offset;
+  }
+}
+
+void magnitude32(const char* row, int64_t d, uint32_t* bits) {
+  for (int64_t t = 0; t < d; ++t) {
+    uint32_t x;
+    std::memcpy(&x, row + 4 * t, sizeof x);
+    x &= 0x7fffffffu;
+    bits[t] = x > bits[t] ? x : bits[t];
+  }
+}
+
+void magnitude64(const char* row, int64_t d, uint64_t* bits) {
+  for (int64_t t = 0; t < d; ++t) {
+    uint64_t x;
+    std::memcpy(&x, row + 8 * t, sizeof x);
+    x &= 0x7fffffffffffffffu;
+    bits[t] = x > bits[t] ? x : bits[t];
+  }
+}
+
+}  // namespace
+
+extern const ExactKernels exact_kernels;
+const ExactKernels exact_kernels = {widen,   norm2,       distance,   distances,
+                                    add_row, magnitude32, magnitude64};
+
+}  // namespace shoal::SHOAL_TARGET

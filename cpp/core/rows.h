@@ -1,0 +1,43 @@
+// Rows as the float64 values that decide: widened, and of length one under the cosine metric.
+#pragma once
+#include <vector>
+
+#include "distance.h"
+#include "targets.h"
+#include "types.h"
+
+namespace shoal {
+
+// Reads row i. OUT out [d]. False for a zero row under cosine, which has no direction.
+inline bool read_row(const Rows& rows, int64_t i, Metric metric, const ExactKernels& exact,
+                     double* out) {
+  exact.widen(rows.row(i), rows.dtype, rows.col_stride, rows.d, out);
+  return metric == Metric::squared_euclidean || make_unit(out, rows.d, exact.norm2);
+}
+
+// Centers as float64, of length one under cosine; `zero` marks those without a direction.
+struct ExactCenters {
+  int64_t k, d;
+  Metric metric;
+  std::vector<double> values;  // [k][d]
+  std::vector<uint8_t> zero;   // [k]
+
+  ExactCenters(const Rows& centers, Metric metric, const ExactKernels& exact)
+      : k(centers.n), d(centers.d), metric(metric), values(k * d), zero(k) {
+    for (int64_t j = 0; j < k; ++j)
+      zero[j] = !read_row(centers, j, metric, exact, values.data() + j * d);
+  }
+
+  const double* row(int64_t j) const { return values.data() + j * d; }
+
+  // The distance that users see. x [d] as read_row gives it; directed: what it returned.
+  // Cosine is 1 - x.c of unit vectors, as |x - c|^2 / 2: no cancellation for near vectors.
+  double distance(const double* x, bool directed, int64_t j, const ExactKernels& exact) const {
+    if (metric == Metric::squared_euclidean) return exact.distance(x, row(j), d);
+    if (!directed || zero[j]) return 1;
+    const double half = exact.distance(x, row(j), d) / 2;
+    return half < 2 ? half : 2;
+  }
+};
+
+}  // namespace shoal

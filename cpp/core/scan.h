@@ -1,0 +1,16 @@
+// One look at the rows before anything else: are all values finite, and how large is each column?
+#pragma once
+#include "dispatch.h"
+#include "types.h"
+
+namespace shoal {
+
+struct Scan {
+  int64_t bad_row = -1;  // the first row with a NaN or an infinity, or -1
+  int64_t bad_col = -1;  // its first such column
+};
+
+// IN rows [n, d]. OUT magnitude [d]: the largest |x| of each column (not defined if a row is bad).
+Scan scan(const Rows& rows, const Target& target, int threads, double* magnitude);
+
+}  // namespace shoal

@@ -1,0 +1,109 @@
+// The seam between portable code and code compiled once per SIMD target.
+//
+// tile.cpp (float32 filter) and exact.cpp (float64, no FMA) are compiled for each target with
+// SHOAL_TARGET defined; each compilation fills one table. dispatch.h picks a table at run time.
+#pragma once
+#include "types.h"
+
+namespace shoal {
+
+// Rows gathered for one tile: a base pointer per row. Lanes past `count` repeat the last row.
+struct TileRows {
+  const char* const* row;  // [count]
+  int64_t count;
+  Dtype dtype;
+  int64_t col_stride;
+  int64_t d;
+};
+
+// The affine map into filter space, x -> scale * x - shift, and the error bound (assign.h).
+struct FilterSpace {
+  double scale;          // a power of two
+  const double* shift;   // [d], values representable in float32
+  const float* shift32;  // [d], the same values, and readable up to a multiple of 16
+  float scale32;
+};
+
+struct TileBound {
+  float relative;   // of |x| * largest_center + largest_bias
+  float quadratic;  // of |x|^2
+  float largest_center;
+  float largest_bias;
+};
+
+// Centers packed for broadcasting: groups of `group` centers, each [d][group]; the last group
+// holds what is left, [d][rest]. bias[j] = -|c_j|^2 / 2.
+struct PackedCenters {
+  const float* values;
+  const float* bias;
+  int64_t k;
+  int64_t d;
+};
+
+struct RunningBest {
+  float* best;     // INOUT [lanes]
+  float* second;   // INOUT [lanes]
+  int32_t* index;  // INOUT [lanes]
+};
+
+struct Hits {
+  int32_t* lane;    // OUT [capacity]
+  int32_t* center;  // OUT [capacity], increasing per lane
+  int64_t capacity;
+  int64_t size;
+};
+
+struct TileKernels {
+  int tile;    // points in a full tile
+  int narrow;  // points in a narrow tile (rows looked at again)
+  int group;   // centers in a packed group
+
+  // Writes the rows to lanes, in filter space. OUT tile [d][width], norm2 [width].
+  // width is `tile` or `narrow`.
+  void (*load)(const TileRows& rows, const FilterSpace& space, int width, float* tile,
+               float* norm2);
+
+  // Updates the running best of a full tile (IN [d][tile]) with centers first..last-1;
+  // first is a multiple of `group`.
+  void (*best)(const float* tile, const PackedCenters& centers, int64_t first, int64_t last,
+               const RunningBest& running);
+
+  // Lists the points, of `count`, whose best and second the bound cannot tell apart, and returns
+  // how many. IN all (readable up to a multiple of `narrow`), OUT unsure [count].
+  int64_t (*unsure)(const RunningBest& running, const float* norm2, const TileBound& bound,
+                    int64_t count, int32_t* unsure);
+
+  // Lists the centers of a narrow tile whose score is not below `threshold` [narrow], from group
+  // `first` on; returns the first group not looked at (hits are full), or the number of groups.
+  int64_t (*hits)(const float* tile, const PackedCenters& centers, int64_t first,
+                  const float* threshold, Hits* hits);
+};
+
+struct ExactKernels {
+  // Row as float64. OUT out [d].
+  void (*widen)(const char* row, Dtype dtype, int64_t col_stride, int64_t d, double* out);
+  // Sum of squares, in the order of distance.h.
+  double (*norm2)(const double* x, int64_t d);
+  // |x - c|^2, in the order of distance.h.
+  double (*distance)(const double* x, const double* c, int64_t d);
+  // The same for rows first..last-1, each to the center of its label, without a copy where columns
+  // are packed. IN labels [last - first], centers [k][d]; OUT out [last - first]; TMP scratch [d].
+  void (*distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                    const double* centers, double* out, double* scratch);
+  // sums[level][t] += round(x[t] / quantum[t]), the remainder one level down.
+  // IN x [d], inverse [d]; INOUT high [d], low [d] or null. unit: 2^bits of a level.
+  void (*add_row)(const double* x, const double* inverse, const double* quantum, double unit,
+                  int64_t d, int64_t* high, int64_t* low);
+  // Largest magnitude per column as bits (NaN and infinity are above all finite ones).
+  // IN columns packed in memory; INOUT bits32 [d] or bits64 [d].
+  void (*magnitude32)(const char* row, int64_t d, uint32_t* bits);
+  void (*magnitude64)(const char* row, int64_t d, uint64_t* bits);
+};
+
+struct Target {
+  const char* name;
+  TileKernels tile;
+  ExactKernels exact;
+};
+
+}  // namespace shoal

@@ -1,0 +1,377 @@
+"""The repository checks itself: public names, imports, sizes, documents, dependencies."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import shoal
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # comes with pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SRC = ROOT / "src" / "shoal"
+
+# ---- The rules. Names are modules below `shoal`; a package stands for everything inside it. ----
+
+FACES = {"estimator", "graph", "sklearn", "cli"}
+MIDDLE = {"steps", "executors", "hooks"}
+
+# A layer must not import these, nor `shoal` itself, which has them all.
+FORBIDDEN = {
+    "loop": FACES,
+    "steps": {"loop", *FACES},
+    "executors": {"loop", *FACES},
+    "hooks": {"loop", *FACES},
+    "shard": {"loop", *MIDDLE, *FACES},
+}
+
+# A leaf imports nothing of shoal but these (and itself).
+LEAVES: dict[str, set[str]] = {
+    "errors": set(),
+    "state": set(),
+    "metric": {"errors"},
+    "sources": {"errors", "config"},
+}
+
+# These import nothing from outside but the standard library and these.
+PURE = {"state": {"numpy"}, "metric": {"numpy"}}
+
+# These are imported by no one but the modules named (and themselves).
+IMPORTERS = {
+    "loop": {"estimator", "graph"},
+    "_core": {"shard", "steps"},
+}
+
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 70  # the docstring is not counted
+MAX_POSITIONAL = 6  # `self` and `cls` are not counted
+
+GENERATED = {"src/shoal/_core.pyi"}
+SOURCE_SUFFIXES = {".py", ".pyi", ".h", ".hpp", ".cpp", ".inc"}
+
+# Signatures that follow an interface users already know.
+MANY_POSITIONAL = {
+    "estimator.KMeansClustering.__init__",
+    "estimator.KMeansClustering.fit",
+    "estimator.KMeansClustering.evaluate",
+    "graph.KMeans.__init__",
+}
+
+# Paths that exist on one machine only.
+PRIVATE_PATH = re.compile(r"(?<![\w.~}-])/(work|root|home|Users)/")
+
+
+# ---- Reading the sources ----
+
+
+def python_files() -> list[Path]:
+    return sorted(SRC.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    """`src/shoal/steps/lloyd.py` is `steps.lloyd`; `src/shoal/__init__.py` is the empty name."""
+    parts = path.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def within(module: str, names: set[str]) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in names)
+
+
+def is_module(name: str) -> bool:
+    path = SRC.joinpath(*name.split("."))
+    return name == "_core" or path.is_dir() or path.with_suffix(".py").exists()
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of every import, also those inside functions and for type checkers."""
+    package = ["shoal", *path.relative_to(SRC).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *filter(None, [node.module])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                inside = full.startswith("shoal.") and is_module(full.removeprefix("shoal."))
+                yield node.lineno, full if inside else base
+
+
+def inner_imports(path: Path) -> Iterator[tuple[int, str]]:
+    for line, name in imported(path):
+        if name == "shoal" or name.startswith("shoal."):
+            yield line, name.removeprefix("shoal").removeprefix(".")
+
+
+def functions(path: Path) -> Iterator[tuple[str, bool, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Dotted name, whether it is a method, and node of every function, however deep."""
+
+    def visit(node: ast.AST, prefix: str, in_class: bool) -> Iterator[Any]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                name = f"{prefix}.{child.name}".lstrip(".")
+                yield name, in_class, child
+                yield from visit(child, name, False)
+            elif isinstance(child, ast.ClassDef):
+                yield from visit(child, f"{prefix}.{child.name}".lstrip("."), True)
+            else:
+                yield from visit(child, prefix, in_class)
+
+    tree = ast.parse(path.read_text("utf-8"), str(path))
+    return visit(tree, module_name(path), False)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+# ---- Public names ----
+
+
+def test_public_names_are_sorted() -> None:
+    assert list(shoal.__all__) == sorted(set(shoal.__all__))
+
+
+def test_public_names_exist_and_are_documented() -> None:
+    missing = [name for name in shoal.__all__ if not hasattr(shoal, name)]
+    assert not missing, f"in shoal.__all__ but not in shoal: {missing}"
+    objects = {name: getattr(shoal, name) for name in shoal.__all__}
+    bare = [
+        name
+        for name, value in objects.items()
+        if (inspect.isclass(value) or callable(value)) and not (value.__doc__ or "").strip()
+    ]
+    assert not bare, f"public but without a docstring: {bare}"
+
+
+# ---- Import direction ----
+
+
+def test_import_direction() -> None:
+    wrong = []
+    for path in python_files():
+        module = module_name(path)
+        for line, name in inner_imports(path):
+            where = f"{relative(path)}:{line} imports {name or 'shoal'}"
+            for layer, names in FORBIDDEN.items():
+                if within(module, {layer}) and (not name or within(name, names)):
+                    wrong.append(f"{where}: {layer} must not")
+            for leaf, names in LEAVES.items():
+                if within(module, {leaf}) and not within(name, names | {leaf}):
+                    wrong.append(f"{where}: {leaf} may import only {sorted(names) or 'itself'}")
+            for target, users in IMPORTERS.items():
+                if within(name, {target}) and not within(module, users | {target}):
+                    wrong.append(f"{where}: only {sorted(users)} may")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_pure_modules_import_little_from_outside() -> None:
+    wrong = []
+    for path in python_files():
+        for leaf, names in PURE.items():
+            if not within(module_name(path), {leaf}):
+                continue
+            for line, name in imported(path):
+                top = name.partition(".")[0]
+                if top not in sys.stdlib_module_names | names | {"shoal"}:
+                    wrong.append(f"{relative(path)}:{line} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_importing_shoal_loads_only_numpy() -> None:
+    program = (
+        "import sys, numpy, numpy.random\n"
+        "before = {name.partition('.')[0] for name in sys.modules}\n"
+        "import shoal\n"
+        "after = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(*sorted(after - before - {'shoal'} - sys.stdlib_module_names))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+# ---- Sizes ----
+
+
+def test_files_are_short() -> None:
+    long = []
+    for path in sorted([*(ROOT / "src").rglob("*"), *(ROOT / "cpp").rglob("*")]):
+        if path.suffix in SOURCE_SUFFIXES and relative(path) not in GENERATED:
+            lines = len(path.read_text("utf-8").splitlines())
+            if lines > MAX_FILE_LINES:
+                long.append(f"{relative(path)}: {lines} lines")
+    assert not long, f"more than {MAX_FILE_LINES} lines:\n" + "\n".join(long)
+
+
+def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    assert node.end_lineno is not None
+    lines = node.end_lineno - node.lineno + 1
+    if ast.get_docstring(node) is not None:
+        doc = node.body[0]
+        assert doc.end_lineno is not None
+        lines -= doc.end_lineno - doc.lineno + 1
+    return lines
+
+
+def test_functions_are_short() -> None:
+    long = []
+    for path in python_files():
+        for name, _, node in functions(path):
+            if code_lines(node) > MAX_FUNCTION_LINES:
+                long.append(f"{relative(path)}:{node.lineno} {name}: {code_lines(node)} lines")
+    assert not long, f"more than {MAX_FUNCTION_LINES} lines of code:\n" + "\n".join(long)
+
+
+def test_functions_take_few_positional_parameters() -> None:
+    wide = []
+    for path in python_files():
+        for name, is_method, node in functions(path):
+            if name in MANY_POSITIONAL:
+                continue
+            parameters = [arg.arg for arg in (*node.args.posonlyargs, *node.args.args)]
+            bound = is_method and parameters[:1] in (["self"], ["cls"])
+            count = len(parameters) - bound
+            if count > MAX_POSITIONAL:
+                wide.append(f"{relative(path)}:{node.lineno} {name}: {count}")
+    assert not wide, f"more than {MAX_POSITIONAL} positional parameters:\n" + "\n".join(wide)
+
+
+# ---- Documents ----
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def python_of(markdown: str) -> str:
+    """The document's Python blocks, each on its own lines, so that tracebacks fit the document."""
+    code: list[str] = []
+    fence: re.Match[str] | None = None
+    runs = False
+    previous = ""
+    for line in markdown.splitlines():
+        kept = ""
+        if fence is None:
+            fence = re.match(r"(\s*)(`{3,}|~{3,})\s*(\w*)", line)
+            runs = fence is not None and fence[3] == "python" and previous != "<!-- no-run -->"
+        elif re.fullmatch(rf"\s*{fence[2]}\s*", line):
+            fence = None
+        elif runs:
+            kept = line.removeprefix(fence[1])
+        code.append(kept)
+        previous = line.strip()
+    return "\n".join(code) + "\n"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_documents_run(document: Path, tmp_path: Path) -> None:
+    code = python_of(document.read_text("utf-8"))
+    if not code.strip():
+        return
+    if "examples/data" in code:
+        shutil.copytree(ROOT / "examples" / "data", tmp_path / "examples" / "data")
+    script = tmp_path / f"document_{document.stem.replace('-', '_')}.py"
+    script.write_text(code, "utf-8")
+    done = subprocess.run(
+        [sys.executable, script.name],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{relative(document)}:\n{done.stderr}"
+
+
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def canonical(requirement: str) -> str:
+    match = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", requirement)
+    assert match, f"not a requirement: {requirement!r}"
+    return re.sub(r"[-_.]+", "-", match[1]).lower()
+
+
+def test_every_dependency_is_explained() -> None:
+    settings = pyproject()
+    project = settings["project"]
+    requirements = [*project.get("dependencies", []), *settings["build-system"]["requires"]]
+    for several in project.get("optional-dependencies", {}).values():
+        requirements += several
+    declared = {canonical(requirement) for requirement in requirements} - {"shoal"}
+    table = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
+    explained = {canonical(name) for name in re.findall(r"(?m)^\| `([^`]+)` \|", table)}
+    assert sorted(declared - explained) == [], "missing in docs/dependencies.md"
+    assert sorted(explained - declared) == [], "in docs/dependencies.md but not used"
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = pyproject()["project"]["version"]
+    assert shoal.__version__ == version
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert re.search(rf"(?m)^## \[?{re.escape(version)}(?![\w.])", changelog), (
+        f"CHANGELOG.md has no heading for {version}"
+    )
+
+
+def test_files_name_no_private_path() -> None:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs a git checkout, to know which files belong to the project")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    found = []
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        path = ROOT / name
+        data = path.read_bytes() if path.is_file() else b""
+        if b"\0" in data[:8192]:
+            continue
+        for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+            if PRIVATE_PATH.search(line):
+                found.append(f"{name}:{number}: {line.strip()[:100]}")
+    assert not found, "\n".join(found)
+
+
+# ---- Tools ----
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command",
+    [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["mypy", "--strict", "src/"]],
+    ids=" ".join,
+)
+def test_lint(command: list[str]) -> None:
+    if importlib.util.find_spec(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed; `make lint` installs and runs it")
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
