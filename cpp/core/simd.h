@@ -5,7 +5,14 @@
 #include <cstring>
 
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
+#if !defined(__clang__)  // GCC 12 warns of its own _mm512_undefined_ps
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #include <immintrin.h>
+#if !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 #endif
@@ -42,6 +49,7 @@ static inline Floats load_first(const float* from, int count) {
 #if defined(__AVX512F__)
   return (Floats)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
 #else
+  if (count > kLanes) __builtin_unreachable();  // else GCC warns of bytes behind v
   Floats v{};
   std::memcpy(&v, from, (size_t)count * 4);
   return v;

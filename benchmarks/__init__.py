@@ -1,0 +1,1 @@
+"""Benchmarks of shoal against other libraries: ``python -m benchmarks.run``."""

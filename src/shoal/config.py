@@ -1,0 +1,202 @@
+"""Parameters of an algorithm and of a run, checked once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from shoal.errors import BadInputError
+from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_metric
+
+RANDOM_INIT = "random"
+KMEANS_PLUS_PLUS_INIT = "kmeans_plus_plus"
+KMC2_INIT = "kmc2"
+AFKMC2_INIT = "afkmc2"
+SEEDINGS = (RANDOM_INIT, KMEANS_PLUS_PLUS_INIT, KMC2_INIT, AFKMC2_INIT)
+EMPTY_CLUSTERS = ("relocate", "keep", "error")
+ON_BAD_ROWS = ("error", "skip")
+
+#: Random or named seeding, given centers, or ``f(inputs, remaining) -> rows``.
+InitialClusters = str | Any | Callable[[list[Any], int], Any]
+
+
+def whole_number(name: str, value: object, least: int) -> int:
+    """Return ``value`` as an int if it is a whole number of at least ``least``."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise BadInputError(f"{name} is {value!r}; it must be a whole number >= {least}") from None
+    if number < least:
+        raise BadInputError(f"{name} is {number}; it must be >= {least}")
+    return number
+
+
+def one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of the ``allowed`` names."""
+    if not isinstance(value, str) or value not in allowed:
+        raise BadInputError(f"{name} is {value!r}; allowed are {allowed}")
+    return value
+
+
+def positive(name: str, value: object) -> float:
+    """Return ``value`` as a float if it is a finite number above zero."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise BadInputError(f"{name} is {value!r}; it must be a number > 0")
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise BadInputError(f"{name} is {value!r}; it must be finite and > 0")
+    return number
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What the algorithm does; every field checked."""
+
+    num_clusters: int
+    initial_clusters: InitialClusters = RANDOM_INIT
+    distance_metric: str = SQUARED_EUCLIDEAN_DISTANCE
+    random_seed: int = 0
+    use_mini_batch: bool = True
+    mini_batch_steps_per_iteration: int = 1
+    kmeans_plus_plus_num_retries: int = 2
+    kmc2_chain_length: int = 200
+    empty_clusters: str = "relocate"
+    num_threads: int = 1
+
+    @classmethod
+    def checked(cls, **given: Any) -> Parameters:
+        """Check every parameter; ``num_clusters=None`` takes the number of given centers."""
+        given["initial_clusters"] = check_initial_clusters(given["initial_clusters"])
+        initial = given["initial_clusters"]
+        if given["num_clusters"] is None and isinstance(initial, np.ndarray):
+            given["num_clusters"] = len(initial)
+        given["num_clusters"] = whole_number("num_clusters", given["num_clusters"], 1)
+        if isinstance(initial, np.ndarray) and len(initial) != given["num_clusters"]:
+            raise BadInputError(
+                f"num_clusters is {given['num_clusters']}, but initial_clusters has "
+                f"{len(initial)} rows: they must agree, or pass num_clusters=None"
+            )
+        check_metric(given["distance_metric"])
+        if given.get("random_seed") is None:
+            given["random_seed"] = secrets.randbits(63)
+        given["random_seed"] = whole_number("random_seed", given["random_seed"], 0)
+        if not isinstance(given["use_mini_batch"], (bool, np.bool_)):
+            raise BadInputError(
+                f"use_mini_batch is {given['use_mini_batch']!r}; it must be True or False"
+            )
+        for name, least in (("mini_batch_steps_per_iteration", 0), ("kmc2_chain_length", 1)):
+            given[name] = whole_number(name, given[name], least)
+        retries = given["kmeans_plus_plus_num_retries"]
+        given["kmeans_plus_plus_num_retries"] = whole_number(
+            "kmeans_plus_plus_num_retries", retries, -(2**31)
+        )
+        one_of("empty_clusters", given.get("empty_clusters", "relocate"), EMPTY_CLUSTERS)
+        threads = given.get("num_threads")
+        given["num_threads"] = (
+            available_threads() if threads is None else whole_number("num_threads", threads, 1)
+        )
+        return cls(**given)
+
+
+def check_initial_clusters(value: object) -> InitialClusters:
+    """Return a seeding name, a callable, or given centers as a float array [k, d]."""
+    if isinstance(value, str):
+        return one_of("initial_clusters", value, SEEDINGS)
+    if callable(value) and not hasattr(value, "__array__"):
+        return value
+    if value is None:
+        raise BadInputError(
+            f"initial_clusters is None; allowed are {SEEDINGS}, an array [k, d] or a callable"
+        )
+    return check_centers(value, "initial_clusters")
+
+
+def check_centers(value: object, name: str) -> Any:
+    """Return given centers as a finite float array [k, d] of its own."""
+    try:
+        centers = np.array(value)
+    except ValueError as error:
+        raise BadInputError(f"{name} is not a rectangular array: {error}") from None
+    if centers.ndim != 2 or centers.shape[0] == 0 or centers.shape[1] == 0:
+        raise BadInputError(
+            f"{name} has shape {centers.shape}; it must be (k, d) with k >= 1 and d >= 1"
+        )
+    if centers.dtype.kind in "iub":
+        centers = centers.astype(np.float64)
+    if centers.dtype not in (np.float32, np.float64):
+        raise BadInputError(
+            f"{name} has dtype {centers.dtype}; it must be float32, float64 or integers"
+        )
+    if not np.isfinite(centers).all():
+        row, column = np.argwhere(~np.isfinite(centers))[0]
+        raise BadInputError(
+            f"{name} holds {centers[row, column]} in row {row}, column {column}: "
+            "every value must be finite"
+        )
+    return centers
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a run behaves around the algorithm.
+
+    Parameters
+    ----------
+    progress
+        ``"auto"``: a bar on a terminal or in a notebook for work over a second (extra
+        ``shoal[progress]``), log lines otherwise; True: always a bar; False: silence.
+    log_step_count_steps
+        Steps between log lines.
+    max_no_improvement
+        Mini-batch training in memory without a given stop ends when the smoothed loss has not
+        improved for this many steps.
+    max_epochs
+        ... and after this many passes at the latest.
+    init_buffer_rows
+        Rows of a one-shot stream kept while centers are chosen, to be trained on afterwards.
+    """
+
+    progress: bool | str = "auto"
+    log_step_count_steps: int = 100
+    max_no_improvement: int = 10
+    max_epochs: int = 100
+    init_buffer_rows: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        if self.progress not in (True, False, "auto"):
+            raise BadInputError(
+                f"progress is {self.progress!r}; allowed are True, False and 'auto'"
+            )
+        for name in ("log_step_count_steps", "max_no_improvement", "max_epochs"):
+            whole_number(name, getattr(self, name), 1)
+        whole_number("init_buffer_rows", self.init_buffer_rows, 0)
+
+    def replace(self, **changes: Any) -> RunConfig:
+        """Return a copy with some fields changed."""
+        unknown = set(changes) - {field.name for field in dataclasses.fields(self)}
+        if unknown:
+            raise BadInputError(f"RunConfig has no {sorted(unknown)[0]!r}")
+        return dataclasses.replace(self, **changes)
+
+
+def available_threads() -> int:
+    """CPUs this process may use: affinity and cgroup limits included."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        return cpus
+    if quota == "max":
+        return cpus
+    return max(1, min(cpus, -(-int(quota) // int(period))))

@@ -1,0 +1,570 @@
+"""KMeansClustering: the estimator with a life cycle. Parameters, fit … evaluate; no maths."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal import config as names
+from shoal.config import InitialClusters, Parameters, RunConfig, one_of, positive, whole_number
+from shoal.errors import BadInputError, ShoalError, not_fitted
+from shoal.hooks import Monitors, check_monitors, progress_monitor
+from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES, Inference
+from shoal.loop import Stop, Task, train, users_clusters
+from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
+from shoal.sources.array import ArraySource
+from shoal.sources.open import open_source
+from shoal.sources.stream import StreamSource
+from shoal.state import State
+
+logger = logging.getLogger("shoal")
+
+Array = npt.NDArray[Any]
+MODES = ("train", "eval", "infer")
+
+
+class ModelFnOps(NamedTuple):
+    """What ``model_fn`` returns: results, and callables that compute the rest."""
+
+    mode: str
+    predictions: dict[str, Array] | None
+    loss: float | None
+    train_op: Callable[[], float] | None
+    eval_metric_ops: dict[str, Any]
+
+
+class KMeansClustering:
+    """k-means with a life cycle: train on anything, continue, predict, evaluate.
+
+    Parameters
+    ----------
+    num_clusters
+        Number of centers k; None where ``initial_clusters`` is an array.
+    model_dir
+        Reserved for checkpoints; must be None in this version.
+    initial_clusters
+        ``"random"``, ``"kmeans_plus_plus"``, ``"kmc2"``, ``"afkmc2"``; an array [k, d], taken as
+        it is; or a callable ``f(inputs, remaining)`` that gets the arrays of a batch and returns
+        at most ``remaining`` rows.
+    distance_metric
+        ``"squared_euclidean"``: |x - c|²; ``"cosine"``: 1 - x·c of unit vectors, in [0, 2].
+    random_seed
+        Seed of every random choice. Same data, parameters and seed give the same bits. None
+        draws a fresh seed.
+    use_mini_batch
+        True: each step trains on one batch; False: each step is a pass over all rows.
+    mini_batch_steps_per_iteration
+        Mini-batch steps between updates of the centers that assign rows.
+    kmeans_plus_plus_num_retries
+        Further candidates per pick of k-means++; negative: 2 + floor(ln k).
+    relative_tolerance
+        Stop when the loss changes by less than this, relative to 1 + the loss before.
+    config
+        A RunConfig: progress, logging, limits of a run.
+    kmc2_chain_length
+        Length of a Markov chain of k-MC² and AFK-MC².
+    empty_clusters
+        What a full-batch step does with a cluster without rows: ``"relocate"`` it to the row
+        farthest from its center, ``"keep"`` it where it is, or raise an ``"error"``.
+    feature_columns, weight_column
+        Columns of dicts and frames: those to use (default: all others, sorted by name), and the
+        one that holds weights.
+    on_bad_rows
+        ``"error"``, or ``"skip"``: drop rows that are not finite, with a warning.
+    memory_budget
+        Bytes that may be kept beside the data to save work. This version keeps nothing.
+    num_threads
+        Threads per step; None: the CPUs this process may use. Results do not depend on it.
+
+    Raises
+    ------
+    BadInputError
+        For an unknown name or a value out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, shoal
+    >>> x = np.array([[0.0], [1.0], [10.0], [11.0]])
+    >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+    >>> sorted(model.clusters().ravel().tolist())
+    [0.5, 10.5]
+    """
+
+    SQUARED_EUCLIDEAN_DISTANCE = SQUARED_EUCLIDEAN_DISTANCE
+    COSINE_DISTANCE = COSINE_DISTANCE
+    RANDOM_INIT = names.RANDOM_INIT
+    KMEANS_PLUS_PLUS_INIT = names.KMEANS_PLUS_PLUS_INIT
+    KMC2_INIT = names.KMC2_INIT
+    ALL_SCORES = ALL_SCORES
+    CLUSTER_IDX = CLUSTER_IDX
+    CLUSTERS = "clusters"
+    SCORES = SCORES
+    LOSS_OP_NAME = "kmeans_loss"
+
+    def __init__(
+        self,
+        num_clusters: int | None,
+        model_dir: str | None = None,
+        initial_clusters: InitialClusters = names.RANDOM_INIT,
+        distance_metric: str = SQUARED_EUCLIDEAN_DISTANCE,
+        random_seed: int | None = 0,
+        use_mini_batch: bool = True,
+        mini_batch_steps_per_iteration: int = 1,
+        kmeans_plus_plus_num_retries: int = 2,
+        relative_tolerance: float | None = None,
+        config: RunConfig | None = None,
+        *,
+        kmc2_chain_length: int = 200,
+        empty_clusters: str = "relocate",
+        feature_columns: Sequence[str] | None = None,
+        weight_column: str | None = None,
+        on_bad_rows: str = "error",
+        memory_budget: int | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name != "self"}
+        self._configure(given)
+        self._state: State | None = None
+
+    def _configure(self, given: dict[str, Any]) -> None:
+        """Check all parameters, then keep them: nothing changes where one is wrong."""
+        algorithm = {
+            name: value for name, value in given.items() if name in Parameters.__dataclass_fields__
+        }
+        parameters = Parameters.checked(**algorithm)
+        if given["model_dir"] is not None:
+            raise NotImplementedError(
+                f"model_dir is {given['model_dir']!r}: checkpoints are not in this version; "
+                "pass model_dir=None (the state is kept in memory)"
+            )
+        if given["relative_tolerance"] is not None:
+            positive("relative_tolerance", given["relative_tolerance"])
+        config = given["config"]
+        if config is not None and not isinstance(config, RunConfig):
+            raise BadInputError(f"config is {config!r}; it must be a shoal.RunConfig or None")
+        one_of("on_bad_rows", given["on_bad_rows"], names.ON_BAD_ROWS)
+        if given["memory_budget"] is not None:
+            whole_number("memory_budget", given["memory_budget"], 0)
+        _check_columns_given(given["feature_columns"], given["weight_column"])
+        self._given = given
+        self._parameters = parameters
+        self._run = RunConfig() if config is None else config
+
+    # --- training --------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        monitors: Sequence[object] | None = None,
+        max_steps: int | None = None,
+    ) -> KMeansClustering:
+        """Train, from where the last call ended.
+
+        Parameters
+        ----------
+        x
+            The data; see ``shoal.open`` for all kinds. Rows are float32 or float64, [n, d].
+        y
+            Not used; accepted for pipelines.
+        input_fn
+            A callable that returns the data, instead of ``x``.
+        steps, max_steps
+            Train for ``steps`` more steps, or until ``max_steps`` in total (reached already:
+            nothing happens). Neither: data in memory is trained on until it converges (full
+            batch: no label changes; mini-batch: the smoothed loss stops improving, see
+            RunConfig); a stream, until it ends.
+        batch_size
+            Rows per mini-batch for data in memory (default: 4,096, or 8 k if that is more).
+        monitors
+            Objects with any of ``begin``, ``before_step``, ``after_step`` (return True to stop)
+            and ``end``, each called with a context.
+
+        Returns
+        -------
+        KMeansClustering
+            self
+
+        Raises
+        ------
+        BadInputError, TooFewRowsError
+            If the data cannot be used; the model is then as it was before the call.
+        """
+        del y
+        stop = Stop(
+            None if steps is None else whole_number("steps", steps, 1),
+            None if max_steps is None else whole_number("max_steps", max_steps, 1),
+            self._given["relative_tolerance"],
+        )
+        if steps is not None and max_steps is not None:
+            raise BadInputError(f"steps is {steps} and max_steps is {max_steps}: give one of them")
+        watching = check_monitors(monitors)
+        if (
+            max_steps is not None
+            and self._state is not None
+            and (self._state.global_step >= max_steps)
+        ):
+            return self
+        source = self._open(x, input_fn, batch_size)
+        self._drive(source, self._parameters, stop, watching)
+        return self
+
+    def partial_fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        steps: int = 1,
+        batch_size: int | None = None,
+        monitors: Sequence[object] | None = None,
+    ) -> KMeansClustering:
+        """Train by mini-batch steps on the given data; successive calls continue.
+
+        Data in memory is one batch (or batches of ``batch_size``, in order). Centers are chosen
+        first where needed; while the data seen so far is too little for that, the call only
+        chooses centers.
+
+        Parameters
+        ----------
+        x, y, input_fn, batch_size, monitors
+            As for ``fit``.
+        steps
+            Number of steps.
+
+        Returns
+        -------
+        KMeansClustering
+            self
+
+        Raises
+        ------
+        BadInputError
+            If the data cannot be used; the model is then as it was before the call.
+        """
+        del y
+        stop = Stop(whole_number("steps", steps, 1), None, None)
+        watching = check_monitors(monitors)
+        source = self._open(x, input_fn, batch_size, shuffle=False)
+        position = (0, 0) if self._state is None else (self._state.epoch, self._state.row)
+        if isinstance(source, ArraySource) and source.batch_size is None:
+            source.batch_size = source.rows
+        parameters = dataclasses.replace(self._parameters, use_mini_batch=True)
+        self._drive(source, parameters, stop, watching, from_start=True)
+        if self._state is not None:
+            self._state = self._state.replace(epoch=position[0], row=position[1])
+        return self
+
+    def _drive(
+        self,
+        source: ArraySource | StreamSource,
+        parameters: Parameters,
+        stop: Stop,
+        monitors: list[object],
+        from_start: bool = False,
+    ) -> None:
+        """Run the loop, holding the state after each step."""
+        before = self._state
+        shown = Monitors([*progress_monitor(self._run), *monitors])
+        task = Task(
+            parameters, self._run, stop, shown, self._given["on_bad_rows"], keep_seeding=from_start
+        )
+        first = before
+        if from_start and before is not None:
+            first = before.replace(epoch=0, row=0)
+        try:
+            for state in train(first, source, task):
+                self._state = state
+        except ShoalError:
+            self._state = before
+            raise
+
+    def _open(
+        self,
+        x: Any,
+        input_fn: Callable[[], Any] | None,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+    ) -> ArraySource | StreamSource:
+        if (x is None) == (input_fn is None):
+            given = "neither" if x is None else "both"
+            raise BadInputError(f"{given} of x and input_fn given: pass exactly one of them")
+        if input_fn is not None and not callable(input_fn):
+            raise BadInputError(f"input_fn is {type(input_fn).__name__}; it must be callable")
+        if batch_size is not None:
+            batch_size = whole_number("batch_size", batch_size, 1)
+        data, name = (x, "x") if input_fn is None else (input_fn, "input_fn")
+        columns, weight = self._given["feature_columns"], self._given["weight_column"]
+        return open_source(data, batch_size, columns, weight, shuffle, name)
+
+    # --- inference -------------------------------------------------------------------------
+
+    def predict(
+        self,
+        x: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        batch_size: int | None = None,
+        outputs: Sequence[str] | None = None,
+        as_iterable: bool = True,
+        iterate_batches: bool = False,
+    ) -> Iterator[dict[str, Any]] | dict[str, Array]:
+        """Nearest center of every row of every batch.
+
+        Parameters
+        ----------
+        x, input_fn, batch_size
+            The data, as for ``fit``.
+        outputs
+            Which of ``cluster_idx`` (int64), ``scores`` (distance to the nearest center) and
+            ``all_scores`` (distance to every center); None: all three.
+        as_iterable
+            True: an iterator of one dict per row; False: one dict of arrays for all rows.
+        iterate_batches
+            With ``as_iterable``: one dict of arrays per batch.
+
+        Returns
+        -------
+        iterator or dict
+            ``cluster_idx`` [n] int64, ``scores`` [n] and ``all_scores`` [n, k] in the dtype of
+            the rows.
+
+        Raises
+        ------
+        NotFittedError
+            Before training.
+        """
+        inference = self._inference("predict")
+        source = self._open(x, input_fn, batch_size)
+        batches = inference.batches(source, inference.check_outputs(outputs))
+        if not as_iterable:
+            return inference.joined(batches)
+        return batches if iterate_batches else _row_dicts(batches)
+
+    def predict_cluster_idx(self, input_fn: Any = None) -> Iterator[int]:
+        """Yield the nearest center of each row; ``input_fn`` may be the data itself."""
+        inference = self._inference("predict_cluster_idx")
+        source = self._open_either(input_fn)
+        return (
+            int(label)
+            for batch in inference.batches(source, (CLUSTER_IDX,))
+            for label in batch[CLUSTER_IDX]
+        )
+
+    def transform(self, input_fn: Any = None, as_iterable: bool = False) -> Any:
+        """Distance of every row to every center, [n, k] in the dtype of the rows.
+
+        Squared for ``squared_euclidean``. ``as_iterable=True`` yields the rows one by one.
+        ``input_fn`` may be the data itself.
+        """
+        inference = self._inference("transform")
+        batches = inference.batches(self._open_either(input_fn), (ALL_SCORES,))
+        if as_iterable:
+            return (row for batch in batches for row in batch[ALL_SCORES])
+        return inference.joined(batches)[ALL_SCORES]
+
+    def score(self, input_fn: Any = None, steps: int | None = None) -> float:
+        """Sum of the weighted distances of all rows of the first ``steps`` batches (None: all)."""
+        inference = self._inference("score")
+        return float(inference.evaluate(self._open_either(input_fn), _steps(steps), {})["scores"])
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        metrics: Mapping[str, Callable[..., Any]] | None = None,
+        name: str | None = None,
+        checkpoint_path: str | None = None,
+        hooks: Sequence[object] | None = None,
+    ) -> dict[str, Any]:
+        """Measure the model on data.
+
+        Parameters
+        ----------
+        x, y, input_fn, batch_size
+            The data, as for ``fit``.
+        steps
+            Number of batches (None: all).
+        metrics
+            Named callables of (rows, cluster_idx, scores, clusters), called with all rows of the
+            batches that are evaluated.
+        name
+            Tells results in ``model_dir`` apart; without one it is not used.
+        checkpoint_path
+            Reserved for checkpoints; must be None in this version.
+        hooks
+            Monitors: ``begin``, ``before_step`` and ``after_step`` per batch, ``end``.
+
+        Returns
+        -------
+        dict
+            ``scores`` (sum of weighted distances), ``loss`` (mean per unit of weight: per row
+            without weights), ``num_rows``, ``global_step``, and each of ``metrics``.
+        """
+        del y, name
+        if checkpoint_path is not None:
+            raise NotImplementedError(
+                "checkpoint_path: checkpoints are not in this version; pass None"
+            )
+        inference = self._inference("evaluate")
+        if metrics is not None and not (
+            isinstance(metrics, Mapping) and all(callable(metric) for metric in metrics.values())
+        ):
+            raise BadInputError("metrics must be a dict of callables (rows, idx, scores, clusters)")
+        source = self._open(x, input_fn, batch_size)
+        watching = Monitors(check_monitors(hooks))
+        results = inference.evaluate(source, _steps(steps), dict(metrics or {}), watching)
+        results["global_step"] = inference.state.global_step
+        return results
+
+    def _inference(self, method: str) -> Inference:
+        return Inference(self._trained(method), self._parameters, self._given["on_bad_rows"])
+
+    def _trained(self, method: str) -> State:
+        if self._state is None or not self._state.initialized:
+            raise not_fitted(method)
+        return self._state
+
+    def _open_either(self, data: Any) -> ArraySource | StreamSource:
+        return self._open(None, data) if callable(data) else self._open(data, None)
+
+    # --- what the model holds --------------------------------------------------------------
+
+    def clusters(self) -> Array:
+        """The centers [k, d], of length one under cosine; a copy."""
+        return users_clusters(self._trained("clusters"), self._parameters)
+
+    def get_variable_names(self) -> list[str]:
+        """Names that ``get_variable_value`` takes."""
+        return sorted(self._variables("get_variable_names"))
+
+    def get_variable_value(self, name: str) -> Any:
+        """A part of the state, as it is stored (cosine mini-batch centers: not of length one)."""
+        variables = self._variables("get_variable_value")
+        if name not in variables:
+            raise BadInputError(f"there is no variable {name!r}; there are {sorted(variables)}")
+        value = variables[name]
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    def _variables(self, method: str) -> dict[str, Any]:
+        if self._state is None:
+            raise not_fitted(method)
+        return {name: getattr(self._state, name) for name in State.__dataclass_fields__}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters as given, by name."""
+        del deep
+        return dict(self._given)
+
+    def set_params(self, **params: Any) -> KMeansClustering:
+        """Change parameters; the trained state is kept where it still fits them."""
+        unknown = sorted(set(params) - set(self._given))
+        if unknown:
+            raise BadInputError(
+                f"KMeansClustering has no parameter {unknown[0]!r}; it has {sorted(self._given)}"
+            )
+        kept = {"num_clusters": self._parameters.num_clusters}
+        before = (self._given, self._parameters, self._run)
+        self._configure({**self._given, **params})
+        same_k = self._parameters.num_clusters == kept["num_clusters"]
+        same_metric = self._parameters.distance_metric == before[1].distance_metric
+        if self._state is not None and not (same_k and same_metric):
+            self._given, self._parameters, self._run = before
+            raise BadInputError(
+                "num_clusters and distance_metric cannot change once there are centers: "
+                "make a new KMeansClustering"
+            )
+        return self
+
+    @property
+    def config(self) -> RunConfig:
+        """The RunConfig."""
+        return self._run
+
+    @property
+    def model_dir(self) -> None:
+        """The directory of checkpoints: None in this version."""
+        return
+
+    @property
+    def model_fn(self) -> Callable[..., ModelFnOps]:
+        """The model as a function ``(features, labels, mode, metrics=None)`` of this estimator."""
+        return self._model_fn
+
+    def _model_fn(
+        self,
+        features: Any,
+        labels: Any,
+        mode: str,
+        metrics: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> ModelFnOps:
+        """Predictions and loss of ``features``, and for ``mode="train"`` a step to run on them."""
+        del labels
+        one_of("mode", mode, MODES)
+        predictions, loss, results = None, None, {}
+        if mode != "train" or (self._state is not None and self._state.initialized):
+            predicted = self.predict(features, outputs=(ALL_SCORES, CLUSTER_IDX), as_iterable=False)
+            assert isinstance(predicted, dict)
+            predictions = predicted
+        if mode == "eval":
+            results = self.evaluate(features, metrics=metrics)
+            loss = results["scores"]
+
+        def train_op() -> float:
+            losses: list[float] = []
+            self.partial_fit(features, monitors=[_Recorder(losses)])
+            return losses[-1] if losses else float("nan")
+
+        return ModelFnOps(mode, predictions, loss, train_op if mode == "train" else None, results)
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self)).parameters
+        shown = []
+        for name, value in self._given.items():
+            default = defaults[name].default
+            if isinstance(value, np.ndarray):
+                shown.append(f"{name}=array{value.shape}")
+            elif default is inspect.Parameter.empty or value != default:
+                shown.append(f"{name}={value!r}")
+        return f"KMeansClustering({', '.join(shown)})"
+
+
+class _Recorder:
+    def __init__(self, losses: list[float]) -> None:
+        self._losses = losses
+
+    def after_step(self, context: Any) -> None:
+        self._losses.append(context.loss)
+
+
+def _row_dicts(batches: Iterator[dict[str, Array]]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        keys = list(batch)
+        for values in zip(*batch.values(), strict=True):
+            yield dict(zip(keys, values, strict=True))
+
+
+def _steps(steps: int | None) -> int | None:
+    return None if steps is None else whole_number("steps", steps, 1)
+
+
+def _check_columns_given(features: object, weight: object) -> None:
+    if features is not None and (
+        isinstance(features, str)
+        or not isinstance(features, Sequence)
+        or not all(isinstance(name, str) for name in features)
+        or len(features) == 0
+    ):
+        raise BadInputError(f"feature_columns is {features!r}; it must be a list of names")
+    if weight is not None and not isinstance(weight, str):
+        raise BadInputError(f"weight_column is {weight!r}; it must be a name")

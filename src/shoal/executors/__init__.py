@@ -1,0 +1,1 @@
+"""Where shards live: behind one protocol, on this machine or on many."""

@@ -1,0 +1,41 @@
+"""The seam between the loop and the machines: centers go out, partials come back."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.state import Grid, Partial, Scan
+
+Floats = npt.NDArray[np.floating[Any]]
+Indices = npt.NDArray[np.int64]
+
+
+class Executor(Protocol):
+    """All rows of a batch or of a data set, wherever they are, as one sequence of rows."""
+
+    def scan(self) -> Scan:
+        """Size and magnitudes of the rows."""
+
+    def assign(self, centers: Floats) -> Partial:
+        """Assign every row to its nearest center."""
+
+    def distances(self, centers: Floats) -> Floats:
+        """Distance [n] of each row to its nearest center."""
+
+    def lower(self, candidates: Floats, nearest: Floats, update: bool = False) -> list[int]:
+        """Potential of each candidate (exact, in units of 2**-1074); see ``Shard.lower``."""
+
+    def take(self, indices: Indices) -> Floats:
+        """Rows by their index."""
+
+    def weights(self) -> Floats | None:
+        """Weights [n], or None where rows have none."""
+
+    def labels(self) -> npt.NDArray[np.int32]:
+        """Labels [n] of the last ``assign``."""
+
+    def row_sums(self, indices: Indices, grid: Grid) -> npt.NDArray[np.int64]:
+        """What each of some rows adds to a sum; see ``Shard.row_sums``."""

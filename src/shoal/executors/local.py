@@ -1,0 +1,94 @@
+"""Shards on this machine, one after the other, each with all threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.errors import BadInputError
+from shoal.executors.base import Floats, Indices
+from shoal.shard import Shard
+from shoal.state import Grid, Partial, Scan
+
+
+class LocalExecutor:
+    """The executor of one machine."""
+
+    def __init__(self, shards: Sequence[Shard], unit_rows: bool) -> None:
+        self._shards = shards
+        self._unit_rows = unit_rows
+        scans = [shard.scan() for shard in shards]
+        self._scan = scans[0]
+        for scan in scans[1:]:
+            self._scan = self._scan.merge(scan)
+        if self._scan.rows == 0:
+            raise BadInputError("the data has no rows: give at least one")
+        if self._scan.weighted and self._scan.heaviest == 0:
+            raise BadInputError("all weights are zero: at least one must be positive")
+        self._grid = Grid.of(self._scan, unit_rows)
+        self._starts = np.cumsum([0] + [scan.rows for scan in scans])
+
+    def scan(self) -> Scan:
+        """Size and magnitudes of the rows."""
+        return self._scan
+
+    def assign(self, centers: Floats) -> Partial:
+        """Assign every row to its nearest center."""
+        partials = [shard.assign(centers, self._grid) for shard in self._shards]
+        total = partials[0]
+        for partial in partials[1:]:
+            total = total.merge(partial)
+        return total
+
+    def distances(self, centers: Floats) -> Floats:
+        """Distance [n] of each row to its nearest center."""
+        return np.concatenate([shard.distances(centers) for shard in self._shards])
+
+    def lower(self, candidates: Floats, nearest: Floats, update: bool = False) -> list[int]:
+        """Potential of each candidate; ``nearest`` [n] is lowered with ``update``."""
+        totals = [0] * len(candidates)
+        for shard, start, end in zip(
+            self._shards, self._starts[:-1], self._starts[1:], strict=True
+        ):
+            found = shard.lower(candidates, nearest[start:end], update)
+            totals = [total + one for total, one in zip(totals, found, strict=True)]
+        return totals
+
+    def take(self, indices: Indices) -> Floats:
+        """Rows by their index."""
+        return self._gather(indices, 0, lambda shard, local: shard.take(local)[0])
+
+    def row_sums(self, indices: Indices, grid: Grid) -> npt.NDArray[np.int64]:
+        """What each of some rows adds to a sum, [levels, m, d + 1]."""
+        return self._gather(indices, 1, lambda shard, local: shard.row_sums(local, grid))
+
+    def weights(self) -> Floats | None:
+        """Weights [n], or None where rows have none."""
+        if not self._scan.weighted:
+            return None
+        parts = []
+        for shard in self._shards:
+            weights = shard.weights()
+            parts.append(np.ones(shard.rows) if weights is None else weights)
+        return np.concatenate(parts)
+
+    def labels(self) -> npt.NDArray[np.int32]:
+        """Labels [n] of the last ``assign``."""
+        return np.concatenate([shard.labels() for shard in self._shards])
+
+    def _gather(
+        self, indices: Indices, axis: int, read: Callable[[Shard, Indices], Any]
+    ) -> npt.NDArray[Any]:
+        """Read rows from the shards that hold them, in the order asked for."""
+        owner = np.searchsorted(self._starts, indices, side="right") - 1
+        places, parts = [], []
+        for which in np.unique(owner):
+            mine = np.flatnonzero(owner == which)
+            places.append(mine)
+            parts.append(read(self._shards[which], indices[mine] - self._starts[which]))
+        gathered: npt.NDArray[Any] = np.concatenate(parts, axis=axis)
+        back = np.argsort(np.concatenate(places), kind="stable")
+        return np.take(gathered, back, axis=axis)

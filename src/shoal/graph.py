@@ -1,0 +1,238 @@
+"""KMeans: the same algorithm one step at a time, for people who drive the loop themselves."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.config import RANDOM_INIT, InitialClusters, Parameters
+from shoal.errors import EndOfDataError, NotInitializedError
+from shoal.loop import Batch, apply_step, check_columns, make_batch
+from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, as_stored
+from shoal.shard import nearest
+from shoal.sources.array import ArraySource, Rows, is_shard_list
+from shoal.sources.open import open_source
+from shoal.state import State, empty_state, exact_to_float
+from shoal.steps import seeding
+
+Array = npt.NDArray[Any]
+
+
+class _Operations(NamedTuple):
+    all_scores: Callable[[], Any]
+    cluster_idx: Callable[[], Any]
+    scores: Callable[[], Any]
+    cluster_centers_initialized: Callable[[], bool]
+    init_op: Callable[[], None]
+    training_op: Callable[[], float]
+
+
+class TrainingGraph(_Operations):
+    """The operations of one training program; all share one state.
+
+    Attributes
+    ----------
+    all_scores, cluster_idx, scores
+        Callables that evaluate the current batch: distances [n, k], nearest center [n] int64, its
+        distance [n]. A list of arrays where the inputs are shards.
+    cluster_centers_initialized
+        Whether all centers have been chosen.
+    init_op
+        Takes the next batch and chooses centers from it.
+    training_op
+        Takes the next batch, runs one step, returns its loss: the sum of the distances at the
+        centers before the step.
+    """
+
+    __slots__ = ()
+
+    @property
+    def cluster_centers_initialized(self) -> bool:  # type: ignore[override]
+        """Whether all centers have been chosen."""
+        return bool(self[3]())
+
+
+class KMeans:
+    """The k-means training program, step by step.
+
+    Parameters
+    ----------
+    inputs
+        An array [n, d] (each step sees all of it), a list of arrays (the shards of one batch), or
+        a source of batches: an iterator, generator or callable, each batch an array or a list of
+        shards; ``(rows, weights)`` pairs for weighted rows.
+    num_clusters
+        Number of centers k; None with given centers.
+    initial_clusters
+        ``"random"``, ``"kmeans_plus_plus"``, ``"kmc2"``, ``"afkmc2"``, an array [k, d], or a
+        callable ``f(inputs, remaining)`` that returns at most ``remaining`` rows.
+    distance_metric
+        ``"squared_euclidean"`` or ``"cosine"``.
+    use_mini_batch
+        Mini-batch steps, else full-batch steps.
+    mini_batch_steps_per_iteration
+        Mini-batch steps between updates of the centers that assign rows.
+    random_seed
+        Seed of every random choice; None draws a fresh one (kept in ``state.seed``).
+    kmeans_plus_plus_num_retries
+        Further candidates per pick of k-means++; negative: 2 + floor(ln k).
+    kmc2_chain_length
+        Length of a Markov chain of k-MC² and AFK-MC².
+    empty_clusters
+        ``"relocate"``, ``"keep"`` or ``"error"``: a full-batch cluster without rows.
+    num_threads
+        Threads per step; None: the CPUs this process may use. Results do not depend on it.
+
+    Raises
+    ------
+    BadInputError
+        For an unknown name, a value out of range, or data that cannot be used.
+    """
+
+    def __init__(
+        self,
+        inputs: Any,
+        num_clusters: int | None,
+        initial_clusters: InitialClusters = RANDOM_INIT,
+        distance_metric: str = SQUARED_EUCLIDEAN_DISTANCE,
+        use_mini_batch: bool = False,
+        mini_batch_steps_per_iteration: int = 1,
+        random_seed: int | None = 0,
+        kmeans_plus_plus_num_retries: int = 2,
+        kmc2_chain_length: int = 200,
+        *,
+        empty_clusters: str = "relocate",
+        num_threads: int | None = None,
+    ) -> None:
+        self._parameters = Parameters.checked(
+            num_clusters=num_clusters,
+            initial_clusters=initial_clusters,
+            distance_metric=distance_metric,
+            use_mini_batch=use_mini_batch,
+            mini_batch_steps_per_iteration=mini_batch_steps_per_iteration,
+            random_seed=random_seed,
+            kmeans_plus_plus_num_retries=kmeans_plus_plus_num_retries,
+            kmc2_chain_length=kmc2_chain_length,
+            empty_clusters=empty_clusters,
+            num_threads=num_threads,
+        )
+        self._metric = self._parameters.distance_metric
+        self._threads = self._parameters.num_threads
+        self._source = open_source(inputs, name="inputs")
+        self._whole = self._source.in_memory
+        self._batches: Iterator[list[Rows]] = (
+            itertools.repeat(self._source.shards)
+            if isinstance(self._source, ArraySource)
+            else self._source.batches()
+        )
+        self._sharded = is_shard_list(inputs)
+        self._current: list[Rows] | None = None
+        self._ready: Batch | None = None
+        self._lock = threading.RLock()
+        self._state: State | None = self._given_state()
+
+    @property
+    def state(self) -> State:
+        """The state after the last completed step; raises NotInitializedError before seeding."""
+        if self._state is None:
+            raise NotInitializedError("no batch has been seen yet: call init_op() first")
+        return self._state
+
+    def training_graph(self) -> TrainingGraph:
+        """Return the operations; several calls return views of the same state."""
+        return TrainingGraph(
+            self._all_scores,
+            self._cluster_idx,
+            self._scores,
+            self._is_initialized,
+            self._init,
+            self._train,
+        )
+
+    def _given_state(self) -> State | None:
+        given = self._parameters.initial_clusters
+        if not isinstance(given, np.ndarray):
+            return None
+        empty = empty_state(given.shape[1], given.dtype, self._parameters.random_seed)
+        clusters = as_stored(given.copy(), self._parameters.distance_metric)
+        state = empty.replace(clusters=clusters, counts=np.zeros(len(clusters)))
+        if self._source.dim is not None:
+            check_columns(state, self._source.dim)
+        return seeding.ready(state, self._parameters)
+
+    def _is_initialized(self) -> bool:
+        return self._state is not None and self._state.initialized
+
+    def _next(self) -> Batch:
+        """Take the next batch; the same arrays are validated once."""
+        shards = next(self._batches, None)
+        if shards is None:
+            raise EndOfDataError("inputs has no more batches")
+        if shards is not self._current or self._ready is None:
+            self._current, self._ready = shards, make_batch(shards, self._metric, self._threads)
+        return self._ready
+
+    def _init(self) -> None:
+        with self._lock:
+            if self._is_initialized():
+                return
+            batch = self._next()
+            first = batch.inputs[0]
+            state = self._state
+            if state is None:
+                state = empty_state(first.shape[1], first.dtype, self._parameters.random_seed)
+            check_columns(state, first.shape[1])
+            self._state = seeding.step(
+                state, batch.executor, batch.inputs, self._parameters, self._whole
+            )
+
+    def _train(self) -> float:
+        with self._lock:
+            state = self._require("training_op")
+            batch = self._next()
+            check_columns(state, batch.inputs[0].shape[1])
+            self._state, found = apply_step(state, batch.executor, self._parameters)
+            return exact_to_float(found.loss)
+
+    def _require(self, operation: str) -> State:
+        if self._state is None or not self._state.initialized:
+            found = 0 if self._state is None else self._state.num_found
+            raise NotInitializedError(
+                f"{operation}() needs centers: {found} of {self._parameters.num_clusters} are "
+                "chosen; call init_op() until cluster_centers_initialized is True"
+            )
+        return self._state
+
+    def _evaluate(self, operation: str, evaluate: Callable[[Array, State], Array]) -> Any:
+        with self._lock:
+            state = self._require(operation)
+            batch = self._ready or self._next()
+            results = [evaluate(rows, state) for rows in batch.inputs]
+        return results if self._sharded or len(results) > 1 else results[0]
+
+    def _all_scores(self) -> Any:
+        return self._evaluate(
+            "all_scores",
+            lambda rows, state: all_distances(rows, state.clusters, self._metric, self._threads),
+        )
+
+    def _cluster_idx(self) -> Any:
+        return self._evaluate(
+            "cluster_idx",
+            lambda rows, state: nearest(rows, state.clusters, self._metric, self._threads)[
+                0
+            ].astype(np.int64),
+        )
+
+    def _scores(self) -> Any:
+        return self._evaluate(
+            "scores",
+            lambda rows, state: nearest(rows, state.clusters, self._metric, self._threads)[
+                1
+            ].astype(rows.dtype),
+        )

@@ -1,0 +1,153 @@
+"""What trained centers say of new rows, batch by batch: predict, transform, score, evaluate."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.config import Parameters
+from shoal.errors import BadInputError
+from shoal.hooks import Context, Monitors
+from shoal.loop import check_columns, users_clusters
+from shoal.metric import all_distances
+from shoal.shard import Block, make_block, nearest
+from shoal.sources.array import ArraySource, Rows
+from shoal.sources.stream import StreamSource
+from shoal.state import State
+
+Array = npt.NDArray[Any]
+
+ALL_SCORES = "all_scores"
+CLUSTER_IDX = "cluster_idx"
+SCORES = "scores"
+OUTPUTS = (CLUSTER_IDX, SCORES, ALL_SCORES)
+
+#: Distances computed at a time for data in memory: keeps a piece below 32 MB.
+PIECE_DISTANCES = 4_000_000
+
+
+class Inference:
+    """The centers of one state, applied to sources."""
+
+    def __init__(self, state: State, parameters: Parameters, on_bad_rows: str) -> None:
+        self.state = state
+        self._parameters = parameters
+        self._metric = parameters.distance_metric
+        self._threads = parameters.num_threads
+        self._on_bad_rows = on_bad_rows
+
+    @staticmethod
+    def check_outputs(outputs: Sequence[str] | None) -> tuple[str, ...]:
+        """Return the asked-for outputs, each a known name."""
+        if outputs is None:
+            return OUTPUTS
+        wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        for name in wanted:
+            if name not in OUTPUTS:
+                raise BadInputError(f"outputs holds {name!r}; allowed are {OUTPUTS}")
+        if not wanted:
+            raise BadInputError(f"outputs is empty; choose from {OUTPUTS}")
+        return wanted
+
+    def batches(
+        self, source: ArraySource | StreamSource, outputs: tuple[str, ...]
+    ) -> Iterator[dict[str, Array]]:
+        """Outputs of each batch; shards of a batch are joined."""
+        if source.dim is not None:
+            check_columns(self.state, source.dim)
+        if isinstance(source, ArraySource) and source.batch_size is None and ALL_SCORES in outputs:
+            size = max(1, PIECE_DISTANCES // len(self.state.clusters))
+            source = ArraySource(source.shards, size, False)
+        return (
+            self.joined(iter([self._block_outputs(block, outputs) for block in blocks]))
+            for blocks in self._blocks(source)
+        )
+
+    @staticmethod
+    def joined(batches: Iterator[dict[str, Array]]) -> dict[str, Array]:
+        """One dict of arrays for all batches."""
+        parts = list(batches)
+        if not parts:
+            raise BadInputError("the data has no rows: give at least one")
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def evaluate(
+        self,
+        source: ArraySource | StreamSource,
+        steps: int | None,
+        metrics: dict[str, Callable[..., Any]],
+        hooks: Monitors | None = None,
+    ) -> dict[str, Any]:
+        """Sum and mean of distances over the first ``steps`` batches, and each metric."""
+        from shoal.shard import assign_block
+        from shoal.state import exact_to_float
+
+        watching = hooks or Monitors([])
+        context = Context(
+            lambda: users_clusters(self.state, self._parameters), self.state.global_step, None
+        )
+        watching.tell("begin", context)
+        loss, rows, weight = 0, 0, 0.0
+        kept: list[tuple[Array, Array, Array]] = []
+        for blocks in itertools.islice(self._blocks(source), steps):
+            watching.tell("before_step", context)
+            for block in blocks:
+                labels = np.empty(len(block.rows), np.int32)
+                distances = np.empty(len(block.rows))
+                _, part = assign_block(
+                    block, self.state.clusters, self._metric, self._threads, labels, distances
+                )
+                loss += part
+                rows += len(block.rows)
+                weight += len(block.rows) if block.weights is None else float(block.weights.sum())
+                if metrics:
+                    scores = distances.astype(block.rows.dtype)
+                    kept.append((block.rows, labels.astype(np.int64), scores))
+            context.loss, context.rows = exact_to_float(loss), rows
+            watching.tell("after_step", context)
+            if context.stop_requested:
+                break
+        watching.tell("end", context)
+        if rows == 0:
+            raise BadInputError("the data has no rows: give at least one")
+        total = exact_to_float(loss)
+        results: dict[str, Any] = {
+            SCORES: total,
+            "loss": total / weight if weight else 0.0,
+            "num_rows": rows,
+        }
+        if metrics:
+            joined = [np.concatenate(parts) for parts in zip(*kept, strict=True)]
+            clusters = users_clusters(self.state, self._parameters)
+            results |= {name: metric(*joined, clusters) for name, metric in metrics.items()}
+        return results
+
+    def _blocks(self, source: ArraySource | StreamSource) -> Iterator[list[Block]]:
+        for shards in source.batches():
+            check_columns(self.state, shards[0].rows.shape[1])
+            blocks = [self._block(shard) for shard in shards]
+            if sum(len(block.rows) for block in blocks):
+                yield blocks
+
+    def _block(self, shard: Rows) -> Block:
+        return make_block(shard.rows, shard.weights, self._metric, self._threads, self._on_bad_rows)
+
+    def _block_outputs(self, block: Block, outputs: tuple[str, ...]) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        if CLUSTER_IDX in outputs or SCORES in outputs:
+            labels, distances = nearest(
+                block.rows, self.state.clusters, self._metric, self._threads
+            )
+            found[CLUSTER_IDX] = labels.astype(np.int64)
+            found[SCORES] = distances.astype(block.rows.dtype)
+        if ALL_SCORES in outputs:
+            found[ALL_SCORES] = all_distances(
+                block.rows, self.state.clusters, self._metric, self._threads
+            )
+        return {name: found[name] for name in outputs}

@@ -1,0 +1,51 @@
+"""The two distances, and what they ask of centers: their only home in Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal import _core
+from shoal.errors import BadInputError
+
+Floats = npt.NDArray[np.floating[Any]]
+
+SQUARED_EUCLIDEAN_DISTANCE = "squared_euclidean"
+COSINE_DISTANCE = "cosine"
+METRICS = (SQUARED_EUCLIDEAN_DISTANCE, COSINE_DISTANCE)
+
+#: Squares of larger values could leave the range of float64.
+LARGEST_VALUE = 1e150
+
+
+def check_metric(name: object) -> str:
+    """Return ``name`` if it is a known distance metric."""
+    if not isinstance(name, str) or name not in METRICS:
+        raise BadInputError(f"distance_metric is {name!r}; allowed are {METRICS}")
+    return name
+
+
+def is_cosine(metric: str) -> bool:
+    """Whether rows and centers are compared by direction only."""
+    return metric == COSINE_DISTANCE
+
+
+def to_unit(centers: Floats) -> Floats:
+    """Centers [k, d] of length one, in their dtype; zero centers stay zero."""
+    unit = np.empty(centers.shape, np.float64)
+    _core.read_rows(centers, True, unit)
+    return unit.astype(centers.dtype)
+
+
+def as_stored(centers: Floats, metric: str) -> Floats:
+    """Centers as they are stored when chosen or synced: of length one under cosine."""
+    return to_unit(centers) if is_cosine(metric) else centers
+
+
+def all_distances(rows: Floats, centers: Floats, metric: str, threads: int) -> Floats:
+    """Distance of every row to every center, [n, k] in the dtype of the rows."""
+    out = np.empty((len(rows), len(centers)), rows.dtype)
+    _core.all_distances(rows, centers, is_cosine(metric), threads, out)
+    return out

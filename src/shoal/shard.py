@@ -1,0 +1,314 @@
+"""Rows, and what makes passes over them cheap. Home of the one assignment step.
+
+A ``Block`` is an array of validated rows with their weights. A ``Shard`` is a sequence of blocks
+that can be read again and again: one block in memory, or the batches of a re-readable source.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal import _core
+from shoal.errors import BadInputError
+from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
+from shoal.state import Grid, Partial, Scan
+
+Floats = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows [n, d] float32 or float64 in any memory order, weights [n] float64 or None."""
+
+    rows: Floats
+    weights: Floats | None
+    scan: Scan
+
+
+EMPTY_SCAN = Scan(0, np.zeros(0), 1.0, False, False)
+
+
+def make_block(
+    rows: Floats,
+    weights: Floats | None,
+    metric: str,
+    threads: int,
+    on_bad_rows: str = "error",
+    name: str = "x",
+) -> Block:
+    """Look at every value once: the door through which rows come in.
+
+    Raises BadInputError for a NaN or an infinity (the first bad row and column named), unless
+    ``on_bad_rows="skip"``, which drops such rows and warns with their number.
+    """
+    scan, bad = _scan(rows, weights, threads)
+    if bad is not None and on_bad_rows == "skip":
+        good = np.isfinite(rows).all(axis=1)
+        warnings.warn(
+            f"{name}: dropped {len(rows) - int(good.sum())} of {len(rows)} rows with values that "
+            "are not finite (on_bad_rows='skip')",
+            UserWarning,
+            stacklevel=2,
+        )
+        rows = rows[good]
+        weights = None if weights is None else weights[good]
+        scan, bad = _scan(rows, weights, threads)
+    if bad is not None:
+        raise BadInputError(
+            f"{name} holds {rows[bad]} in row {bad[0]}, column {bad[1]}: every value must be "
+            "finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
+        )
+    if metric == SQUARED_EUCLIDEAN_DISTANCE and scan.magnitude.max(initial=0) > LARGEST_VALUE:
+        column = int(scan.magnitude.argmax())
+        raise BadInputError(
+            f"{name} holds values of magnitude {scan.magnitude[column]:.3g} in column {column}: "
+            f"their squares leave the range of float64. Scale the data to below {LARGEST_VALUE:g}"
+        )
+    return Block(rows, weights, scan)
+
+
+def _scan(
+    rows: Floats, weights: Floats | None, threads: int
+) -> tuple[Scan, tuple[int, int] | None]:
+    magnitude = np.zeros(rows.shape[1])
+    bad = _core.scan(rows, threads, magnitude)
+    heaviest = 1.0 if weights is None else float(weights.max(initial=0.0))
+    scan = Scan(len(rows), magnitude, heaviest, weights is not None, rows.dtype == np.float64)
+    return scan, None if bad[0] < 0 else bad
+
+
+def assign_block(
+    block: Block,
+    centers: Floats,
+    metric: str,
+    threads: int,
+    labels: Labels | None = None,
+    distances: Floats | None = None,
+) -> tuple[int, int]:
+    """Assign rows to their nearest centers: the assignment step of everything in shoal.
+
+    Parameters
+    ----------
+    block
+        The rows.
+    centers
+        [k, d], of any length under cosine.
+    metric, threads
+        The distance, and how many threads may work on it.
+    labels
+        INOUT [n] int32: the labels before, the labels after.
+    distances
+        OUT [n] float64: distance of each row to its center.
+
+    Returns
+    -------
+    tuple
+        The number of labels that changed, and the exact loss in units of 2**-1074.
+    """
+    changes, loss, _ = _core.assign(
+        block.rows, block.weights, centers, is_cosine(metric), threads, labels, distances
+    )
+    return changes, loss
+
+
+def nearest(rows: Floats, centers: Floats, metric: str, threads: int) -> tuple[Labels, Floats]:
+    """Nearest center [n] of some validated rows, and its distance [n]."""
+    labels = np.empty(len(rows), np.int32)
+    distances = np.empty(len(rows))
+    block = Block(rows, None, EMPTY_SCAN)
+    assign_block(block, centers, metric, threads, labels, distances)
+    return labels, distances
+
+
+class Shard:
+    """Some rows of a data set, read in blocks.
+
+    Parameters
+    ----------
+    read
+        Returns the blocks, from the first, each time it is called.
+    metric
+        The distance metric.
+    threads
+        How many threads a pass may use.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[Block]], metric: str, threads: int) -> None:
+        self._read = read
+        self._metric = metric
+        self._threads = threads
+        self._labels: list[Labels] = []
+        self._scan: Scan | None = None
+
+    @classmethod
+    def of_block(cls, block: Block, metric: str, threads: int) -> Shard:
+        """Shard of one block in memory."""
+        return cls(lambda: (block,), metric, threads)
+
+    def scan(self) -> Scan:
+        """Size and magnitudes of the rows (one pass, the first time)."""
+        if self._scan is None:
+            scans = [block.scan for block in self._read()]
+            if not scans:
+                raise BadInputError("the data has no rows: give at least one")
+            total = scans[0]
+            for scan in scans[1:]:
+                total = total.merge(scan)
+            self._scan = total
+        return self._scan
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.scan().rows
+
+    @property
+    def dim(self) -> int:
+        """Number of columns."""
+        return len(self.scan().magnitude)
+
+    def assign(self, centers: Floats, grid: Grid) -> Partial:
+        """Assign all rows and add them up on ``grid``."""
+        k, width = len(centers), centers.shape[1] + 1
+        sums = np.zeros((grid.levels, k, width), np.int64)
+        inverse = 1 / grid.quantum
+        loss = changes = rows = 0
+        for position, block in enumerate(self._checked_blocks()):
+            labels = self._labels_of(position, len(block.rows))
+            changed, block_loss = assign_block(block, centers, self._metric, self._threads, labels)
+            _core.add_sums(
+                block.rows,
+                block.weights,
+                labels,
+                is_cosine(self._metric),
+                grid.quantum,
+                inverse,
+                grid.bits,
+                grid.levels,
+                k,
+                self._threads,
+                sums,
+            )
+            changes += changed
+            loss += block_loss
+            rows += len(block.rows)
+        return Partial(sums, grid, loss, rows, changes)
+
+    def row_sums(self, indices: npt.NDArray[np.int64], grid: Grid) -> npt.NDArray[np.int64]:
+        """What each of some rows adds to a sum, [levels, m, d + 1] in quanta."""
+        rows, weights = self.take(indices)
+        sums = np.zeros((grid.levels, len(rows), rows.shape[1] + 1), np.int64)
+        _core.add_sums(
+            rows,
+            weights,
+            np.arange(len(rows), dtype=np.int32),
+            is_cosine(self._metric),
+            grid.quantum,
+            1 / grid.quantum,
+            grid.bits,
+            grid.levels,
+            len(rows),
+            self._threads,
+            sums,
+        )
+        return sums
+
+    def distances(self, centers: Floats) -> Floats:
+        """Distance [n] of each row to its nearest center."""
+        parts = []
+        for block in self._checked_blocks():
+            out = np.empty(len(block.rows))
+            assign_block(block, centers, self._metric, self._threads, None, out)
+            parts.append(out)
+        return np.concatenate(parts)
+
+    def lower(
+        self,
+        candidates: Floats,
+        nearest: Floats,
+        update: bool = False,
+    ) -> list[int]:
+        """Potential of each candidate center, given the distances so far.
+
+        The potential is the exact sum over rows of weight * min(nearest, distance to candidate),
+        in units of 2**-1074. ``nearest`` is INOUT [n]: lowered with ``update`` (one candidate).
+        """
+        potentials = [0] * len(candidates)
+        start = 0
+        for block in self._checked_blocks():
+            part = nearest[start : start + len(block.rows)]
+            start += len(block.rows)
+            found = _core.lower_distances(
+                block.rows,
+                block.weights,
+                candidates,
+                is_cosine(self._metric),
+                self._threads,
+                update,
+                part,
+            )
+            potentials = [total + one for total, one in zip(potentials, found, strict=True)]
+        return potentials
+
+    def take(self, indices: npt.NDArray[np.int64]) -> tuple[Floats, Floats | None]:
+        """Rows (and weights) by their index, in the order asked for."""
+        out: Floats | None = None
+        weights: Floats | None = None
+        start = 0
+        for block in self._checked_blocks():
+            inside = np.flatnonzero((indices >= start) & (indices < start + len(block.rows)))
+            if out is None:
+                out = np.empty((len(indices), block.rows.shape[1]), block.rows.dtype)
+                weights = None if block.weights is None else np.empty(len(indices))
+            local = indices[inside] - start
+            out[inside] = block.rows[local]
+            if weights is not None and block.weights is not None:
+                weights[inside] = block.weights[local]
+            start += len(block.rows)
+        if out is None:
+            raise BadInputError("the data has no rows: give at least one")
+        return out, weights
+
+    def weights(self) -> Floats | None:
+        """All weights [n], or None where rows have none."""
+        if not self.scan().weighted:
+            return None
+        parts = [
+            np.ones(len(block.rows)) if block.weights is None else block.weights
+            for block in self._checked_blocks()
+        ]
+        return np.concatenate(parts)
+
+    def labels(self) -> Labels:
+        """Labels [n] of the last pass."""
+        return np.concatenate(self._labels) if self._labels else np.empty(0, np.int32)
+
+    def _labels_of(self, position: int, rows: int) -> Labels:
+        if position == len(self._labels):
+            self._labels.append(np.full(rows, -1, np.int32))
+        return self._labels[position]
+
+    def _checked_blocks(self) -> Iterator[Block]:
+        """Yield the blocks; a source that gives other data than at first is an error."""
+        scan, rows = self.scan(), 0
+        for block in self._read():
+            rows += len(block.rows)
+            if (
+                rows > scan.rows
+                or block.scan.heaviest > scan.heaviest
+                or np.any(block.scan.magnitude > scan.magnitude)
+            ):
+                break
+            yield block
+        if rows != scan.rows:
+            raise BadInputError(
+                f"the source changed between two passes: {scan.rows} rows at first, other rows or "
+                "another number now. Full-batch training needs the same data at each pass"
+            )

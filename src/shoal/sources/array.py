@@ -1,0 +1,237 @@
+"""Rows in memory: arrays, dicts of columns, frames, lists of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.errors import BadInputError
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows [n, d] float32 or float64 in any memory order, and their weights [n] or None."""
+
+    rows: Floats
+    weights: Floats | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a dict or frame are data, and which one is the weight."""
+
+    features: Sequence[str] | None = None
+    weight: str | None = None
+
+    def given(self) -> bool:
+        """Whether any column was named."""
+        return self.features is not None or self.weight is not None
+
+
+def is_frame(data: object) -> bool:
+    """Whether ``data`` has named columns: a mapping, or a pandas- or polars-like frame."""
+    return isinstance(data, Mapping) or (
+        hasattr(data, "columns") and hasattr(data, "__getitem__") and hasattr(data, "__array__")
+    )
+
+
+def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
+    """Read one batch, or one shard of a batch: rows, or a pair (rows, weights)."""
+    if isinstance(data, Rows):
+        return data
+    weights = None
+    if isinstance(data, tuple):
+        if len(data) != 2:
+            raise BadInputError(
+                f"{name} is a tuple of {len(data)}; a pair (rows, weights) is allowed, "
+                "and a list for shards"
+            )
+        data, weights = data
+    if is_frame(data):
+        rows, column = _from_columns(data, columns, name)
+        weights = column if weights is None else weights
+    else:
+        if columns.given():
+            raise BadInputError(
+                f"feature_columns and weight_column name columns, but {name} is "
+                f"{type(data).__name__}: pass a dict or a frame, or name no columns"
+            )
+        rows = _to_matrix(data, name)
+    return Rows(rows, None if weights is None else _to_weights(weights, len(rows), name))
+
+
+def _to_matrix(data: object, name: str) -> Floats:
+    if hasattr(data, "tocsr"):
+        raise BadInputError(
+            f"{name} is a sparse matrix; rows must be dense: pass {name}.toarray() if it fits"
+        )
+    listed = not hasattr(data, "__array__")
+    try:
+        array = np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"{name} is not a rectangular array of numbers: {error}") from None
+    if listed and array.dtype.kind in "iub" and array.size:
+        array = array.astype(np.float64)  # a list of whole numbers has no dtype of its own
+    if array.ndim != 2:
+        hint = f"use {name}.reshape(-1, 1) for a single column" if array.ndim == 1 else ""
+        raise BadInputError(
+            f"{name} has shape {array.shape}; it must have two dimensions, rows and columns. {hint}"
+        )
+    if array.shape[1] == 0:
+        raise BadInputError(f"{name} has shape {array.shape}: it needs at least one column")
+    return _check_dtype(array, name)
+
+
+def _check_dtype(array: npt.NDArray[Any], name: str) -> Floats:
+    if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
+        return array
+    if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8:
+        smaller = array.dtype.itemsize <= 2 or array.dtype in (np.float32,)
+        wanted = "float32" if smaller else "float64"
+        raise BadInputError(
+            f"{name} has dtype {array.dtype}; rows must be float32 or float64, and are never "
+            f"converted without a word: pass {name}.astype(np.{wanted})"
+        )
+    raise BadInputError(
+        f"{name} has dtype {array.dtype}; it must hold real numbers, float32 or float64"
+    )
+
+
+def _to_weights(weights: object, rows: int, name: str) -> Floats:
+    try:
+        array = np.asarray(weights, dtype=np.float64)
+    except (ValueError, TypeError):
+        raise BadInputError(f"the weights of {name} are not numbers: {weights!r:.80}") from None
+    if array.shape != (rows,):
+        raise BadInputError(
+            f"the weights of {name} have shape {array.shape}; {name} has {rows} rows, "
+            f"so it must be ({rows},)"
+        )
+    bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
+    if len(bad):
+        raise BadInputError(
+            f"the weight of row {bad[0]} of {name} is {array[bad[0]]}; "
+            "weights must be finite and >= 0"
+        )
+    return np.ascontiguousarray(array)
+
+
+def _from_columns(data: Any, columns: Columns, name: str) -> tuple[Floats, Any]:
+    """Columns side by side, in sorted order unless they are named; one copy, by necessity."""
+    present = [str(column) for column in (data if isinstance(data, Mapping) else data.columns)]
+    wanted = columns.features
+    if wanted is None:
+        wanted = sorted(column for column in present if column != columns.weight)
+    if not wanted:
+        raise BadInputError(f"{name} has no columns of data; it has {present}")
+    for column in [*wanted, *([columns.weight] if columns.weight else [])]:
+        if column not in present:
+            raise BadInputError(f"{name} has no column {column!r}; it has {present}")
+    parts = []
+    for column in wanted:
+        values = np.asarray(data[column])
+        if values.ndim == 1:
+            values = values[:, None]
+        if values.ndim != 2 or values.dtype.kind not in "fiub":
+            raise BadInputError(
+                f"column {column!r} of {name} has dtype {values.dtype} and shape {values.shape}; "
+                "it must hold one number, or a fixed number of numbers, per row"
+            )
+        parts.append(values)
+    lengths = {len(part) for part in parts}
+    if len(lengths) > 1:
+        raise BadInputError(
+            f"the columns of {name} differ in length: "
+            f"{ {c: len(p) for c, p in zip(wanted, parts, strict=True)} }"
+        )
+    dtype = np.result_type(*parts)
+    if dtype not in (np.float32, np.float64):
+        dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+    rows: Floats = np.concatenate(parts, axis=1, dtype=dtype)
+    return rows, None if columns.weight is None else np.asarray(data[columns.weight])
+
+
+def to_shards(data: Any, columns: Columns, name: str = "x") -> list[Rows]:
+    """Read a batch: one array, or a list of arrays (shards of one batch)."""
+    if is_shard_list(data):
+        shards = [to_rows(item, columns, f"{name}[{i}]") for i, item in enumerate(data)]
+    else:
+        shards = [to_rows(data, columns, name)]
+    first = shards[0].rows
+    for i, shard in enumerate(shards):
+        if shard.rows.shape[1] != first.shape[1] or shard.rows.dtype != first.dtype:
+            raise BadInputError(
+                f"{name}[{i}] has {shard.rows.shape[1]} columns of {shard.rows.dtype}, {name}[0] "
+                f"has {first.shape[1]} of {first.dtype}: shards must agree"
+            )
+    return shards
+
+
+def is_shard_list(data: object) -> bool:
+    """Whether ``data`` is a list of arrays (or of pairs, dicts, frames), not an array itself."""
+    return isinstance(data, list) and len(data) > 0 and all(_is_shard(item) for item in data)
+
+
+def _is_shard(item: object) -> bool:
+    if isinstance(item, Rows) or is_frame(item):
+        return True
+    if isinstance(item, tuple):
+        return len(item) == 2 and _is_shard(item[0])
+    return getattr(item, "ndim", 0) == 2
+
+
+class ArraySource:
+    """Data in memory, read any number of times and in any order.
+
+    Parameters
+    ----------
+    shards
+        The rows; several shards count as one sequence of rows.
+    batch_size
+        Rows per batch; None: all of them.
+    shuffle
+        Whether mini-batch training draws batches in random order (a function of seed and epoch).
+    """
+
+    in_memory = True
+    rereadable = True
+
+    def __init__(self, shards: list[Rows], batch_size: int | None, shuffle: bool) -> None:
+        self.shards = shards
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.rows: int | None = sum(len(shard) for shard in shards)
+        self.dim: int | None = shards[0].rows.shape[1]
+
+    def batches(self) -> Iterator[list[Rows]]:
+        """Batches in order: views of the rows, never copies."""
+        if self.batch_size is None:
+            yield self.shards
+            return
+        for shard in self.shards:
+            for start in range(0, len(shard), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                weights = None if shard.weights is None else shard.weights[part]
+                yield [Rows(shard.rows[part], weights)]
+
+    def take(self, indices: npt.NDArray[np.int64]) -> Rows:
+        """Copy rows by their increasing index."""
+        rows, weights, start = [], [], 0
+        weighted = any(shard.weights is not None for shard in self.shards)
+        for shard in self.shards:
+            first, last = np.searchsorted(indices, [start, start + len(shard)])
+            local = indices[first:last] - start
+            rows.append(shard.rows[local])
+            ones = np.ones(len(local))
+            weights.append(ones if shard.weights is None else shard.weights[local])
+            start += len(shard)
+        return Rows(np.concatenate(rows), np.concatenate(weights) if weighted else None)

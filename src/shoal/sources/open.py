@@ -1,0 +1,109 @@
+"""What is this data? The one place that decides which adapter reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from shoal.errors import BadInputError
+from shoal.sources.array import ArraySource, Columns, Rows, is_frame, to_shards
+from shoal.sources.stream import StreamSource
+
+
+class Source(Protocol):
+    """Batches of rows, in memory or as they come."""
+
+    in_memory: bool
+    rereadable: bool
+    rows: int | None
+    dim: int | None
+
+    def batches(self) -> Iterator[list[Rows]]:
+        """Yield the batches in order; a batch is a list of shards."""
+
+
+def open_source(
+    data: Any,
+    batch_size: int | None = None,
+    columns: Sequence[str] | None = None,
+    weight: str | None = None,
+    shuffle: bool = True,
+    name: str = "x",
+) -> ArraySource | StreamSource:
+    """Open data of any kind that shoal reads; also available as ``shoal.open``.
+
+    Parameters
+    ----------
+    data
+        An array [n, d] of float32 or float64 (NumPy, or anything with ``__array__``); a pair
+        (rows, weights); a dict of columns or a data frame; a list of those, the shards of one
+        data set; an iterator, generator or iterable of batches of any of these kinds; a callable
+        that returns any of these; a path to a ``.npy``, ``.csv`` or ``.parquet`` file.
+    batch_size
+        Rows per batch, for data in memory.
+    columns
+        Names of the columns to use, in this order (default: all but ``weight``, sorted).
+    weight
+        Name of the column of weights.
+    shuffle
+        Whether mini-batch training shuffles data in memory.
+    name
+        What error messages call the data.
+
+    Returns
+    -------
+    ArraySource or StreamSource
+        With ``rows`` and ``dim`` (None where unknown), ``rereadable``, ``batches()``.
+
+    Raises
+    ------
+    BadInputError
+        If the data is of no such kind, or has the wrong shape or dtype.
+    """
+    if isinstance(data, (ArraySource, StreamSource)):
+        return data
+    named = Columns(columns, weight)
+    if isinstance(data, (str, os.PathLike)):
+        from shoal.sources.files import read_file
+
+        rows, columns_of_file = read_file(data, named)
+        return ArraySource(to_shards(rows, columns_of_file, name), batch_size, shuffle)
+    if callable(data) and not hasattr(data, "__array__"):
+        return _open_callable(data, batch_size, named, shuffle, name)
+    if _is_iterable_of_batches(data):
+        _refuse_batch_size(batch_size, name)
+        once = iter(data)
+        if once is data:
+            return StreamSource(lambda: once, False, named)
+        return StreamSource(lambda: iter(data), True, named)
+    return ArraySource(to_shards(data, named, name), batch_size, shuffle)
+
+
+def _open_callable(
+    data: Any, batch_size: int | None, named: Columns, shuffle: bool, name: str
+) -> ArraySource | StreamSource:
+    result = data()
+    if callable(result) and not hasattr(result, "__array__"):
+        raise BadInputError(f"{name}() returned another callable; it must return data")
+    if not _is_iterable_of_batches(result):
+        return open_source(result, batch_size, named.features, named.weight, shuffle, f"{name}()")
+    _refuse_batch_size(batch_size, name)
+    waiting = [iter(result)]  # what the first call gave is not thrown away
+    return StreamSource(lambda: waiting.pop() if waiting else iter(data()), True, named)
+
+
+def _is_iterable_of_batches(data: Any) -> bool:
+    if isinstance(data, (list, tuple, Rows)) or hasattr(data, "__array__") or is_frame(data):
+        return False
+    if isinstance(data, (str, bytes, dict, set, frozenset)):
+        return False
+    return hasattr(data, "__iter__") or hasattr(data, "__next__")
+
+
+def _refuse_batch_size(batch_size: int | None, name: str) -> None:
+    if batch_size is not None:
+        raise BadInputError(
+            f"batch_size is {batch_size}, but {name} gives batches of its own: "
+            "set their size there, and pass batch_size=None"
+        )

@@ -1,0 +1,140 @@
+"""Values of training: what a step takes and gives. Imports nothing but NumPy.
+
+``Partial`` is what a pass over some rows yields; partials of the parts of a data set merge, in any
+order, to the bits of the whole. ``State`` is everything a run needs to continue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
+
+#: Exact sums of float64 are integers in units of this: 2**-1074, the smallest float64.
+LOSS_UNIT = 1 << 1074
+
+
+def exact_to_float(total: int) -> float:
+    """Round an exact sum (an integer in units of 2**-1074) once, to float64."""
+    return total / LOSS_UNIT
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one look at some rows found; scans of parts merge."""
+
+    rows: int
+    magnitude: Floats  # [d] float64, the largest |x| of each column
+    heaviest: float  # the largest weight, 1 without weights
+    weighted: bool
+    double: bool  # some rows are float64
+
+    def merge(self, other: Scan) -> Scan:
+        """Return the scan of both parts."""
+        return Scan(
+            self.rows + other.rows,
+            np.maximum(self.magnitude, other.magnitude),
+            max(self.heaviest, other.heaviest),
+            self.weighted or other.weighted,
+            self.double or other.double,
+        )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The fixed-point grid on which rows are added: one power of two per column.
+
+    Values below ``2**bits`` quanta are rounded to whole quanta and added as int64, which cannot
+    overflow for the rows that were scanned. A second level holds the remainders of float64 rows
+    and of weighted rows. Sums of integers have no order, so no split of the data changes a bit.
+    """
+
+    quantum: Floats  # [d + 1] float64; the last column is the weight
+    bits: int
+    levels: int
+
+    @classmethod
+    def of(cls, scan: Scan, unit_rows: bool) -> Grid:
+        """Choose the grid for the scanned rows (``unit_rows``: they will have length one)."""
+        room = max(1, (max(scan.rows, 1) - 1).bit_length())
+        bits = min(51, 62 - room)
+        magnitude = np.ones_like(scan.magnitude) if unit_rows else scan.magnitude
+        largest = np.append(magnitude, 1.0) * scan.heaviest
+        exponent = np.frexp(largest)[1]
+        quantum = np.ldexp(1.0, np.maximum(exponent - bits, -1000))
+        levels = 2 if scan.double or scan.weighted or bits < 32 else 1
+        return cls(quantum, bits, levels)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The result of assigning some rows: all that training needs of them."""
+
+    sums: Ints  # [levels, k, d + 1] in quanta of the grid; the last column is the weight
+    grid: Grid
+    loss: int  # exact, in units of 2**-1074
+    rows: int
+    changes: int  # labels that differ from the pass before
+
+    def merge(self, other: Partial) -> Partial:
+        """Return the partial of both parts: associative and commutative, to the bit."""
+        return Partial(
+            self.sums + other.sums,
+            self.grid,
+            self.loss + other.loss,
+            self.rows + other.rows,
+            self.changes + other.changes,
+        )
+
+    def totals(self) -> tuple[Floats, Floats]:
+        """Weighted sums [k, d] and weights [k] as float64."""
+        values = self.sums[0] * self.grid.quantum
+        if self.grid.levels == 2:
+            values += self.sums[1] * (self.grid.quantum * 2.0**-self.grid.bits)
+        return values[:, :-1], values[:, -1]
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything a run needs to continue; arrays are read-only.
+
+    ``clusters`` assigns rows and is what users read; ``clusters_updated`` is being trained. Both
+    hold the centers chosen so far while ``initialized`` is false.
+    """
+
+    clusters: Floats  # [k, d]
+    clusters_updated: Floats  # [k, d]
+    counts: Floats  # [k] float64, weight behind each center in this period
+    update_in_steps: int  # mini-batch steps left before clusters := clusters_updated
+    initialized: bool
+    global_step: int
+    seed: int
+    seeding_rounds: int = 0  # batches used for seeding: with the seed, the generator's state
+    idle_rounds: int = 0  # ... of which the last gave no center
+    epoch: int = 0  # the position in the source: which shuffle, and which row of it
+    row: int = 0
+    losses: tuple[float, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        for array in (self.clusters, self.clusters_updated, self.counts):
+            array.setflags(write=False)
+
+    @property
+    def num_found(self) -> int:
+        """Centers chosen so far."""
+        return len(self.clusters)
+
+    def replace(self, **changes: Any) -> State:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def empty_state(dim: int, dtype: npt.DTypeLike, seed: int) -> State:
+    """Return the state before seeding: no centers yet."""
+    none = np.empty((0, dim), dtype)
+    return State(none, none.copy(), np.zeros(0), 0, False, 0, seed)

@@ -1,0 +1,1 @@
+"""The parts of the algorithm: each takes a state and gives the next."""

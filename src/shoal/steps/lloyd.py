@@ -1,0 +1,91 @@
+"""The full-batch step: every center moves to the mean of its rows (Lloyd 1982)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.config import Parameters
+from shoal.errors import BadInputError
+from shoal.executors.base import Executor
+from shoal.metric import as_stored, is_cosine
+from shoal.state import Partial, State
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, Partial]:
+    """Assign all rows, move every center, and return what was found before the move."""
+    found = batch.assign(state.clusters)
+    partial = found
+    empty = np.flatnonzero(partial.totals()[1] == 0)
+    if len(empty) and parameters.empty_clusters == "error":
+        raise BadInputError(
+            f"cluster {empty[0]} has no rows at step {state.global_step} "
+            "(empty_clusters='error'). Use fewer clusters or empty_clusters='relocate'"
+        )
+    if len(empty) and parameters.empty_clusters == "relocate":
+        partial = relocate(partial, empty, state.clusters, batch)
+    clusters = _means(partial, state.clusters, parameters.distance_metric)
+    counts = partial.totals()[1]
+    moved = state.replace(
+        clusters=clusters,
+        clusters_updated=clusters,
+        counts=counts,
+        global_step=state.global_step + 1,
+    )
+    return moved, found
+
+
+def _means(partial: Partial, before: Floats, metric: str) -> Floats:
+    """Mean of each cluster; a cluster without rows or without a direction stays where it is."""
+    sums, weights = partial.totals()
+    keep = weights == 0
+    if is_cosine(metric):
+        keep |= ~sums.any(axis=1)
+    means = sums / np.where(keep, 1.0, weights)[:, None]
+    return as_stored(np.where(keep[:, None], before, means).astype(before.dtype), metric)
+
+
+def relocate(
+    partial: Partial, empty: npt.NDArray[np.int64], clusters: Floats, batch: Executor
+) -> Partial:
+    """Give each empty cluster the row farthest from its center.
+
+    The farthest row goes to the lowest empty index, rows in order of their index on equality. The
+    row leaves its old cluster's sum. Rows at distance zero, rows of no weight and the last row of
+    a cluster stay; clusters for which no row is left stay where they are.
+    """
+    distances = batch.distances(clusters)
+    weights = batch.weights()
+    labels = batch.labels()
+    movable = distances > 0
+    if weights is not None:
+        movable &= weights > 0
+    order = np.argsort(-distances, kind="stable")
+    order = order[movable[order]]
+    left = np.bincount(labels[movable], minlength=len(clusters))
+    still = np.bincount(
+        labels[~movable if weights is None else ~movable & (weights > 0)], minlength=len(clusters)
+    )
+    rows: list[int] = []
+    targets: list[int] = []
+    for row in order:
+        if len(rows) == len(empty):
+            break
+        old = labels[row]
+        if left[old] + still[old] < 2:
+            continue
+        left[old] -= 1
+        targets.append(empty[len(rows)])
+        rows.append(row)
+    if not rows:
+        return partial
+    moved = batch.row_sums(np.asarray(rows, np.int64), partial.grid)
+    sums = partial.sums.copy()
+    for i, (row, target) in enumerate(zip(rows, targets, strict=True)):
+        sums[:, labels[row]] -= moved[:, i]
+        sums[:, target] += moved[:, i]
+    return Partial(sums, partial.grid, partial.loss, partial.rows, partial.changes)

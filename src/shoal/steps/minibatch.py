@@ -1,0 +1,56 @@
+"""The mini-batch step: each center is the running mean of its rows (Sculley 2010).
+
+Generalised, as the original has it, with two copies of the centers: one is trained, the other
+assigns rows and takes over every ``mini_batch_steps_per_iteration`` steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.config import Parameters
+from shoal.executors.base import Executor
+from shoal.metric import as_stored
+from shoal.state import Partial, State
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+def start(state: State, parameters: Parameters) -> State:
+    """Prepare freshly chosen centers for mini-batch steps."""
+    period = parameters.mini_batch_steps_per_iteration
+    k = parameters.num_clusters
+    if period <= 1:  # the initial center is one observation
+        return state.replace(counts=np.ones(k), update_in_steps=0)
+    return state.replace(counts=np.zeros(k), update_in_steps=period)
+
+
+def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, Partial]:
+    """Assign the batch with ``clusters``, train ``clusters_updated``, sync if it is time."""
+    partial = batch.assign(state.clusters)
+    updated, counts = running_mean(state.clusters_updated, state.counts, partial)
+    after = state.replace(
+        clusters_updated=updated, counts=counts, global_step=state.global_step + 1
+    )
+    if parameters.mini_batch_steps_per_iteration <= 1:
+        return after.replace(clusters=updated), partial
+    if state.update_in_steps > 1:
+        return after.replace(update_in_steps=state.update_in_steps - 1), partial
+    synced = after.replace(
+        clusters=as_stored(updated, parameters.distance_metric),
+        counts=np.zeros_like(counts),
+        update_in_steps=parameters.mini_batch_steps_per_iteration,
+    )
+    return synced, partial
+
+
+def running_mean(centers: Floats, counts: Floats, partial: Partial) -> tuple[Floats, Floats]:
+    """W_j + (s_j - m_j W_j) / (n_j + m_j), as one mean of what was and what came; n_j + m_j."""
+    sums, weights = partial.totals()
+    touched = weights > 0
+    total = counts + weights
+    means = (counts[:, None] * centers + sums) / np.where(touched, total, 1.0)[:, None]
+    return np.where(touched[:, None], means, centers).astype(centers.dtype), total

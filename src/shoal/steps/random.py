@@ -1,0 +1,58 @@
+"""Random numbers as values: a stream is a function of (seed, path), nothing is carried along.
+
+Only raw 64-bit output of a counter-based generator is used, so that streams do not change with
+NumPy's distributions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+#: First element of a path: what the stream is for.
+SEEDING, SHUFFLING = 0, 1
+
+
+class Stream:
+    """A stream of random numbers (Philox; Salmon et al. 2011)."""
+
+    def __init__(self, seed: int, *path: int) -> None:
+        self._bits = np.random.Philox(np.random.SeedSequence(seed, spawn_key=path))
+
+    def uniform(self, size: int) -> npt.NDArray[np.float64]:
+        """Numbers in [0, 1), multiples of 2**-53."""
+        raw: npt.NDArray[np.uint64] = self._bits.random_raw(size)
+        return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def integers(self, below: int, size: int) -> npt.NDArray[np.int64]:
+        """Whole numbers in [0, below)."""
+        return np.minimum((self.uniform(size) * below).astype(np.int64), below - 1)
+
+    def permutation(self, n: int) -> npt.NDArray[np.int64]:
+        """0 … n - 1 in random order."""
+        raw: npt.NDArray[np.uint64] = self._bits.random_raw(n)
+        return np.argsort(raw, kind="stable")
+
+    def weighted(self, weights: npt.NDArray[np.floating[Any]], size: int) -> npt.NDArray[np.int64]:
+        """Indices drawn in proportion to ``weights``, which must not all be zero."""
+        cumulative = np.cumsum(weights, dtype=np.float64)
+        found = np.searchsorted(cumulative, self.uniform(size) * cumulative[-1], side="right")
+        last = np.searchsorted(cumulative, cumulative[-1], side="left")
+        drawn: npt.NDArray[np.int64] = np.minimum(found, last).astype(np.int64)
+        return drawn
+
+    def without_replacement(
+        self, n: int, size: int, weights: npt.NDArray[np.floating[Any]] | None
+    ) -> npt.NDArray[np.int64]:
+        """``size`` different indices below n, in the order drawn; in proportion to weights."""
+        if weights is None:
+            return self.permutation(n)[:size]
+        left = weights.copy()
+        chosen: dict[int, None] = {}
+        while len(chosen) < size:
+            for index in self.weighted(left, size - len(chosen)):
+                chosen.setdefault(int(index))
+            left[list(chosen)] = 0
+        return np.fromiter(chosen, np.int64, size)
