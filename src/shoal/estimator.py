@@ -440,6 +440,25 @@ class KMeansClustering:
 
     # --- what the model holds --------------------------------------------------------------
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there are centers to predict with."""
+        return self._state is not None and self._state.initialized
+
+    @property
+    def state(self) -> State:
+        """The state after the last completed step, a value."""
+        return self._trained("state")
+
+    def restore(self, state: State) -> None:
+        """Continue from ``state``, which must fit the parameters."""
+        if state.num_found != self._parameters.num_clusters:
+            raise BadInputError(
+                f"the state has {state.num_found} centers, num_clusters is "
+                f"{self._parameters.num_clusters}: they must agree"
+            )
+        self._state = state
+
     def clusters(self) -> Array:
         """The centers [k, d], of length one under cosine; a copy."""
         return users_clusters(self._trained("clusters"), self._parameters)

@@ -394,6 +394,12 @@ void fill(const std::string& kind, Table& x, Table& c) {
       for (int64_t i = 0; i < x.n; ++i) x.at(i, t) *= scale;
     }
   }
+  if (kind == "far rows") {  // float64 itself no longer tells the centers apart
+    for (int64_t i = 0; i < x.n; ++i) {
+      const int exponent = static_cast<int>(below(62));
+      for (int64_t t = 0; t < d; ++t) x.at(i, t) = std::ldexp(x.at(i, t), exponent);
+    }
+  }
   if (kind == "outliers") {
     for (int64_t t = 0; t < d; ++t) {
       c.at(c.n - 1, t) *= 1e15;
@@ -404,9 +410,9 @@ void fill(const std::string& kind, Table& x, Table& c) {
   c.round();
 }
 
-const std::vector<std::string> kKinds = {"plain", "offset",    "large",         "denormal",
-                                         "small", "lattice",   "copies",        "near ties",
-                                         "zeros", "opposites", "mixed columns", "outliers"};
+const std::vector<std::string> kKinds = {
+    "plain",     "offset", "large",     "denormal",      "small",    "lattice", "copies",
+    "near ties", "zeros",  "opposites", "mixed columns", "far rows", "outliers"};
 
 // ---- Assignment ----
 

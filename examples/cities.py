@@ -1,0 +1,107 @@
+"""Cluster the world's cities on the sphere and draw them.
+
+144,563 places with more than 1,000 people (GeoNames, CC BY 4.0, see data/README.md), as points on
+the unit sphere: cosine distance is then distance along the ground. Run with ``make demo``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import parquet
+from world_map import write_world_map
+
+import shoal
+
+HERE = Path(__file__).parent
+EARTH_RADIUS_KM = 6371.0
+Array = npt.NDArray[Any]
+
+
+def to_sphere(latitude: Array, longitude: Array) -> Array:
+    """Degrees to points of the unit sphere, [n, 3] float32."""
+    lat, lon = np.radians(latitude.astype(np.float64)), np.radians(longitude.astype(np.float64))
+    points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    return points.astype(np.float32)
+
+
+class LossCurve:
+    """A monitor that keeps the loss of each step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def after_step(self, context: Any) -> None:
+        """Keep the loss of the step."""
+        self.losses.append(context.loss)
+
+
+def loss_curve(losses: list[float], width: int = 50) -> str:
+    """Draw the loss of some of the steps as horizontal bars."""
+    steps = [step for step in (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100) if step < len(losses)]
+    lines = []
+    for step in [*steps, len(losses)]:
+        loss = losses[step - 1]
+        lines.append(f"  step {step:4d} {loss:10.2f}  {'█' * round(width * loss / losses[0])}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read, cluster, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("-k", "--clusters", type=int, default=60)
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/demo"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    cities = parquet.read_table(HERE / "data" / "cities.parquet")
+    latitude, longitude = cities["latitude"].to_numpy(), cities["longitude"].to_numpy()
+    points = to_sphere(latitude, longitude)
+
+    began, curve = time.perf_counter(), LossCurve()
+    model = shoal.KMeansClustering(
+        options.clusters,
+        initial_clusters="kmeans_plus_plus",
+        distance_metric="cosine",
+        use_mini_batch=False,
+    ).fit(points, monitors=[curve])
+    seconds = time.perf_counter() - began
+    cluster_idx = model.predict(points, outputs=["cluster_idx"], as_iterable=False)["cluster_idx"]
+
+    nearest_city = model.transform(points).argmin(axis=0)
+    names = [f"{cities['name'][i]}, {cities['country'][i]}" for i in nearest_city.tolist()]
+    sizes = np.bincount(cluster_idx, minlength=options.clusters)
+    mean = model.evaluate(points)["loss"]
+    kilometres = EARTH_RADIUS_KM * np.sqrt(2 * mean)
+
+    print(f"{len(points):,} cities in {options.clusters} clusters: {seconds:.2f} s")
+    print(f"root mean square distance to a center: {kilometres:.0f} km\n")
+    print(f"loss (sum of cosine distances)\n{loss_curve(curve.losses)}\n")
+    print("the largest clusters, by the city nearest to the center")
+    for cluster in np.argsort(-sizes, kind="stable")[:12]:
+        print(f"  {sizes[cluster]:6,d}  {names[cluster]}")
+
+    page = options.output / "cities.html"
+    write_world_map(
+        page,
+        latitude=latitude,
+        longitude=longitude,
+        cluster_idx=cluster_idx,
+        labels=names,
+        loss=curve.losses,
+        title="Where the world lives",
+        subtitle=f"{len(points):,} cities, {options.clusters} clusters, by distance on the ground",
+    )
+    table = options.output / "cities.parquet"
+    parquet.write_table(pa.table({name: points[:, i] for i, name in enumerate("xyz")}), table)
+    print(f"\nopen {page} in a browser; {table} holds the points for the command line")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Models in other forms: files for people, other programs and other libraries."""
