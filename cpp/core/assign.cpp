@@ -11,6 +11,7 @@ namespace shoal {
 namespace {
 
 constexpr int64_t kItemRows = 1024;           // rows a thread takes at a time
+static_assert(kItemRows <= ExactAdder::kRoom);
 constexpr int64_t kCacheBytes = 256 * 1024;   // of tiles, and of centers, kept in L2
 constexpr int kMostLanes = 64;                // of any target's tile
 constexpr int64_t kHitCapacity = 4096;
@@ -210,7 +211,6 @@ class Worker {
   // Labels, distances and loss of rows begin..end-1, whose nearest centers are in index_.
   void settle(int64_t begin, int64_t end) {
     measure(begin, end);
-    ExactSum::Adder loss(result.loss);
     for (int64_t i = begin; i < end; ++i) {
       const int32_t label = index_[i - begin];
       const double distance = distance_[i - begin];
@@ -219,8 +219,9 @@ class Worker {
         step_.labels[i] = label;
       }
       if (step_.distances != nullptr) step_.distances[i] = distance;
-      loss.add(step_.weights != nullptr ? step_.weights[i] * distance : distance);
+      loss_.add(step_.weights != nullptr ? step_.weights[i] * distance : distance);
     }
+    loss_.flush(result.loss);
   }
 
   void measure(int64_t begin, int64_t end) {
@@ -247,6 +248,7 @@ class Worker {
   std::vector<float> again_;        // [d][narrow]
   std::vector<double> row_;         // [d]
   std::vector<int32_t> hit_lane_, hit_center_;
+  ExactAdder loss_;                 // flushed after every item
   alignas(64) float best_[kItemRows];
   alignas(64) float second_[kItemRows];
   alignas(64) float norm2_[kItemRows];

@@ -15,36 +15,9 @@ class ExactSum {
   static constexpr int kBins = 64;
   static constexpr int kLimbs = kBins + 4;  // of 32 bits
 
-  // Adds through a register: distances of one data set mostly fall into one bin.
-  class Adder {
-   public:
-    explicit Adder(ExactSum& sum) : sum_(sum) {}
-    ~Adder() { flush(); }
-    Adder(const Adder&) = delete;
-    Adder& operator=(const Adder&) = delete;
-
-    void add(double value) {
-      const Term term(value);
-      if (term.bin != bin_) {
-        flush();
-        bin_ = term.bin;
-      }
-      pending_ += term.shifted;
-    }
-
-   private:
-    void flush() {
-      sum_.bins_[bin_] += pending_;
-      pending_ = 0;
-    }
-    ExactSum& sum_;
-    int bin_ = 0;
-    unsigned __int128 pending_ = 0;
-  };
-
   void add(double value) {
-    const Term term(value);
-    bins_[term.bin] += term.shifted;
+    const Parts parts(value);
+    add_mantissas(parts.exponent, parts.mantissa);
   }
 
   void merge(const ExactSum& other) {
@@ -62,23 +35,58 @@ class ExactSum {
   }
 
  private:
-  struct Term {
-    int bin;
-    unsigned __int128 shifted;
+  friend class ExactAdder;
 
-    explicit Term(double value) {
+  struct Parts {
+    int exponent;
+    uint64_t mantissa;
+
+    explicit Parts(double value) {
       uint64_t bits;
       std::memcpy(&bits, &value, sizeof bits);
-      const int exponent = static_cast<int>(bits >> 52);  // the sign is never set
-      uint64_t mantissa = bits & ((uint64_t{1} << 52) - 1);
-      if (exponent != 0) mantissa |= uint64_t{1} << 52;
-      const int shift = exponent != 0 ? exponent - 1 : 0;
-      bin = shift >> 5;
-      shifted = static_cast<unsigned __int128>(mantissa) << (shift & 31);
+      exponent = static_cast<int>(bits >> 52);  // the sign is never set
+      mantissa = bits & ((uint64_t{1} << 52) - 1);
+      mantissa |= static_cast<uint64_t>(exponent != 0) << 52;
     }
   };
 
+  // sum: of mantissas that share an exponent.
+  void add_mantissas(int exponent, uint64_t sum) {
+    const int shift = exponent != 0 ? exponent - 1 : 0;
+    bins_[shift >> 5] += static_cast<unsigned __int128>(sum) << (shift & 31);
+  }
+
   unsigned __int128 bins_[kBins] = {};
+};
+
+// Adds many values fast: mantissas of equal exponent are added in 64 bits first, in two places by
+// turns, so that one addition need not wait for the one before. No branch depends on a value.
+class ExactAdder {
+ public:
+  static constexpr int kRoom = 1024;  // additions between two flushes
+
+  void add(double value) {
+    const ExactSum::Parts parts(value);
+    turn_ ^= 1;
+    sums_[turn_][parts.exponent] += parts.mantissa;
+    lowest_ = parts.exponent < lowest_ ? parts.exponent : lowest_;
+    highest_ = parts.exponent > highest_ ? parts.exponent : highest_;
+  }
+
+  void flush(ExactSum& into) {
+    for (int e = lowest_; e <= highest_; ++e)
+      for (auto& sums : sums_) {
+        if (sums[e] != 0) into.add_mantissas(e, sums[e]);
+        sums[e] = 0;
+      }
+    lowest_ = kExponents;
+    highest_ = -1;
+  }
+
+ private:
+  static constexpr int kExponents = 2048;
+  uint64_t sums_[2][kExponents] = {};
+  int turn_ = 0, lowest_ = kExponents, highest_ = -1;
 };
 
 }  // namespace shoal
