@@ -117,6 +117,38 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again);
 }
 
+nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
+                          int threads, nb::handle labels, nb::handle before, nb::handle lower,
+                          nb::handle quantum, nb::handle inverse, int bits, int levels,
+                          nb::handle sums) {
+  const Buffer x(rows, "rows"), c(centers, "centers"), l(labels, "labels", true);
+  const Rows x_rows = x.rows(), c_rows = c.rows();
+  require_columns(x_rows, c_rows);
+  const int64_t width = x_rows.d + 1;
+  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+  const Optional<float> low(lower, "lower", 'f', x_rows.n, true);
+  const Buffer q(quantum, "quantum"), i(inverse, "inverse"), s(sums, "sums", true);
+  const Grid grid{q.packed<double>('d', width), i.packed<double>('d', width), bits, levels};
+  Kept kept{nullptr, low.data(), &grid, s.packed<int64_t>('q', levels * c_rows.n * width)};
+  std::optional<Buffer> b;
+  Rows before_rows;
+  if (!before.is_none()) {
+    b.emplace(before, "before");
+    before_rows = b->rows();
+    require_columns(x_rows, before_rows);
+    kept.before = &before_rows;
+  }
+  int32_t* label = l.packed<int32_t>('i', x_rows.n);
+  const Target& simd = target();
+  Assignment result;
+  {
+    nb::gil_scoped_release release;
+    result = assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, label, nullptr,
+                    kept);
+  }
+  return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again, result.kept);
+}
+
 void py_reference_assign(nb::handle rows, nb::handle centers, bool cosine, nb::handle labels,
                          nb::handle distances) {
   const Buffer x(rows, "rows"), c(centers, "centers");
@@ -205,6 +237,12 @@ NB_MODULE(_core, m) {
         nb::arg("distances").none(),
         "Nearest center of each row; returns (changes, loss, rows looked at again).\n\n"
         "The loss is an exact integer in units of 2**-1074.");
+  m.def("assign_again", &py_assign_again, nb::arg("rows"), nb::arg("weights").none(),
+        nb::arg("centers"), nb::arg("cosine"), nb::arg("threads"), nb::arg("labels"),
+        nb::arg("before").none(), nb::arg("lower").none(), nb::arg("quantum"), nb::arg("inverse"),
+        nb::arg("bits"), nb::arg("levels"), nb::arg("sums"),
+        "As assign, in a row of passes: bounds and sums of the labels are brought up to date.\n\n"
+        "Returns (changes, loss, rows looked at again, rows that their bound settled).");
   m.def("reference_assign", &py_reference_assign, nb::arg("rows"), nb::arg("centers"),
         nb::arg("cosine"), nb::arg("labels"), nb::arg("distances"),
         "The scalar reference of assign.");

@@ -12,38 +12,55 @@ constexpr int64_t kCopiesBytes = 24 << 20;  // of private sums, all threads toge
 
 }  // namespace
 
+SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact,
+                       int threads, int64_t* sums)
+    : grid_(grid),
+      k_(k),
+      width_(d + 1),
+      exact_(exact),
+      unit_(static_cast<double>(int64_t{1} << grid.bits)),
+      sums_(sums),
+      private_copies_((threads - 1) * 8 * grid.levels * k * (d + 1) <= kCopiesBytes),
+      copies_(private_copies_ ? threads : 0) {}
+
+void SharedSums::add(int worker, const double* x, double weight, int32_t cluster,
+                     double* scratch) {
+  for (int64_t t = 0; t + 1 < width_; ++t) scratch[t] = x[t] * weight;
+  scratch[width_ - 1] = weight;
+  std::unique_lock<std::mutex> lock;
+  int64_t* into = sums_;
+  if (!private_copies_) {
+    lock = std::unique_lock<std::mutex>(locks_[cluster % locks_.size()]);
+  } else if (worker > 0) {  // the first thread adds in place
+    if (copies_[worker].empty()) copies_[worker].resize(grid_.levels * k_ * width_);
+    into = copies_[worker].data();
+  }
+  int64_t* high = into + cluster * width_;
+  int64_t* low = grid_.levels == 2 ? high + k_ * width_ : nullptr;
+  exact_.add_row(scratch, grid_.inverse, grid_.quantum, unit_, width_, high, low);
+}
+
+void SharedSums::finish() {
+  for (const auto& copy : copies_)
+    for (size_t i = 0; i < copy.size(); ++i) sums_[i] += copy[i];
+}
+
 void add_sums(const Rows& rows, const double* weights, const int32_t* labels, int64_t k,
               Metric metric, const Grid& grid, const Target& target, int threads, int64_t* sums) {
-  const int64_t width = rows.d + 1;
-  const int64_t size = grid.levels * k * width;
-  // The first thread adds in place, the others into copies of their own, as many as there is
-  // room for: large sums take fewer threads.
-  const int64_t copies = kCopiesBytes / (8 * size);
-  threads = static_cast<int>(std::min<int64_t>(
-      useful_threads(threads, static_cast<double>(rows.n) * static_cast<double>(width)),
-      1 + copies));
-  std::vector<std::vector<int64_t>> copy(threads);
+  threads = useful_threads(threads, static_cast<double>(rows.n) * static_cast<double>(rows.d + 1));
+  SharedSums shared(grid, k, rows.d, target.exact, threads, sums);
   std::vector<std::vector<double>> buffer(threads);
-  const double unit = static_cast<double>(int64_t{1} << grid.bits);
   const int64_t items = (rows.n + kItemRows - 1) / kItemRows;
   parallel_for(items, threads, [&](int64_t item, int worker) {
-    if (worker > 0 && copy[worker].empty()) copy[worker].resize(size);
-    buffer[worker].resize(width);
-    int64_t* into = worker == 0 ? sums : copy[worker].data();
+    buffer[worker].resize(2 * rows.d + 1);
     double* row = buffer[worker].data();
     const int64_t end = std::min(rows.n, (item + 1) * kItemRows);
     for (int64_t i = item * kItemRows; i < end; ++i) {
       read_row(rows, i, metric, target.exact, row);
-      row[rows.d] = 1;
-      if (weights != nullptr)
-        for (int64_t t = 0; t < width; ++t) row[t] *= weights[i];
-      int64_t* high = into + labels[i] * width;
-      int64_t* low = grid.levels == 2 ? high + k * width : nullptr;
-      target.exact.add_row(row, grid.inverse, grid.quantum, unit, width, high, low);
+      shared.add(worker, row, weights != nullptr ? weights[i] : 1, labels[i], row + rows.d);
     }
   });
-  for (int worker = 1; worker < threads; ++worker)
-    for (size_t i = 0; i < copy[worker].size(); ++i) sums[i] += copy[worker][i];
+  shared.finish();
 }
 
 }  // namespace shoal

@@ -3,8 +3,13 @@
 // Each column has a grid: a power of two (its quantum) such that every value, divided by it, is
 // below 2^bits, and bits + log2(rows) < 63. Values are rounded once to that grid and added as
 // 64-bit integers. Two levels keep the remainders on a second grid 2^bits finer: float64 rows and
-// weighted rows lose nothing that a float64 sum would have kept. Cost: about d / 2 cycles a row.
+// weighted rows lose nothing that a float64 sum would have kept. Taking a row away again is exact.
+// Cost: about d / 2 cycles a row.
 #pragma once
+#include <array>
+#include <mutex>
+#include <vector>
+
 #include "dispatch.h"
 #include "rows.h"
 
@@ -15,6 +20,30 @@ struct Grid {
   const double* inverse;  // IN [d + 1], 1 / quantum
   int bits;
   int levels;  // 1 or 2
+};
+
+// Sums that several threads add to: INOUT sums [levels][k][d + 1].
+class SharedSums {
+ public:
+  SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact, int threads,
+             int64_t* sums);
+
+  // Adds weight * row to a cluster (a negative weight takes it away). IN x [d], as read_row gives
+  // it; TMP scratch [d + 1].
+  void add(int worker, const double* x, double weight, int32_t cluster, double* scratch);
+
+  // Brings the threads' parts together; call once, when all have finished.
+  void finish();
+
+ private:
+  const Grid& grid_;
+  const int64_t k_, width_;
+  const ExactKernels& exact_;
+  const double unit_;
+  int64_t* sums_;
+  bool private_copies_;  // else all add in place, under locks
+  std::vector<std::vector<int64_t>> copies_;
+  std::array<std::mutex, 64> locks_;
 };
 
 // sums[level][labels[i]][t] += weight_i * x_it, and the weight itself in column d.

@@ -16,6 +16,21 @@ def assign(
     labels: npt.NDArray[np.int32] | None,  # INOUT [n]
     distances: _Floats | None,  # OUT [n] float64
 ) -> tuple[int, int, int]: ...
+def assign_again(
+    rows: _Floats,  # IN [n, d]
+    weights: _Floats | None,  # IN [n] float64
+    centers: _Floats,  # IN [k, d]
+    cosine: bool,
+    threads: int,
+    labels: npt.NDArray[np.int32],  # INOUT [n], -1 for none so far
+    before: _Floats | None,  # IN [k, d], the centers of the last pass
+    lower: npt.NDArray[np.float32] | None,  # INOUT [n], the bounds
+    quantum: _Floats,  # IN [d + 1] float64
+    inverse: _Floats,  # IN [d + 1] float64
+    bits: int,
+    levels: int,
+    sums: npt.NDArray[np.int64],  # INOUT [levels, k, d + 1], of the labels
+) -> tuple[int, int, int, int]: ...
 def reference_assign(
     rows: _Floats,  # IN [n, d]
     centers: _Floats,  # IN [k, d]
