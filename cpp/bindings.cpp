@@ -56,8 +56,12 @@ class Buffer {
   }
 
  private:
+  // The format of a native value; arrays that are not aligned carry a prefix.
   bool is(char format) const {
-    return view_.format != nullptr && view_.format[0] == format && view_.format[1] == 0;
+    const char* at = view_.format;
+    if (at == nullptr) return false;
+    if (*at == '@' || *at == '=' || *at == '^') ++at;
+    return at[0] == format && at[1] == 0;
   }
   void require(bool fine, const char* what) const {
     if (!fine) throw std::invalid_argument(std::string(name_) + " " + what);

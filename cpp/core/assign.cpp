@@ -262,7 +262,8 @@ Assignment assign(const Rows& rows, const double* weights, const Rows& centers, 
                   const Target& target, int threads, int32_t* labels, double* distances,
                   const Kept& kept) {
   const ExactCenters exact(centers, metric, target.exact);
-  const Filter filter(exact, target.tile.group);
+  const Dtype loaded = metric == Metric::cosine ? Dtype::float64 : rows.dtype;
+  const Filter filter(exact, loaded, target.tile.group);
   std::optional<Bounds> bounds;
   if (kept.lower != nullptr && kept.before != nullptr) {
     const ExactCenters before(*kept.before, metric, target.exact);

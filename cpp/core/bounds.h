@@ -45,7 +45,8 @@ class Bounds {
     double bound = static_cast<double>(lower) - (label == farthest_ ? next_ : most_);
     if (!separation_.empty())
       bound = std::max(bound, separation_[label] - std::sqrt(scale_ * distance) * (1 + slack_));
-    return bound > 0 ? static_cast<float>(bound * (1 - 0x1p-22)) : 0.0f;
+    if (!(bound > 0x1p-120)) return 0;  // float32 would round it coarsely, perhaps up
+    return bound < 0x1p127 ? static_cast<float>(bound * (1 - 0x1p-22)) : 0x1p127f;
   }
 
   // Whether no other center can be as near as the label's, in float64 arithmetic too.

@@ -44,7 +44,7 @@ class ExactSum {
     explicit Parts(double value) {
       uint64_t bits;
       std::memcpy(&bits, &value, sizeof bits);
-      exponent = static_cast<int>(bits >> 52);  // the sign is never set
+      exponent = static_cast<int>((bits >> 52) & 0x7ff);  // the sign is set for -0 at most
       mantissa = bits & ((uint64_t{1} << 52) - 1);
       mantissa |= static_cast<uint64_t>(exponent != 0) << 52;
     }

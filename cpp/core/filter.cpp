@@ -22,7 +22,7 @@ TileBound bound_of(int64_t d) {
 
 }  // namespace
 
-Filter::Filter(const ExactCenters& centers, int group)
+Filter::Filter(const ExactCenters& centers, Dtype rows, int group)
     : k_(centers.k),
       d_(centers.d),
       shift_(d_),
@@ -37,10 +37,14 @@ Filter::Filter(const ExactCenters& centers, int group)
   for (int64_t j = 0; j < k_; ++j)
     for (int64_t t = 0; t < d_; ++t)
       largest = std::max(largest, std::fabs(centers.row(j)[t] - mean[t]));
-  // float32 rows are mapped in float32, so the scale must be one of its powers of two.
-  const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -120, 120) : 0;
+  // float32 rows are mapped in float32, so the scale must be one of its powers of two. Where
+  // centers are nearer than 2^-440, float64's own squares lose bits to underflow.
+  const int range = rows == Dtype::float32 ? 120 : 400;
+  const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
   space_ = {std::ldexp(1.0, exponent), shift_.data(), shift32_.data(),
             std::ldexp(1.0f, exponent)};
+  if (largest > 0 && largest * space_.scale < 0x1p-40)
+    bound_.relative = std::numeric_limits<float>::infinity();
   for (int64_t t = 0; t < d_; ++t) {
     shift32_[t] = static_cast<float>(mean[t] * space_.scale);
     shift_[t] = static_cast<double>(shift32_[t]);
@@ -72,8 +76,10 @@ float Filter::distance_above(float score, float norm2) const {
   const double above = static_cast<double>(score) + 1.01 * static_cast<double>(error(norm2));
   const double least = static_cast<double>(norm2) *
                        (1 - 1.05 * (static_cast<double>(d_) + 4) * kUnit);
-  const double squared = (least - 2 * above) / (space_.scale * space_.scale);
-  return squared > 0 ? static_cast<float>(std::sqrt(squared) * (1 - 0x1p-20)) : 0.0f;
+  const double squared = least - 2 * above;
+  const double distance = squared > 0 ? std::sqrt(squared) / space_.scale * (1 - 0x1p-20) : 0;
+  if (!(distance > 0x1p-120)) return 0;  // float32 would round it coarsely, perhaps up
+  return distance < 0x1p127 ? static_cast<float>(distance) : 0x1p127f;
 }
 
 }  // namespace shoal

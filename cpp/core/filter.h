@@ -8,7 +8,8 @@
 // -|C|^2/2 errs by at most gamma_{d+2} (|X||C| + |C|^2/2), gamma_m = mu / (1 - mu) (Higham 2002,
 // section 3.1, for any use of FMA); the rounding of inputs and of the start adds at most
 // 5u (|X||C| + |C|^2/2). float64's own error, (d + 3) 2^-53 |x' - c'|^2, adds the term in |X|^2.
-// Underflow adds nothing visible: the largest center is about 1 in filter space.
+// Underflow adds nothing visible: the largest center is about 1 in filter space, or, where the
+// range of the scale does not allow that, at least 2^-40 (below, every row is looked at again).
 #pragma once
 #include <vector>
 
@@ -19,7 +20,8 @@ namespace shoal {
 
 class Filter {
  public:
-  Filter(const ExactCenters& centers, int group);
+  // rows: the dtype that the tile loader will read (float64 under cosine).
+  Filter(const ExactCenters& centers, Dtype rows, int group);
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from shoal.errors import BadInputError
-from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_metric
+from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
 
 RANDOM_INIT = "random"
 KMEANS_PLUS_PLUS_INIT = "kmeans_plus_plus"
@@ -23,6 +23,9 @@ AFKMC2_INIT = "afkmc2"
 SEEDINGS = (RANDOM_INIT, KMEANS_PLUS_PLUS_INIT, KMC2_INIT, AFKMC2_INIT)
 EMPTY_CLUSTERS = ("relocate", "keep", "error")
 ON_BAD_ROWS = ("error", "skip")
+
+#: Bytes that may be kept beside the data; a quarter of the data, if that is more.
+DEFAULT_MEMORY_BUDGET = 256 << 20
 
 #: Random or named seeding, given centers, or ``f(inputs, remaining) -> rows``.
 InitialClusters = str | Any | Callable[[list[Any], int], Any]
@@ -35,7 +38,9 @@ def whole_number(name: str, value: object, least: int) -> int:
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise BadInputError(f"{name} is {value!r}; it must be a whole number >= {least}") from None
+        raise BadInputError(
+            f"{name} is {value!r:.80}; it must be a whole number >= {least}"
+        ) from None
     if number < least:
         raise BadInputError(f"{name} is {number}; it must be >= {least}")
     return number
@@ -44,14 +49,14 @@ def whole_number(name: str, value: object, least: int) -> int:
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
     """Return ``value`` if it is one of the ``allowed`` names."""
     if not isinstance(value, str) or value not in allowed:
-        raise BadInputError(f"{name} is {value!r}; allowed are {allowed}")
+        raise BadInputError(f"{name} is {value!r:.80}; allowed are {allowed}")
     return value
 
 
 def positive(name: str, value: object) -> float:
     """Return ``value`` as a float if it is a finite number above zero."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise BadInputError(f"{name} is {value!r}; it must be a number > 0")
+        raise BadInputError(f"{name} is {value!r:.80}; it must be a number > 0")
     number = float(value)
     if not (math.isfinite(number) and number > 0):
         raise BadInputError(f"{name} is {value!r}; it must be finite and > 0")
@@ -72,13 +77,19 @@ class Parameters:
     kmc2_chain_length: int = 200
     empty_clusters: str = "relocate"
     num_threads: int = 1
+    memory_budget: int | None = None
 
     @classmethod
     def checked(cls, **given: Any) -> Parameters:
         """Check every parameter; ``num_clusters=None`` takes the number of given centers."""
         given["initial_clusters"] = check_initial_clusters(given["initial_clusters"])
         initial = given["initial_clusters"]
-        if given["num_clusters"] is None and isinstance(initial, np.ndarray):
+        if given["num_clusters"] is None:
+            if not isinstance(initial, np.ndarray):
+                raise BadInputError(
+                    "num_clusters is None; it must be a whole number >= 1, unless "
+                    "initial_clusters is an array"
+                )
             given["num_clusters"] = len(initial)
         given["num_clusters"] = whole_number("num_clusters", given["num_clusters"], 1)
         if isinstance(initial, np.ndarray) and len(initial) != given["num_clusters"]:
@@ -87,6 +98,8 @@ class Parameters:
                 f"{len(initial)} rows: they must agree, or pass num_clusters=None"
             )
         check_metric(given["distance_metric"])
+        if isinstance(initial, np.ndarray):
+            check_magnitude(initial, given["distance_metric"], "initial_clusters")
         if given.get("random_seed") is None:
             given["random_seed"] = secrets.randbits(63)
         given["random_seed"] = whole_number("random_seed", given["random_seed"], 0)
@@ -105,7 +118,14 @@ class Parameters:
         given["num_threads"] = (
             available_threads() if threads is None else whole_number("num_threads", threads, 1)
         )
+        if given.get("memory_budget") is not None:
+            given["memory_budget"] = whole_number("memory_budget", given["memory_budget"], 0)
         return cls(**given)
+
+    def allows(self, kept: int, data: int) -> bool:
+        """Whether ``kept`` bytes beside ``data`` bytes of rows are within the memory budget."""
+        default = max(data // 4, DEFAULT_MEMORY_BUDGET)
+        return kept <= (default if self.memory_budget is None else self.memory_budget)
 
 
 def check_initial_clusters(value: object) -> InitialClusters:
@@ -135,7 +155,8 @@ def check_centers(value: object, name: str) -> Any:
         centers = centers.astype(np.float64)
     if centers.dtype not in (np.float32, np.float64):
         raise BadInputError(
-            f"{name} has dtype {centers.dtype}; it must be float32, float64 or integers"
+            f"{name} has dtype {centers.dtype}; it must be float32, float64 (in native byte order) "
+            "or integers"
         )
     if not np.isfinite(centers).all():
         row, column = np.argwhere(~np.isfinite(centers))[0]
@@ -173,9 +194,9 @@ class RunConfig:
     init_buffer_rows: int = 1_000_000
 
     def __post_init__(self) -> None:
-        if self.progress not in (True, False, "auto"):
+        if not isinstance(self.progress, bool) and str(self.progress) != "auto":
             raise BadInputError(
-                f"progress is {self.progress!r}; allowed are True, False and 'auto'"
+                f"progress is {self.progress!r:.80}; allowed are True, False and 'auto'"
             )
         for name in ("log_step_count_steps", "max_no_improvement", "max_epochs"):
             whole_number(name, getattr(self, name), 1)
@@ -183,9 +204,10 @@ class RunConfig:
 
     def replace(self, **changes: Any) -> RunConfig:
         """Return a copy with some fields changed."""
-        unknown = set(changes) - {field.name for field in dataclasses.fields(self)}
+        known = {field.name for field in dataclasses.fields(self)}
+        unknown = sorted(set(changes) - known)
         if unknown:
-            raise BadInputError(f"RunConfig has no {sorted(unknown)[0]!r}")
+            raise BadInputError(f"RunConfig has no {unknown[0]!r}; it has {sorted(known)}")
         return dataclasses.replace(self, **changes)
 
 

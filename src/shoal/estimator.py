@@ -78,7 +78,9 @@ class KMeansClustering:
     on_bad_rows
         ``"error"``, or ``"skip"``: drop rows that are not finite, with a warning.
     memory_budget
-        Bytes that may be kept beside the data to save work. This version keeps nothing.
+        Bytes that may be kept beside the data to save work: full-batch training keeps 4 per row.
+        None: a quarter of the data, or 256 MB if that is more. 0 works too, slower; results do not
+        depend on it.
     num_threads
         Threads per step; None: the CPUs this process may use. Results do not depend on it.
 
@@ -149,8 +151,6 @@ class KMeansClustering:
         if config is not None and not isinstance(config, RunConfig):
             raise BadInputError(f"config is {config!r}; it must be a shoal.RunConfig or None")
         one_of("on_bad_rows", given["on_bad_rows"], names.ON_BAD_ROWS)
-        if given["memory_budget"] is not None:
-            whole_number("memory_budget", given["memory_budget"], 0)
         _check_columns_given(given["feature_columns"], given["weight_column"])
         self._given = given
         self._parameters = parameters
@@ -255,12 +255,14 @@ class KMeansClustering:
         watching = check_monitors(monitors)
         source = self._open(x, input_fn, batch_size, shuffle=False)
         position = (0, 0) if self._state is None else (self._state.epoch, self._state.row)
-        if isinstance(source, ArraySource) and source.batch_size is None:
-            source.batch_size = source.rows
+        if isinstance(source, ArraySource):
+            source = ArraySource(source.shards, source.batch_size or source.rows, shuffle=False)
         parameters = dataclasses.replace(self._parameters, use_mini_batch=True)
-        self._drive(source, parameters, stop, watching, from_start=True)
-        if self._state is not None:
-            self._state = self._state.replace(epoch=position[0], row=position[1])
+        try:
+            self._drive(source, parameters, stop, watching, from_start=True)
+        finally:
+            if self._state is not None:
+                self._state = self._state.replace(epoch=position[0], row=position[1])
         return self
 
     def _drive(
@@ -420,9 +422,12 @@ class KMeansClustering:
         if metrics is not None and not (
             isinstance(metrics, Mapping) and all(callable(metric) for metric in metrics.values())
         ):
-            raise BadInputError("metrics must be a dict of callables (rows, idx, scores, clusters)")
+            raise BadInputError(
+                f"metrics is {metrics!r}; it must be a dict of callables "
+                "(rows, cluster_idx, scores, clusters)"
+            )
+        watching = Monitors(check_monitors(hooks, "hooks"))
         source = self._open(x, input_fn, batch_size)
-        watching = Monitors(check_monitors(hooks))
         results = inference.evaluate(source, _steps(steps), dict(metrics or {}), watching)
         results["global_step"] = inference.state.global_step
         return results
@@ -470,7 +475,7 @@ class KMeansClustering:
     def get_variable_value(self, name: str) -> Any:
         """A part of the state, as it is stored (cosine mini-batch centers: not of length one)."""
         variables = self._variables("get_variable_value")
-        if name not in variables:
+        if name not in list(variables):
             raise BadInputError(f"there is no variable {name!r}; there are {sorted(variables)}")
         value = variables[name]
         return value.copy() if isinstance(value, np.ndarray) else value
@@ -541,7 +546,8 @@ class KMeansClustering:
 
         def train_op() -> float:
             losses: list[float] = []
-            self.partial_fit(features, monitors=[_Recorder(losses)])
+            step = self.partial_fit if self._parameters.use_mini_batch else self.fit
+            step(features, steps=1, monitors=[_Recorder(losses)])
             return losses[-1] if losses else float("nan")
 
         return ModelFnOps(mode, predictions, loss, train_op if mode == "train" else None, results)

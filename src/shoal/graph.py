@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.config import RANDOM_INIT, InitialClusters, Parameters
-from shoal.errors import EndOfDataError, NotInitializedError
+from shoal.errors import EndOfDataError, NotInitializedError, TooFewRowsError
 from shoal.loop import Batch, apply_step, check_columns, make_batch
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, as_stored
 from shoal.shard import nearest
@@ -38,8 +38,9 @@ class TrainingGraph(_Operations):
     Attributes
     ----------
     all_scores, cluster_idx, scores
-        Callables that evaluate the current batch: distances [n, k], nearest center [n] int64, its
-        distance [n]. A list of arrays where the inputs are shards.
+        Callables that evaluate the current batch, the last one taken (before the first step: the
+        one it will take): distances [n, k], nearest center [n] int64, its distance [n]. A list of
+        arrays where the inputs are shards.
     cluster_centers_initialized
         Whether all centers have been chosen.
     init_op
@@ -124,12 +125,11 @@ class KMeans:
         self._metric = self._parameters.distance_metric
         self._threads = self._parameters.num_threads
         self._source = open_source(inputs, name="inputs")
-        self._whole = self._source.in_memory
-        self._batches: Iterator[list[Rows]] = (
-            itertools.repeat(self._source.shards)
-            if isinstance(self._source, ArraySource)
-            else self._source.batches()
-        )
+        self._batches: Iterator[list[Rows]]
+        if isinstance(self._source, ArraySource) and self._source.batch_size is None:
+            self._whole, self._batches = True, itertools.repeat(self._source.shards)
+        else:
+            self._whole, self._batches = False, self._source.batches()
         self._sharded = is_shard_list(inputs)
         self._current: list[Rows] | None = None
         self._ready: Batch | None = None
@@ -162,7 +162,7 @@ class KMeans:
         clusters = as_stored(given.copy(), self._parameters.distance_metric)
         state = empty.replace(clusters=clusters, counts=np.zeros(len(clusters)))
         if self._source.dim is not None:
-            check_columns(state, self._source.dim)
+            check_columns(state, self._source.dim, "inputs")
         return seeding.ready(state, self._parameters)
 
     def _is_initialized(self) -> bool:
@@ -172,21 +172,43 @@ class KMeans:
         """Take the next batch; the same arrays are validated once."""
         shards = next(self._batches, None)
         if shards is None:
-            raise EndOfDataError("inputs has no more batches")
+            raise EndOfDataError(
+                "inputs has no more batches: give an iterator that goes on, or an array, of which "
+                "every step sees all rows"
+            )
         if shards is not self._current or self._ready is None:
-            self._current, self._ready = shards, make_batch(shards, self._metric, self._threads)
+            self._current, self._ready = (
+                shards,
+                make_batch(shards, self._parameters, keep=not self._parameters.use_mini_batch),
+            )
+        return self._ready
+
+    def _current_batch(self) -> Batch:
+        """The last batch taken; before the first step, the one that it will take."""
+        if self._ready is None:
+            ready = self._next()
+            assert self._current is not None
+            self._batches = itertools.chain([self._current], self._batches)
+            return ready
         return self._ready
 
     def _init(self) -> None:
         with self._lock:
             if self._is_initialized():
                 return
-            batch = self._next()
-            first = batch.inputs[0]
             state = self._state
+            try:
+                batch = self._next()
+            except EndOfDataError:
+                found = 0 if state is None else state.num_found
+                raise TooFewRowsError(
+                    f"num_clusters is {self._parameters.num_clusters}, but inputs ended after "
+                    f"{found} centers were found: use fewer clusters or give more rows"
+                ) from None
+            first = batch.inputs[0]
             if state is None:
                 state = empty_state(first.shape[1], first.dtype, self._parameters.random_seed)
-            check_columns(state, first.shape[1])
+            check_columns(state, first.shape[1], "inputs")
             self._state = seeding.step(
                 state, batch.executor, batch.inputs, self._parameters, self._whole
             )
@@ -195,7 +217,7 @@ class KMeans:
         with self._lock:
             state = self._require("training_op")
             batch = self._next()
-            check_columns(state, batch.inputs[0].shape[1])
+            check_columns(state, batch.inputs[0].shape[1], "inputs")
             self._state, found = apply_step(state, batch.executor, self._parameters)
             return exact_to_float(found.loss)
 
@@ -211,7 +233,8 @@ class KMeans:
     def _evaluate(self, operation: str, evaluate: Callable[[Array, State], Array]) -> Any:
         with self._lock:
             state = self._require(operation)
-            batch = self._ready or self._next()
+            batch = self._current_batch()
+            check_columns(state, batch.inputs[0].shape[1], "inputs")
             results = [evaluate(rows, state) for rows in batch.inputs]
         return results if self._sharded or len(results) > 1 else results[0]
 

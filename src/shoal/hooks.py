@@ -88,19 +88,19 @@ class Monitors:
                 context.request_stop()
 
 
-def check_monitors(monitors: object) -> list[object]:
+def check_monitors(monitors: object, name: str = "monitors") -> list[object]:
     """Return ``monitors`` as a list, each with at least one method of the protocol."""
     if monitors is None:
         return []
     if not isinstance(monitors, (list, tuple)):
         raise BadInputError(
-            f"monitors is {type(monitors).__name__}; it must be a list of objects with any of "
+            f"{name} is {type(monitors).__name__}; it must be a list of objects with any of "
             f"the methods {PROTOCOL}"
         )
     for i, monitor in enumerate(monitors):
         if not any(callable(getattr(monitor, name, None)) for name in PROTOCOL):
             raise BadInputError(
-                f"monitors[{i}] is {monitor!r}, which has none of the methods {PROTOCOL}"
+                f"{name}[{i}] is {monitor!r}, which has none of the methods {PROTOCOL}"
             )
     return list(monitors)
 

@@ -45,6 +45,8 @@ class Inference:
         """Return the asked-for outputs, each a known name."""
         if outputs is None:
             return OUTPUTS
+        if not isinstance(outputs, (str, Sequence)):
+            raise BadInputError(f"outputs is {outputs!r}; it must be a list of {OUTPUTS}")
         wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         for name in wanted:
             if name not in OUTPUTS:
@@ -57,8 +59,8 @@ class Inference:
         self, source: ArraySource | StreamSource, outputs: tuple[str, ...]
     ) -> Iterator[dict[str, Array]]:
         """Outputs of each batch; shards of a batch are joined."""
-        if source.dim is not None:
-            check_columns(self.state, source.dim)
+        if isinstance(source, ArraySource):
+            check_columns(self.state, source.shards[0].rows.shape[1], source.shards[0].name)
         if isinstance(source, ArraySource) and source.batch_size is None and ALL_SCORES in outputs:
             size = max(1, PIECE_DISTANCES // len(self.state.clusters))
             source = ArraySource(source.shards, size, False)
@@ -71,8 +73,6 @@ class Inference:
     def joined(batches: Iterator[dict[str, Array]]) -> dict[str, Array]:
         """One dict of arrays for all batches."""
         parts = list(batches)
-        if not parts:
-            raise BadInputError("the data has no rows: give at least one")
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -95,27 +95,28 @@ class Inference:
         watching.tell("begin", context)
         loss, rows, weight = 0, 0, 0.0
         kept: list[tuple[Array, Array, Array]] = []
-        for blocks in itertools.islice(self._blocks(source), steps):
-            watching.tell("before_step", context)
-            for block in blocks:
-                labels = np.empty(len(block.rows), np.int32)
-                distances = np.empty(len(block.rows))
-                _, part = assign_block(
-                    block, self.state.clusters, self._metric, self._threads, labels, distances
-                )
-                loss += part
-                rows += len(block.rows)
-                weight += len(block.rows) if block.weights is None else float(block.weights.sum())
-                if metrics:
-                    scores = distances.astype(block.rows.dtype)
-                    kept.append((block.rows, labels.astype(np.int64), scores))
-            context.loss, context.rows = exact_to_float(loss), rows
-            watching.tell("after_step", context)
-            if context.stop_requested:
-                break
-        watching.tell("end", context)
-        if rows == 0:
-            raise BadInputError("the data has no rows: give at least one")
+        try:
+            for blocks in itertools.islice(self._blocks(source), steps):
+                watching.tell("before_step", context)
+                for block in blocks:
+                    labels = np.empty(len(block.rows), np.int32)
+                    distances = np.empty(len(block.rows))
+                    _, part = assign_block(
+                        block, self.state.clusters, self._metric, self._threads, labels, distances
+                    )
+                    loss += part
+                    rows += len(block.rows)
+                    weights = block.weights
+                    weight += len(block.rows) if weights is None else float(weights.sum())
+                    if metrics:
+                        scores = distances.astype(block.rows.dtype)
+                        kept.append((block.rows, labels.astype(np.int64), scores))
+                context.loss, context.rows = exact_to_float(loss), rows
+                watching.tell("after_step", context)
+                if context.stop_requested:
+                    break
+        finally:
+            watching.tell("end", context)
         total = exact_to_float(loss)
         results: dict[str, Any] = {
             SCORES: total,
@@ -129,14 +130,30 @@ class Inference:
         return results
 
     def _blocks(self, source: ArraySource | StreamSource) -> Iterator[list[Block]]:
+        empty = True
         for shards in source.batches():
-            check_columns(self.state, shards[0].rows.shape[1])
-            blocks = [self._block(shard) for shard in shards]
+            check_columns(self.state, shards[0].rows.shape[1], shards[0].name)
+            try:
+                blocks = [self._block(shard) for shard in shards]
+            except BadInputError:
+                if isinstance(source, ArraySource):  # say which row of the data it is
+                    blocks = [self._block(shard) for shard in source.shards]
+                raise
             if sum(len(block.rows) for block in blocks):
+                empty = False
                 yield blocks
+        if empty:
+            raise BadInputError("the data has no rows: give at least one")
 
     def _block(self, shard: Rows) -> Block:
-        return make_block(shard.rows, shard.weights, self._metric, self._threads, self._on_bad_rows)
+        return make_block(
+            shard.rows,
+            shard.weights,
+            self._metric,
+            self._threads,
+            self._on_bad_rows,
+            shard.name,
+        )
 
     def _block_outputs(self, block: Block, outputs: tuple[str, ...]) -> dict[str, Array]:
         found: dict[str, Array] = {}

@@ -6,6 +6,7 @@ it always holds the last completed one.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -100,6 +101,8 @@ def train(state: State | None, source: ArraySource | StreamSource, task: Task) -
     task.monitors.tell("begin", context)
     try:
         for batch in feed.batches(current):
+            if judge.out_of_epochs(batch):
+                break
             task.monitors.tell("before_step", context)
             after, found = apply_step(current, batch.executor, task.parameters)
             current = after.replace(epoch=batch.epoch, row=batch.row)
@@ -140,6 +143,11 @@ class Judge:
         self._smoothed = Smoothed()
         self.losses: list[float] = []
 
+    def out_of_epochs(self, batch: Batch) -> bool:
+        """Whether the last epoch is over: where its last batch had no rows to train on."""
+        limited = self._rows is not None and self._task.stop.steps is self._task.stop.max_steps
+        return limited and (batch.epoch, batch.row) > (self._last_epoch, 0)
+
     def says_stop(self, state: State, found: Partial) -> bool:
         """Apply the tolerance, or the default criterion where nothing was given."""
         if self._tolerance is not None:
@@ -173,6 +181,7 @@ class Feed:
         self._all: Batch | None = None
         self._kept: list[list[Rows]] = []  # batches of a one-shot stream that seeding used up
         self._stream: Iterator[list[Rows]] | None = None
+        self._seen = False  # any batch with rows
         if isinstance(source, StreamSource) and not source.rereadable:
             if not task.parameters.use_mini_batch:
                 raise BadInputError(
@@ -195,8 +204,8 @@ class Feed:
                 empty.replace(clusters=clusters, counts=np.zeros(len(clusters))), parameters
             )
         if state is not None and state.initialized:
-            if self._source.dim is not None:
-                check_columns(state, self._source.dim)
+            if isinstance(self._source, ArraySource) and self._source.dim is not None:
+                check_columns(state, self._source.dim, self._source.shards[0].name)
             return state
         found = 0 if state is None else state.num_found
         rows = self._source.rows
@@ -210,7 +219,7 @@ class Feed:
             if state is None:
                 first = batch.inputs[0]
                 state = empty_state(first.shape[1], first.dtype, parameters.random_seed)
-            check_columns(state, batch.inputs[0].shape[1])
+            check_columns(state, batch.inputs[0].shape[1], "a later batch")
             state = seeding.step(state, batch.executor, batch.inputs, parameters, whole)
             if state.initialized:
                 logger.info("%d centers chosen", state.num_found)
@@ -233,6 +242,7 @@ class Feed:
         batches = self._source.batches() if self._stream is None else self._stream
         kept_rows = lost_rows = 0
         for shards in batches:
+            self._seen = True
             size = sum(len(shard) for shard in shards)
             if self._stream is not None:
                 if kept_rows + size <= self._task.run.init_buffer_rows:
@@ -248,7 +258,8 @@ class Feed:
                     lost_rows,
                     self._task.run.init_buffer_rows,
                 )
-            yield self._batch(shards)
+            if (batch := self._if_usable(shards)) is not None:
+                yield batch
 
     # --- training --------------------------------------------------------------------------
 
@@ -256,22 +267,32 @@ class Feed:
         """The batches of the steps to come."""
         if not self._task.parameters.use_mini_batch:
             whole = self._whole()
+            name = "x" if isinstance(self._source, ArraySource) else self._source.name
+            check_columns(state, len(whole.executor.scan().magnitude), name)
             while True:
                 yield whole
         elif isinstance(self._source, ArraySource):
             yield from self._epochs(self._source, state)
         else:
             kept, self._kept = self._kept, []
-            yield from (self._checked(shards, state) for shards in kept)
             rest = self._source.batches() if self._stream is None else self._stream
-            yield from (self._checked(shards, state) for shards in rest)
+            for shards in itertools.chain(kept, rest):
+                self._seen = True
+                check_columns(state, shards[0].rows.shape[1], shards[0].name)
+                if (batch := self._if_usable(shards)) is not None:
+                    yield batch
+            if not self._seen:
+                raise BadInputError(f"{self._source.name} has no rows: give at least one")
 
     def _epochs(self, source: ArraySource, state: State) -> Iterator[Batch]:
         """Shuffled batches, epoch after epoch; the position is (epoch, row)."""
         rows = source.rows or 0
         size = source.batch_size or max(DEFAULT_BATCH_ROWS, 8 * self._task.parameters.num_clusters)
         epoch, row = state.epoch, state.row if state.row < rows else 0
-        while True:
+        limited = self._task.stop.last_step(state) is None
+        last = epoch + self._task.run.max_epochs
+        while not limited or epoch < last:
+            used = row > 0
             order = (
                 Stream(state.seed, SHUFFLING, epoch).permutation(rows)
                 if source.shuffle and size < rows
@@ -282,13 +303,17 @@ class Feed:
                 row += size
                 at = (epoch, row) if row < rows else (epoch + 1, 0)
                 taken = [source.take(drawn)] if size < rows else source.shards
-                batch = self._batch(taken)
-                yield Batch(batch.executor, batch.inputs, *at)
+                try:
+                    batch = self._if_usable(taken)
+                except BadInputError:
+                    self._whole()  # says which row of the data it is, not of the batch
+                    raise
+                if batch is not None:
+                    used = True
+                    yield Batch(batch.executor, batch.inputs, *at)
+            if not used:
+                self._whole()  # says why: no rows, or none with a weight
             epoch, row = epoch + 1, 0
-
-    def _checked(self, shards: list[Rows], state: State) -> Batch:
-        check_columns(state, shards[0].rows.shape[1])
-        return self._batch(shards)
 
     # --- batches as executors --------------------------------------------------------------
 
@@ -299,8 +324,10 @@ class Feed:
         return self._all
 
     def _make_whole(self) -> Batch:
+        keep = not self._task.parameters.use_mini_batch
         if isinstance(self._source, ArraySource):
-            return self._batch(self._source.shards)
+            blocks = [self._block(shard) for shard in self._source.shards]
+            return join(blocks, self._task.parameters, keep)
         source = self._source
 
         def read() -> Iterator[Block]:
@@ -310,31 +337,47 @@ class Feed:
         shard = Shard(read, self._metric, self._threads)
         return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
-    def _batch(self, shards: list[Rows]) -> Batch:
-        return make_batch(shards, self._metric, self._threads, self._task.on_bad_rows)
+    def _if_usable(self, shards: list[Rows]) -> Batch | None:
+        """The batch, or None where no row is left of it or has a weight."""
+        blocks = [self._block(shard) for shard in shards]
+        if not any(len(block.rows) and block.scan.heaviest > 0 for block in blocks):
+            return None
+        return join(blocks, self._task.parameters)
 
     def _block(self, shard: Rows) -> Block:
         return make_block(
-            shard.rows, shard.weights, self._metric, self._threads, self._task.on_bad_rows
+            shard.rows,
+            shard.weights,
+            self._metric,
+            self._threads,
+            self._task.on_bad_rows,
+            shard.name,
         )
 
 
-def make_batch(shards: list[Rows], metric: str, threads: int, on_bad_rows: str = "error") -> Batch:
+def make_batch(shards: list[Rows], parameters: Parameters, keep: bool = False) -> Batch:
     """Validate the shards of one batch and make them assignable."""
-    name = "x" if len(shards) == 1 else "shard {}"
+    metric, threads = parameters.distance_metric, parameters.num_threads
     blocks = [
-        make_block(shard.rows, shard.weights, metric, threads, on_bad_rows, name.format(i))
-        for i, shard in enumerate(shards)
+        make_block(shard.rows, shard.weights, metric, threads, name=shard.name) for shard in shards
     ]
-    parts = [Shard.of_block(block, metric, threads) for block in blocks]
+    return join(blocks, parameters, keep)
+
+
+def join(blocks: list[Block], parameters: Parameters, keep: bool = False) -> Batch:
+    """One batch of validated blocks; ``keep``: it will be passed over again and again."""
+    metric, threads = parameters.distance_metric, parameters.num_threads
+    rows = sum(len(block.rows) for block in blocks)
+    bounds = keep and parameters.allows(4 * rows, sum(block.rows.nbytes for block in blocks))
+    parts = [Shard.of_block(block, metric, threads, bounds) for block in blocks]
     executor = LocalExecutor(parts, is_cosine(metric))
     return Batch(executor, [block.rows for block in blocks])
 
 
-def check_columns(state: State, columns: int) -> None:
+def check_columns(state: State, columns: int, name: str = "the data") -> None:
     """Refuse rows that the centers cannot be compared with."""
     if state.clusters.shape[1] != columns:
         raise BadInputError(
-            f"the data has {columns} columns, the centers have {state.clusters.shape[1]}: "
-            "they must agree"
+            f"{name} has {columns} columns, the centers (initial_clusters, or those trained "
+            f"before) have {state.clusters.shape[1]}: they must agree"
         )

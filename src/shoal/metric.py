@@ -27,6 +27,16 @@ def check_metric(name: object) -> str:
     return name
 
 
+def check_magnitude(centers: Floats, metric: str, name: str) -> None:
+    """Refuse centers whose squares leave the range of float64."""
+    largest = float(np.abs(centers).max(initial=0))
+    if metric == SQUARED_EUCLIDEAN_DISTANCE and largest > LARGEST_VALUE:
+        raise BadInputError(
+            f"{name} holds a value of magnitude {largest:.3g}, whose square leaves the range of "
+            f"float64: stay below {LARGEST_VALUE:g}"
+        )
+
+
 def is_cosine(metric: str) -> bool:
     """Whether rows and centers are compared by direction only."""
     return metric == COSINE_DISTANCE

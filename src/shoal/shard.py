@@ -6,6 +6,7 @@ that can be read again and again: one block in memory, or the batches of a re-re
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -70,6 +71,12 @@ def make_block(
         raise BadInputError(
             f"{name} holds values of magnitude {scan.magnitude[column]:.3g} in column {column}: "
             f"their squares leave the range of float64. Scale the data to below {LARGEST_VALUE:g}"
+        )
+    largest = 1.0 if is_cosine(metric) else float(scan.magnitude.max(initial=0))
+    if math.sqrt(scan.heaviest) * largest > LARGEST_VALUE:
+        raise BadInputError(
+            f"the weights of {name} reach {scan.heaviest:.3g}: weighted squares leave the range of "
+            "float64. Scale the weights down; only their ratios matter"
         )
     return Block(rows, weights, scan)
 
@@ -138,19 +145,31 @@ class Shard:
         The distance metric.
     threads
         How many threads a pass may use.
+    keep_bounds
+        Whether to keep a bound per row (4 bytes) from pass to pass.
     """
 
-    def __init__(self, read: Callable[[], Iterable[Block]], metric: str, threads: int) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Iterable[Block]],
+        metric: str,
+        threads: int,
+        keep_bounds: bool = False,
+    ) -> None:
         self._read = read
         self._metric = metric
         self._threads = threads
+        self._keep_bounds = keep_bounds
         self._labels: list[Labels] = []
+        self._lower: list[npt.NDArray[np.float32]] = []
+        self._sums: npt.NDArray[np.int64] | None = None  # of the labels
+        self._before: Floats | None = None  # the centers of the last pass
         self._scan: Scan | None = None
 
     @classmethod
-    def of_block(cls, block: Block, metric: str, threads: int) -> Shard:
+    def of_block(cls, block: Block, metric: str, threads: int, keep_bounds: bool = False) -> Shard:
         """Shard of one block in memory."""
-        return cls(lambda: (block,), metric, threads)
+        return cls(lambda: (block,), metric, threads, keep_bounds)
 
     def scan(self) -> Scan:
         """Size and magnitudes of the rows (one pass, the first time)."""
@@ -175,31 +194,44 @@ class Shard:
         return len(self.scan().magnitude)
 
     def assign(self, centers: Floats, grid: Grid) -> Partial:
-        """Assign all rows and add them up on ``grid``."""
-        k, width = len(centers), centers.shape[1] + 1
-        sums = np.zeros((grid.levels, k, width), np.int64)
+        """Assign all rows and add them up on ``grid``.
+
+        Labels, sums and bounds are kept for the next pass, which then costs less and gives the
+        same: sums of integers can be brought up to date, and a bound only says what need not be
+        computed.
+        """
+        shape = (grid.levels, len(centers), centers.shape[1] + 1)
+        if self._sums is None or self._sums.shape != shape:
+            self._forget()
+            self._sums = np.zeros(shape, np.int64)
         inverse = 1 / grid.quantum
         loss = changes = rows = 0
-        for position, block in enumerate(self._checked_blocks()):
-            labels = self._labels_of(position, len(block.rows))
-            changed, block_loss = assign_block(block, centers, self._metric, self._threads, labels)
-            _core.add_sums(
-                block.rows,
-                block.weights,
-                labels,
-                is_cosine(self._metric),
-                grid.quantum,
-                inverse,
-                grid.bits,
-                grid.levels,
-                k,
-                self._threads,
-                sums,
-            )
-            changes += changed
-            loss += block_loss
-            rows += len(block.rows)
-        return Partial(sums, grid, loss, rows, changes)
+        try:
+            for position, block in enumerate(self._checked_blocks()):
+                labels, lower = self._kept_of(position, len(block.rows))
+                changed, block_loss, _, _ = _core.assign_again(
+                    block.rows,
+                    block.weights,
+                    centers,
+                    is_cosine(self._metric),
+                    self._threads,
+                    labels,
+                    self._before,
+                    lower,
+                    grid.quantum,
+                    inverse,
+                    grid.bits,
+                    grid.levels,
+                    self._sums,
+                )
+                changes += changed
+                loss += block_loss
+                rows += len(block.rows)
+        except BaseException:
+            self._forget()  # a pass that ends half-way leaves labels and sums of two passes
+            raise
+        self._before = centers
+        return Partial(self._sums.copy(), grid, loss, rows, changes)
 
     def row_sums(self, indices: npt.NDArray[np.int64], grid: Grid) -> npt.NDArray[np.int64]:
         """What each of some rows adds to a sum, [levels, m, d + 1] in quanta."""
@@ -290,25 +322,41 @@ class Shard:
         """Labels [n] of the last pass."""
         return np.concatenate(self._labels) if self._labels else np.empty(0, np.int32)
 
-    def _labels_of(self, position: int, rows: int) -> Labels:
+    def _forget(self) -> None:
+        """Start anew: the next pass is a first one."""
+        self._labels.clear()
+        self._lower.clear()
+        self._sums = self._before = None
+
+    def _kept_of(self, position: int, rows: int) -> tuple[Labels, npt.NDArray[np.float32] | None]:
+        """Labels of a block, and its bounds where there is room for them."""
         if position == len(self._labels):
             self._labels.append(np.full(rows, -1, np.int32))
-        return self._labels[position]
+            if self._keep_bounds:
+                self._lower.append(np.zeros(rows, np.float32))
+        if len(self._labels[position]) != rows:
+            raise _source_changed(
+                f"batch {position} had {len(self._labels[position])} rows, now {rows}"
+            )
+        return self._labels[position], self._lower[position] if self._lower else None
 
     def _checked_blocks(self) -> Iterator[Block]:
         """Yield the blocks; a source that gives other data than at first is an error."""
         scan, rows = self.scan(), 0
         for block in self._read():
             rows += len(block.rows)
-            if (
-                rows > scan.rows
-                or block.scan.heaviest > scan.heaviest
-                or np.any(block.scan.magnitude > scan.magnitude)
-            ):
+            if rows <= scan.rows and not scan.covers(block.scan):
+                raise _source_changed("other columns, another dtype or larger values now")
+            if rows > scan.rows:
                 break
             yield block
         if rows != scan.rows:
-            raise BadInputError(
-                f"the source changed between two passes: {scan.rows} rows at first, other rows or "
-                "another number now. Full-batch training needs the same data at each pass"
-            )
+            more = "more" if rows > scan.rows else rows
+            raise _source_changed(f"{scan.rows} rows at first, {more} now")
+
+
+def _source_changed(how: str) -> BadInputError:
+    return BadInputError(
+        f"the source changed between two passes: {how}. Full-batch training reads the same data "
+        "at each pass; a callable must return a new iterator over it each time"
+    )

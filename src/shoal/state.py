@@ -34,6 +34,16 @@ class Scan:
     weighted: bool
     double: bool  # some rows are float64
 
+    def covers(self, part: Scan) -> bool:
+        """Whether rows scanned as ``part`` can be among those scanned here."""
+        return (
+            len(part.magnitude) == len(self.magnitude)
+            and not np.any(part.magnitude > self.magnitude)
+            and part.heaviest <= self.heaviest
+            and part.weighted <= self.weighted
+            and part.double <= self.double
+        )
+
     def merge(self, other: Scan) -> Scan:
         """Return the scan of both parts."""
         return Scan(

@@ -199,6 +199,7 @@ void test_exact_sum() {
     CHECK(limbs_of(both) == limbs_of(large));
   }
   const std::vector<double> notable = {0,
+                                       -0.0,
                                        1,
                                        3.0 / 7,
                                        1e300,
@@ -209,26 +210,27 @@ void test_exact_sum() {
                                        0x1.fffffffffffffp-1023,
                                        0x1.fffffffffffffp31,
                                        std::numeric_limits<double>::max()};
+  ExactAdder adder;
   for (int trial = 0; trial < 50; ++trial) {
-    ExactSum plain, merged;
-    ExactSum through;
+    ExactSum plain, through, merged;
     LongSum expected;
-    {
-      ExactSum::Adder adder(through);
-      for (int i = 0; i < 300; ++i) {
-        const double value = below(4) == 0 ? one_of(notable)
-                             : trial % 2
-                                 ? uniform()
-                                 : std::ldexp(uniform(), static_cast<int>(below(2000)) - 1060);
-        plain.add(value);
-        adder.add(value);
-        expected.add(value);
-      }
+    const int count = trial % 3 == 0 ? ExactAdder::kRoom : static_cast<int>(below(300));
+    for (int i = 0; i < count; ++i) {
+      const double value = trial == 0      ? notable.back()
+                           : below(4) == 0 ? one_of(notable)
+                           : trial % 2 == 1
+                               ? uniform()
+                               : std::ldexp(uniform(), static_cast<int>(below(2000)) - 1060);
+      plain.add(value);
+      adder.add(value);
+      expected.add(value);
     }
+    adder.flush(through);
     CHECK(equal(plain, expected));
     CHECK(equal(through, expected));
     merged.merge(plain);
     merged.merge(through);
+    adder.flush(plain);
     plain.merge(through);
     CHECK(limbs_of(merged) == limbs_of(plain));
   }

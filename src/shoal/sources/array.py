@@ -20,6 +20,7 @@ class Rows:
 
     rows: Floats
     weights: Floats | None = None
+    name: str = "x"  # what error messages call them
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,6 +59,11 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
         data, weights = data
     if is_frame(data):
         rows, column = _from_columns(data, columns, name)
+        if weights is not None and column is not None:
+            raise BadInputError(
+                f"{name} is a pair (rows, weights), and weight_column is {columns.weight!r}: "
+                "give weights once"
+            )
         weights = column if weights is None else weights
     else:
         if columns.given():
@@ -66,14 +72,21 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
                 f"{type(data).__name__}: pass a dict or a frame, or name no columns"
             )
         rows = _to_matrix(data, name)
-    return Rows(rows, None if weights is None else _to_weights(weights, len(rows), name))
+    return Rows(rows, None if weights is None else _to_weights(weights, len(rows), name), name)
 
 
 def _to_matrix(data: object, name: str) -> Floats:
     if hasattr(data, "tocsr"):
         raise BadInputError(
-            f"{name} is a sparse matrix; rows must be dense: pass {name}.toarray() if it fits"
+            f"{name} is a sparse matrix; rows must be dense: use .toarray() if that fits"
         )
+    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
+        raise BadInputError(
+            f"{name} has masked values, which rows cannot have: fill them with .filled(...), "
+            "or leave those rows out"
+        )
+    if isinstance(data, (list, tuple)) and len(data) == 0:
+        raise BadInputError(f"{name} is empty: give at least one row")
     listed = not hasattr(data, "__array__")
     try:
         array = np.asarray(data)
@@ -82,7 +95,8 @@ def _to_matrix(data: object, name: str) -> Floats:
     if listed and array.dtype.kind in "iub" and array.size:
         array = array.astype(np.float64)  # a list of whole numbers has no dtype of its own
     if array.ndim != 2:
-        hint = f"use {name}.reshape(-1, 1) for a single column" if array.ndim == 1 else ""
+        hints = (f"It is a {type(data).__name__}", "Use .reshape(-1, 1) for one column")
+        hint = hints[array.ndim] if array.ndim < 2 else "Use .reshape(rows, columns)"
         raise BadInputError(
             f"{name} has shape {array.shape}; it must have two dimensions, rows and columns. {hint}"
         )
@@ -93,13 +107,18 @@ def _to_matrix(data: object, name: str) -> Floats:
 
 def _check_dtype(array: npt.NDArray[Any], name: str) -> Floats:
     if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
+        if not array.flags.aligned:
+            raise BadInputError(
+                f"{name} is not aligned in memory (a field of records, or bytes read at an odd "
+                f"offset), and is never copied without a word: use .copy()"
+            )
         return array
     if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8:
-        smaller = array.dtype.itemsize <= 2 or array.dtype in (np.float32,)
-        wanted = "float32" if smaller else "float64"
+        single = array.dtype.kind == "f" and array.dtype.itemsize == 4
+        wanted = "float32" if single or array.dtype.itemsize <= 2 else "float64"
         raise BadInputError(
             f"{name} has dtype {array.dtype}; rows must be float32 or float64, and are never "
-            f"converted without a word: pass {name}.astype(np.{wanted})"
+            f"converted without a word: use .astype(np.{wanted})"
         )
     raise BadInputError(
         f"{name} has dtype {array.dtype}; it must hold real numbers, float32 or float64"
@@ -108,9 +127,12 @@ def _check_dtype(array: npt.NDArray[Any], name: str) -> Floats:
 
 def _to_weights(weights: object, rows: int, name: str) -> Floats:
     try:
-        array = np.asarray(weights, dtype=np.float64)
-    except (ValueError, TypeError):
-        raise BadInputError(f"the weights of {name} are not numbers: {weights!r:.80}") from None
+        array = np.asarray(weights)
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"the weights of {name} are not an array: {error}") from None
+    if array.dtype.kind not in "fiub":
+        raise BadInputError(f"the weights of {name} are {array.dtype}; they must be real numbers")
+    array = array.astype(np.float64, copy=False)
     if array.shape != (rows,):
         raise BadInputError(
             f"the weights of {name} have shape {array.shape}; {name} has {rows} rows, "
@@ -127,10 +149,12 @@ def _to_weights(weights: object, rows: int, name: str) -> Floats:
 
 def _from_columns(data: Any, columns: Columns, name: str) -> tuple[Floats, Any]:
     """Columns side by side, in sorted order unless they are named; one copy, by necessity."""
-    present = [str(column) for column in (data if isinstance(data, Mapping) else data.columns)]
-    wanted = columns.features
+    present = list(data if isinstance(data, Mapping) else data.columns)
+    wanted: Sequence[Any] | None = columns.features
     if wanted is None:
-        wanted = sorted(column for column in present if column != columns.weight)
+        whole = all(isinstance(column, (int, np.integer)) for column in present)
+        rest = [column for column in present if column != columns.weight]
+        wanted = sorted(rest, key=None if whole else str)
     if not wanted:
         raise BadInputError(f"{name} has no columns of data; it has {present}")
     for column in [*wanted, *([columns.weight] if columns.weight else [])]:
@@ -138,7 +162,10 @@ def _from_columns(data: Any, columns: Columns, name: str) -> tuple[Floats, Any]:
             raise BadInputError(f"{name} has no column {column!r}; it has {present}")
     parts = []
     for column in wanted:
-        values = np.asarray(data[column])
+        try:
+            values = np.asarray(data[column])
+        except (ValueError, TypeError) as error:
+            raise BadInputError(f"column {column!r} of {name} is not an array: {error}") from None
         if values.ndim == 1:
             values = values[:, None]
         if values.ndim != 2 or values.dtype.kind not in "fiub":
@@ -213,15 +240,23 @@ class ArraySource:
         self.dim: int | None = shards[0].rows.shape[1]
 
     def batches(self) -> Iterator[list[Rows]]:
-        """Batches in order: views of the rows, never copies."""
+        """Batches in order, wherever shards end: views of the rows, never copies."""
         if self.batch_size is None:
             yield self.shards
             return
+        batch, room = [], self.batch_size
         for shard in self.shards:
-            for start in range(0, len(shard), self.batch_size):
-                part = slice(start, start + self.batch_size)
+            start = 0
+            while start < len(shard):
+                part = slice(start, start + room)
                 weights = None if shard.weights is None else shard.weights[part]
-                yield [Rows(shard.rows[part], weights)]
+                batch.append(Rows(shard.rows[part], weights, shard.name))
+                start, room = start + room, room - len(batch[-1])
+                if room == 0:
+                    yield batch
+                    batch, room = [], self.batch_size
+        if batch:
+            yield batch
 
     def take(self, indices: npt.NDArray[np.int64]) -> Rows:
         """Copy rows by their increasing index."""

@@ -29,7 +29,7 @@ def read_file(path: str | os.PathLike[str], columns: Columns) -> tuple[Any, Colu
         if file.suffix == ".npy":
             return np.load(file, mmap_mode="r"), columns
         table = _read_csv(file) if file.suffix == ".csv" else _read_parquet(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, csv.Error) as error:
         if isinstance(error, (BadInputError, MissingExtraError)):
             raise
         raise BadInputError(f"{file} cannot be read: {error}") from error
@@ -51,6 +51,8 @@ def _read_csv(file: Path) -> dict[str, Any]:
     if not all(_is_number(field) for field in records[0]):
         header, records = [field.strip() for field in records[0]], records[1:]
     width = len(header)
+    if len(set(header)) < width:
+        raise BadInputError(f"{file} has several columns of one name: {header}")
     for number, record in enumerate(records):
         if len(record) != width:
             raise BadInputError(

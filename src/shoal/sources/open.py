@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from shoal.config import whole_number
 from shoal.errors import BadInputError
 from shoal.sources.array import ArraySource, Columns, Rows, is_frame, to_shards
 from shoal.sources.stream import StreamSource
@@ -61,9 +62,13 @@ def open_source(
     BadInputError
         If the data is of no such kind, or has the wrong shape or dtype.
     """
-    if isinstance(data, (ArraySource, StreamSource)):
-        return data
     named = Columns(columns, weight)
+    if isinstance(columns, str) or not isinstance(columns, (Sequence, type(None))):
+        raise BadInputError(f"columns is {columns!r}; it must be a list of names")
+    if batch_size is not None:
+        batch_size = whole_number("batch_size", batch_size, 1)
+    if isinstance(data, (ArraySource, StreamSource)):
+        return _reopened(data, batch_size, named, shuffle, name)
     if isinstance(data, (str, os.PathLike)):
         from shoal.sources.files import read_file
 
@@ -75,9 +80,27 @@ def open_source(
         _refuse_batch_size(batch_size, name)
         once = iter(data)
         if once is data:
-            return StreamSource(lambda: once, False, named)
-        return StreamSource(lambda: iter(data), True, named)
+            return StreamSource(lambda: once, False, named, name)
+        return StreamSource(lambda: iter(data), True, named, name)
     return ArraySource(to_shards(data, named, name), batch_size, shuffle)
+
+
+def _reopened(
+    data: ArraySource | StreamSource,
+    batch_size: int | None,
+    named: Columns,
+    shuffle: bool,
+    name: str,
+) -> ArraySource | StreamSource:
+    """A source that was opened before; never changed, as it is the caller's."""
+    if named.given():
+        raise BadInputError(
+            f"{name} is opened already: name its columns in shoal.open(..., columns=, weight=)"
+        )
+    if isinstance(data, StreamSource):
+        _refuse_batch_size(batch_size, name)
+        return data
+    return ArraySource(data.shards, batch_size or data.batch_size, shuffle and data.shuffle)
 
 
 def _open_callable(
@@ -90,11 +113,13 @@ def _open_callable(
         return open_source(result, batch_size, named.features, named.weight, shuffle, f"{name}()")
     _refuse_batch_size(batch_size, name)
     waiting = [iter(result)]  # what the first call gave is not thrown away
-    return StreamSource(lambda: waiting.pop() if waiting else iter(data()), True, named)
+    return StreamSource(lambda: waiting.pop() if waiting else iter(data()), True, named, name)
 
 
 def _is_iterable_of_batches(data: Any) -> bool:
     if isinstance(data, (list, tuple, Rows)) or hasattr(data, "__array__") or is_frame(data):
+        return False
+    if hasattr(data, "tocsr"):  # a sparse matrix, which iterates over its rows
         return False
     if isinstance(data, (str, bytes, dict, set, frozenset)):
         return False

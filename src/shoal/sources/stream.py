@@ -20,6 +20,8 @@ class StreamSource:
         Whether ``begin`` can be called again for the same batches.
     columns
         Columns of batches that are dicts or frames.
+    name
+        What error messages call the data.
     """
 
     in_memory = False
@@ -27,24 +29,47 @@ class StreamSource:
     dim: int | None = None
 
     def __init__(
-        self, begin: Callable[[], Iterator[Any]], rereadable: bool, columns: Columns
+        self,
+        begin: Callable[[], Iterator[Any]],
+        rereadable: bool,
+        columns: Columns,
+        name: str = "x",
     ) -> None:
         self._begin = begin
         self._columns = columns
         self.rereadable = rereadable
+        self.name = name
 
     def batches(self) -> Iterator[list[Rows]]:
         """Batches in order, each checked to have the columns and dtype of the first."""
-        first: tuple[int, Any] | None = None
-        for number, batch in enumerate(self._begin()):
-            shards = to_shards(batch, self._columns, f"batch {number}")
+        return _Batches(self._begin(), self._columns, self.name)
+
+
+class _Batches:
+    """One pass. Not a generator: an error or an interruption does not end it."""
+
+    def __init__(self, given: Iterator[Any], columns: Columns, name: str) -> None:
+        self._given = given
+        self._columns = columns
+        self._name = name
+        self._number = 0
+        self._first: tuple[int, Any] | None = None
+
+    def __iter__(self) -> Iterator[list[Rows]]:
+        return self
+
+    def __next__(self) -> list[Rows]:
+        while True:
+            batch = next(self._given)
+            name = f"{self._name}: batch {self._number}"
+            self._number += 1
+            shards = to_shards(batch, self._columns, name)
             this = (shards[0].rows.shape[1], shards[0].rows.dtype)
-            if first is None:
-                first = this
+            first = self._first = self._first or this
             if this != first:
                 raise BadInputError(
-                    f"batch {number} has {this[0]} columns of {this[1]}, the batches before had "
+                    f"{name} has {this[0]} columns of {this[1]}, the batches before had "
                     f"{first[0]} of {first[1]}: all must agree"
                 )
             if sum(len(shard) for shard in shards):
-                yield shards
+                return shards

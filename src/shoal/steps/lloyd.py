@@ -27,7 +27,7 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
             "(empty_clusters='error'). Use fewer clusters or empty_clusters='relocate'"
         )
     if len(empty) and parameters.empty_clusters == "relocate":
-        partial = relocate(partial, empty, state.clusters, batch)
+        partial = relocate(partial, empty, state.clusters, batch, parameters.distance_metric)
     clusters = _means(partial, state.clusters, parameters.distance_metric)
     counts = partial.totals()[1]
     moved = state.replace(
@@ -50,15 +50,21 @@ def _means(partial: Partial, before: Floats, metric: str) -> Floats:
 
 
 def relocate(
-    partial: Partial, empty: npt.NDArray[np.int64], clusters: Floats, batch: Executor
+    partial: Partial,
+    empty: npt.NDArray[np.int64],
+    clusters: Floats,
+    batch: Executor,
+    metric: str,
 ) -> Partial:
     """Give each empty cluster the row farthest from its center.
 
     The farthest row goes to the lowest empty index, rows in order of their index on equality. The
-    row leaves its old cluster's sum. Rows at distance zero, rows of no weight and the last row of
-    a cluster stay; clusters for which no row is left stay where they are.
+    row leaves its old cluster's sum. Rows at distance zero, rows of no weight or direction and the
+    last row of a cluster stay; clusters for which no row is left stay where they are.
     """
     distances = batch.distances(clusters)
+    if is_cosine(metric):
+        batch.lower(clusters[:1], distances, update=True)  # 0 for rows without direction
     weights = batch.weights()
     labels = batch.labels()
     movable = distances > 0

@@ -47,9 +47,7 @@ class Stream:
         self, n: int, size: int, weights: npt.NDArray[np.floating[Any]] | None
     ) -> npt.NDArray[np.int64]:
         """``size`` different indices below n, in the order drawn; in proportion to weights."""
-        if weights is None:
-            return self.permutation(n)[:size]
-        left = weights.copy()
+        left = np.ones(n) if weights is None else weights.copy()
         chosen: dict[int, None] = {}
         while len(chosen) < size:
             for index in self.weighted(left, size - len(chosen)):

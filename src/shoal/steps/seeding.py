@@ -24,7 +24,7 @@ from shoal.config import (
 )
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
-from shoal.metric import as_stored, is_cosine
+from shoal.metric import as_stored, check_magnitude, is_cosine
 from shoal.shard import nearest
 from shoal.state import State
 from shoal.steps import minibatch
@@ -70,7 +70,16 @@ class Round:
         """Distance of each row to its nearest center; 0 for a row without direction."""
         given = self.parameters
         _, distances = nearest(rows, centers, given.distance_metric, given.num_threads)
-        return np.where(rows.any(axis=1), distances, 0.0) if self.cosine else distances
+        return self.likely(np.where(rows.any(axis=1), distances, 0.0) if self.cosine else distances)
+
+    def likely(self, distances: Floats, weights: Floats | None = None) -> Floats:
+        """What rows are drawn by: weight times distance, 0 where a center is already.
+
+        Under cosine, centers are rounded to length one, so a row is not quite at its own center.
+        """
+        rounding = 2 * np.finfo(self.found.dtype).eps if self.cosine else 0.0
+        distant = np.where(distances > rounding**2, distances, 0.0)
+        return distant if weights is None else distant * weights
 
 
 def step(
@@ -141,7 +150,7 @@ def plus_plus(offered: Round) -> Floats:
     stream = offered.stream()
     nearest, chosen = _first_distances(offered, stream)
     for _ in range(offered.remaining - len(chosen)):
-        likely = nearest if weights is None else nearest * weights
+        likely = offered.likely(nearest, weights)
         if not likely.any():
             _say_repeated(offered.remaining - len(chosen))
             fill = np.ones(offered.rows) if weights is None else weights
@@ -283,7 +292,7 @@ def _by_full_pass(offered: Round, centers: Floats, stream: Stream) -> Floats:
     nearest = offered.batch.distances(centers)
     offered.batch.lower(centers[:1], nearest, update=True)
     weights = offered.batch.weights()
-    likely = nearest if weights is None else nearest * weights
+    likely = offered.likely(nearest, weights)
     if not likely.any():
         _say_repeated(1)
         likely = np.ones(offered.rows) if weights is None else weights
@@ -308,12 +317,11 @@ def _say_repeated(number: int) -> None:
 def _called(offered: Round, choose: Callable[[list[Floats], int], Any]) -> Floats:
     """Rows from the user's own function, checked."""
     dim = len(offered.batch.scan().magnitude)
+    answer = choose(offered.inputs, offered.remaining)
     try:
-        rows = np.asarray(choose(offered.inputs, offered.remaining))
+        rows = np.asarray(answer)
     except ValueError as error:
-        if type(error) is ValueError and "inhomogeneous" in str(error):
-            raise BadInputError(f"initial_clusters returned a ragged array: {error}") from error
-        raise
+        raise BadInputError(f"initial_clusters returned a ragged array: {error}") from None
     if rows.size == 0:
         return np.empty((0, dim))
     if rows.ndim != 2 or rows.shape[1] != dim or rows.dtype.kind not in "fiu":
@@ -326,13 +334,17 @@ def _called(offered: Round, choose: Callable[[list[Floats], int], Any]) -> Float
             f"initial_clusters returned {len(rows)} rows where {offered.remaining} were missing: "
             "give at most 'remaining' rows"
         )
-    if not np.isfinite(rows).all():
-        row, column = np.argwhere(~np.isfinite(rows))[0]
+    dtype = offered.found.dtype
+    with np.errstate(over="ignore"):
+        stored = rows.astype(dtype)
+    if not np.isfinite(stored).all():
+        row, column = np.argwhere(~np.isfinite(stored))[0]
         raise BadInputError(
             f"initial_clusters returned {rows[row, column]} in row {row}, column {column}: "
-            "every value must be finite"
+            f"every value must be finite in {dtype}, the dtype of the data"
         )
-    return rows
+    check_magnitude(stored, offered.parameters.distance_metric, "initial_clusters() result")
+    return stored
 
 
 METHODS: dict[str, Callable[[Round], Floats]] = {

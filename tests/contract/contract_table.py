@@ -1,0 +1,284 @@
+"""What the contract tests run over: sources of the same rows, seedings, metrics, modes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import shoal
+
+ROWS, COLUMNS, CLUSTERS = 240, 5, 6
+SEEDINGS = ("given", "random", "kmeans_plus_plus", "kmc2", "afkmc2", "callable")
+# Drawing rows in proportion to weight uses other random numbers than drawing them evenly.
+WEIGHTED_SEEDINGS = tuple(name for name in SEEDINGS if name != "random")
+
+
+def make_rows(dtype: Any = np.float32) -> Any:
+    """Overlapping blobs, so that labels keep changing for a while; float32 values."""
+    rng = np.random.default_rng(20240)
+    middle = rng.normal(size=(CLUSTERS, COLUMNS)) * 2
+    rows = middle[rng.integers(CLUSTERS, size=ROWS)] + rng.normal(size=(ROWS, COLUMNS))
+    return rows.astype(np.float32).astype(dtype)
+
+
+# ---- Sources in memory: make(rows, folder) gives what fit() is given ----
+
+
+@dataclass(frozen=True)
+class Source:
+    """A way to hand over the same rows."""
+
+    name: str
+    make: Callable[[Any, Path], Any]
+    dtypes: tuple[Any, ...] = (np.float32,)
+    needs: str | None = None  # an optional package
+    seedings: tuple[str, ...] = SEEDINGS  # for which the bits are those of the array
+
+
+class HasArray:
+    """An object of a foreign library that NumPy can read."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self._rows, dtype=dtype, copy=True if copy is None else copy)
+
+
+def strided(rows: Any, _folder: Path) -> Any:
+    wide = np.full((2 * len(rows), 3 * rows.shape[1]), np.nan, rows.dtype)
+    wide[::2, ::3] = rows
+    return wide[::2, ::3]
+
+
+def backwards(rows: Any, _folder: Path) -> Any:
+    return np.ascontiguousarray(rows[::-1, ::-1])[::-1, ::-1]
+
+
+def unaligned(rows: Any, _folder: Path) -> Any:
+    return np.frombuffer(b"\0" + rows.tobytes(), rows.dtype, rows.size, 1).reshape(rows.shape)
+
+
+def read_only(rows: Any, _folder: Path) -> Any:
+    copy = rows.copy()
+    copy.setflags(write=False)
+    return copy
+
+
+def uneven_shards(rows: Any, _folder: Path) -> list[Any]:
+    """One of a single row, one of none, one in another memory order."""
+    return [rows[:1], rows[1:1], np.asfortranarray(rows[1:100]), rows[100:]]
+
+
+def rows_and_ones(rows: Any, _folder: Path) -> Any:
+    return rows, np.ones(len(rows))
+
+
+def columns(rows: Any, _folder: Path | None = None) -> dict[str, Any]:
+    """Named so that sorting restores the order."""
+    named = {f"c{i}": rows[:, i] for i in range(rows.shape[1])}
+    return dict(reversed(named.items()))
+
+
+def wide_columns(rows: Any, _folder: Path) -> dict[str, Any]:
+    return {"b": rows[:, 3], "c": rows[:, 4:], "a": rows[:, :3]}
+
+
+def frame(rows: Any, _folder: Path) -> Any:
+    import pandas
+
+    return pandas.DataFrame(columns(rows))
+
+
+def npy_file(rows: Any, folder: Path) -> Any:
+    np.save(folder / "rows.npy", rows)
+    return folder / "rows.npy"
+
+
+def fortran_npy_file(rows: Any, folder: Path) -> str:
+    np.save(folder / "rows.npy", np.asfortranarray(rows))
+    return str(folder / "rows.npy")
+
+
+def csv_file(rows: Any, folder: Path) -> Any:
+    lines = [",".join(["name", *columns(rows)])]
+    lines += [",".join([f"row {i}", *map(repr, row[::-1])]) for i, row in enumerate(rows.tolist())]
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n", "utf-8")
+    return folder / "rows.csv"
+
+
+def csv_without_header(rows: Any, folder: Path) -> Any:
+    text = "\n".join(",".join(map(repr, row)) for row in rows.tolist())
+    (folder / "rows.csv").write_text(text, "utf-8")
+    return folder / "rows.csv"
+
+
+def parquet_file(rows: Any, folder: Path) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns(rows)), folder / "rows.parquet", row_group_size=50)
+    return folder / "rows.parquet"
+
+
+def parquet_of_lists(rows: Any, folder: Path) -> Any:
+    import pyarrow
+    from pyarrow import parquet
+
+    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(rows.ravel()), rows.shape[1])
+    parquet.write_table(pyarrow.table({"embedding": lists}), folder / "rows.parquet")
+    return folder / "rows.parquet"
+
+
+BOTH = (np.float32, np.float64)
+IN_MEMORY = (
+    Source("F array", lambda rows, _: np.asfortranarray(rows), BOTH),
+    Source("strided view", strided, BOTH),
+    Source("backward view", backwards, BOTH),
+    Source("read-only", read_only, BOTH),
+    Source("2 shards", lambda rows, _: np.array_split(rows, 2), BOTH),
+    Source("5 shards", lambda rows, _: np.array_split(rows, 5)),
+    Source("uneven shards", uneven_shards, BOTH),
+    Source("dict of columns", columns, BOTH),
+    Source("dict of wide columns", wide_columns),
+    Source("list of dicts", lambda rows, _: [columns(rows[:70]), columns(rows[70:])]),
+    Source("pandas frame", frame, BOTH, "pandas"),
+    Source("__array__", lambda rows, _: HasArray(rows)),
+    Source("rows and ones", rows_and_ones, BOTH, seedings=WEIGHTED_SEEDINGS),
+    Source("callable, array", lambda rows, _: lambda: rows),
+    Source("callable, shards", lambda rows, _: lambda: [rows[:9], rows[9:]]),
+    Source("opened", lambda rows, _: shoal.open(rows)),
+    Source(".npy", npy_file, BOTH),
+    Source(".npy, F order", fortran_npy_file),
+    Source(".csv", csv_file, (np.float64,)),
+    Source(".csv, no header", csv_without_header, (np.float64,)),
+    Source(".parquet", parquet_file, BOTH, "pyarrow"),
+    Source(".parquet of lists", parquet_of_lists, needs="pyarrow"),
+)
+
+# ---- Streams: make(batches) gives what fit() is given ----
+
+
+class Again:
+    """An iterable that can be read again and again."""
+
+    def __init__(self, batches: list[Any]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._batches)
+
+
+REREADABLE: dict[str, Callable[[list[Any]], Any]] = {
+    "callable, iterator": lambda batches: lambda: iter(batches),
+    "callable, generator": lambda batches: lambda: (batch for batch in batches),
+    "iterable": Again,
+}
+ONE_SHOT: dict[str, Callable[[list[Any]], Any]] = {
+    "generator": lambda batches: (batch for batch in batches),
+    "iterator": iter,
+}
+
+
+def uneven_batches(rows: Any) -> list[Any]:
+    """Batches of several sizes and kinds: one is empty, one comes in shards, one by column."""
+    cuts = [50, 50, 57, 110, 170, 171, 200]
+    parts = np.split(rows, cuts)
+    return [
+        *parts[:3],
+        [parts[3][:20], parts[3][20:]],
+        columns(parts[4]),
+        np.asfortranarray(parts[5]),
+        *parts[6:],
+    ]
+
+
+# ---- What is done with them ----
+
+
+def spread(inputs: list[Any], remaining: int) -> Any:
+    """Rows at even distances: a seeding of one's own that does not look at the shards."""
+    rows = np.concatenate(inputs)
+    return rows[:: max(1, len(rows) // remaining)][:remaining]
+
+
+def given(dtype: Any) -> Any:
+    return make_rows(dtype)[5::40].copy()
+
+
+METRICS = ("squared_euclidean", "cosine")
+MODES = {
+    "full": {"use_mini_batch": False},
+    "mini": {"use_mini_batch": True, "mini_batch_steps_per_iteration": 1},
+    "mini-3": {"use_mini_batch": True, "mini_batch_steps_per_iteration": 3},
+}
+
+
+def parameters(seeding: str, metric: str, mode: str, dtype: Any) -> dict[str, Any]:
+    """Arguments of KMeansClustering, and of KMeans."""
+    initial = {"given": given(dtype), "callable": spread}.get(seeding, seeding)
+    return {
+        "num_clusters": CLUSTERS,
+        "initial_clusters": initial,
+        "distance_metric": metric,
+        "random_seed": 11,
+        "kmc2_chain_length": 20,
+        **MODES[mode],
+    }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training ends with, as values that compare to the bit."""
+
+    state: dict[str, tuple[str, bytes] | int]
+    losses: tuple[float, ...]
+    labels: tuple[int, ...]
+    scores: tuple[str, bytes]
+
+
+class Losses:
+    """A monitor that keeps the loss of each step."""
+
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def after_step(self, context: Any) -> None:
+        self.seen.append(context.loss)
+
+
+def bits(array: Any) -> tuple[str, bytes]:
+    return str(array.dtype), array.tobytes()
+
+
+def bits_of_state(state: Any) -> dict[str, tuple[str, bytes] | int]:
+    arrays = {name: bits(getattr(state, name)) for name in ("clusters", "clusters_updated")}
+    counters = {name: getattr(state, name) for name in ("update_in_steps", "global_step")}
+    return {**arrays, "counts": bits(state.counts), **counters}
+
+
+def bits_of_model(model: Any) -> dict[str, tuple[str, bytes] | int]:
+    names = ("clusters", "clusters_updated", "counts", "update_in_steps", "global_step")
+    values = {name: model.get_variable_value(name) for name in names}
+    return {
+        name: bits(value) if isinstance(value, np.ndarray) else value
+        for name, value in values.items()
+    }
+
+
+def train(data: Any, rows: Any, arguments: dict[str, Any], **fit: Any) -> Result:
+    """Fit on ``data``; labels and scores are those of ``rows``."""
+    losses = Losses()
+    model = shoal.KMeansClustering(**arguments).fit(data, monitors=[losses], **fit)
+    found = model.predict(rows, outputs=["cluster_idx", "scores"], as_iterable=False)
+    assert model.get_variable_value("global_step") == len(losses.seen)
+    return Result(
+        bits_of_model(model),
+        tuple(losses.seen),
+        tuple(found["cluster_idx"].tolist()),
+        bits(found["scores"]),
+    )

@@ -1,0 +1,770 @@
+"""Bad input: every case ends in an error that helps, and leaves the model as it was."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import shoal
+from shoal import (
+    BadInputError,
+    EndOfDataError,
+    NotFittedError,
+    NotInitializedError,
+    TooFewRowsError,
+)
+from shoal import KMeansClustering as Model
+
+X = np.random.default_rng(7).normal(size=(60, 3))
+
+
+class OwnError(Exception):
+    """Raised by the user's code: it must come out as it went in."""
+
+
+class Case(NamedTuple):
+    name: str
+    call: Callable[[Model, Path], object]  # gets a trained model and an empty folder
+    words: tuple[str, ...]  # all of them are in the message
+    error: type[Exception] = BadInputError
+    full: bool = False  # the model is trained on full batches
+
+
+class Batches:
+    """A source of batches that can be read again; the last pass given repeats."""
+
+    def __init__(self, *passes: list[Any]) -> None:
+        self.passes = list(passes)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.passes.pop(0) if len(self.passes) > 1 else self.passes[0])
+
+
+class Sparse:
+    shape = (60, 3)
+
+    def tocsr(self) -> Sparse:
+        return self
+
+    def __iter__(self) -> Iterator[Sparse]:
+        return iter([self] * 60)
+
+
+def changed(value: float, row: int = 37, column: int = 1, x: Any = X) -> Any:
+    x = x.copy(order="K")
+    x[row, column] = value
+    return x
+
+
+def trained(full: bool = False) -> Model:
+    model = Model(3, random_seed=5, use_mini_batch=not full)
+    return model.fit(X, steps=3, batch_size=20)
+
+
+def raising(*_: Any) -> Any:
+    raise OwnError("mine")
+
+
+NO_ROWS = ("no rows", "no batches", "empty batches")
+
+# ---- Data that nothing can be done with, through every door that takes data ----
+
+WHERE = ("row 37", "column 1", "finite", "on_bad_rows")
+
+#: Name, how to make it, words of the message; "{x}" is what the door calls its argument.
+DATA: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
+    ("0-d", lambda: np.float64(3), ("{x} has shape ()", "two dimensions")),
+    ("1-d", lambda: X[0], ("{x} has shape (3,)", "two dimensions", "reshape(-1, 1)")),
+    ("3-d", lambda: X[None], ("{x} has shape (1, 60, 3)", "two dimensions", "reshape")),
+    ("a set", lambda: {1, 2}, ("{x} has shape ()", "set", "two dimensions")),
+    ("objects", lambda: X.astype(object), ("{x} has dtype object", "real numbers", "float32")),
+    ("strings", lambda: X.astype(str), ("{x} has dtype <U", "real numbers", "float32")),
+    ("complex", lambda: X * 1j, ("{x} has dtype complex128", "real numbers", "float32")),
+    ("dates", lambda: X.astype("M8[s]"), ("{x} has dtype datetime64[s]", "real numbers")),
+    ("whole numbers", lambda: X.astype(int), ("{x} has dtype int64", ".astype(np.float64)")),
+    ("bytes", lambda: X.astype("u1"), ("{x} has dtype uint8", ".astype(np.float32)")),
+    ("booleans", lambda: X > 0, ("{x} has dtype bool", ".astype(np.float32)")),
+    ("float16", lambda: X.astype("f2"), ("{x} has dtype float16", ".astype(np.float32)")),
+    ("other endian f4", lambda: X.astype(">f4"), ("{x} has dtype >f4", ".astype(np.float32)")),
+    ("other endian f8", lambda: X.astype(">f8"), ("{x} has dtype >f8", ".astype(np.float64)")),
+    ("records", lambda: np.zeros(4, "f8,f8"), ("{x} has shape (4,)", "two dimensions")),
+    ("masked", lambda: np.ma.masked_greater(X, 1), ("{x} has masked values", ".filled(")),
+    ("sparse", Sparse, ("{x} is a sparse matrix", "dense", ".toarray()")),
+    ("ragged", lambda: [[1.0, 2.0], [3.0]], ("{x} is not a rectangular array",)),
+    ("texts", lambda: [["a", "b"], ["c", "d"]], ("{x} has dtype <U1", "real numbers")),
+    ("no columns", lambda: X[:, :0], ("{x} has shape (60, 0)", "at least one column")),
+    ("no rows", lambda: X[:0], ("rows",)),
+    ("an empty list", list, ("{x} is empty", "at least one row")),
+    ("no batches", lambda: Batches([]), ("rows",)),
+    ("empty batches", lambda: Batches([X[:0], X[:0]]), ("rows",)),
+    ("NaN f8", lambda: changed(np.nan), ("{x} holds nan", *WHERE)),
+    ("NaN f4", lambda: changed(np.nan, x=X.astype("f4")), ("{x} holds nan", *WHERE)),
+    ("NaN F-order", lambda: changed(np.nan, x=np.asfortranarray(X)), ("{x} holds nan", *WHERE)),
+    ("inf f8", lambda: changed(np.inf), ("{x} holds inf", *WHERE)),
+    ("-inf f4", lambda: changed(-np.inf, x=X.astype("f4")), ("{x} holds -inf", *WHERE)),
+    ("NaN strided", lambda: np.repeat(changed(np.nan), 2, 0)[::2], ("{x} holds nan", *WHERE)),
+    (
+        "the first of two NaN",
+        lambda: changed(np.inf, 50, 0, changed(np.nan)),
+        ("{x} holds nan", *WHERE),
+    ),
+    ("NaN in a shard", lambda: [X, changed(np.nan)], ("{x}[1] holds nan", *WHERE)),
+    ("NaN in a later batch", lambda: Batches([X, changed(np.nan)]), ("{x}: batch 1", *WHERE)),
+    (
+        "NaN in a shard of a later batch",
+        lambda: Batches([X, [X, changed(np.nan)]]),
+        ("{x}: batch 1[1] holds nan", *WHERE),
+    ),
+    ("huge", lambda: X * 1e151, ("{x} holds values of magnitude", "e+151", "below 1e+150")),
+    ("shards of other width", lambda: [X, X[:, :2]], ("{x}[1] has 2 columns", "{x}[0] has 3")),
+    ("shards of other dtype", lambda: [X, X.astype("f4")], ("{x}[1]", "float32", "float64")),
+    ("batches of other width", lambda: Batches([X, X[:, :2]]), ("batch 1 has 2 columns", "3")),
+    ("batches of other dtype", lambda: Batches([X, X.astype("f4")]), ("batch 1", "float32")),
+    ("ragged batch", lambda: Batches([X, [[1.0], [2.0, 3.0]]]), ("batch 1", "rectangular")),
+    ("rows as batches", lambda: Batches(list(X)), ("batch 0 has shape (3,)", "two dimensions")),
+    ("None as batches", lambda: Batches([None]), ("batch 0 has shape ()", "NoneType")),
+    ("a triple", lambda: (X, X, X), ("{x} is a tuple of 3", "(rows, weights)", "list")),
+    ("weights negative", lambda: (X, -np.ones(60)), ("weight of row 0 of {x} is -1.0", ">= 0")),
+    ("weights NaN", lambda: (X, changed(np.nan)[:, 1]), ("weight of row", "{x}", "finite")),
+    ("weights inf", lambda: (X, [1.0] * 59 + [np.inf]), ("row 59 of {x} is inf", "finite")),
+    ("weights short", lambda: (X, np.ones(59)), ("weights of {x}", "(59,)", "60 rows")),
+    ("weights 2-d", lambda: (X, np.ones((60, 1))), ("weights of {x}", "(60, 1)", "(60,)")),
+    ("weights a number", lambda: (X, 1.0), ("weights of {x}", "()", "(60,)")),
+    ("weights text", lambda: (X, ["1"] * 60), ("weights of {x}", "<U1", "real numbers")),
+    ("weights complex", lambda: (X, np.ones(60) * 1j), ("weights of {x}", "complex", "real")),
+    ("weights dates", lambda: (X, np.zeros(60, "M8[s]")), ("weights of {x}", "datetime", "real")),
+    ("weights ragged", lambda: (X, [[1], [2, 3]]), ("weights of {x}", "not an array")),
+    ("weights huge", lambda: (X, np.full(60, 1e305)), ("weights of {x}", "1e+305", "Scale")),
+    (
+        "dict of other lengths",
+        lambda: {"a": X[:, 0], "b": X[1:, 1], "c": X[:, 2]},
+        ("columns of {x} differ in length", "60", "59"),
+    ),
+    (
+        "dict with text",
+        lambda: {"a": X[:, 0], "b": ["s"] * 60, "c": X[:, 2]},
+        ("column 'b' of {x}", "<U1", "number"),
+    ),
+    (
+        "dict with objects",
+        lambda: {"a": X[:, 0], "b": X[:, 0].astype(object), "c": X[:, 2]},
+        ("column 'b' of {x}", "object", "number"),
+    ),
+    ("dict with a ragged column", lambda: {"a": [[1], [2, 3]]}, ("column 'a' of {x}",)),
+    ("dict without columns", dict, ("{x} has no columns of data", "[]")),
+]
+
+DOORS: dict[str, tuple[str, Callable[[Model, Any], object]]] = {
+    "fit": ("x", lambda _, data: Model(2).fit(data, steps=20, batch_size=rows_per_batch(data))),
+    "fit full": ("x", lambda _, data: Model(2, use_mini_batch=False).fit(data, steps=3)),
+    "fit on": ("x", lambda model, data: model.fit(data, steps=20, batch_size=rows_per_batch(data))),
+    "fit on, full": ("x", lambda model, data: model.fit(data, steps=9)),
+    "input_fn": ("input_fn", lambda model, data: model.fit(input_fn=lambda: data, steps=9)),
+    "partial_fit": ("x", lambda model, data: model.partial_fit(data, steps=9)),
+    "predict": ("x", lambda model, data: model.predict(data, as_iterable=False)),
+    "predict rows": ("x", lambda model, data: list(model.predict(data))),  # type: ignore[arg-type]
+    "predict_cluster_idx": ("x", lambda model, data: list(model.predict_cluster_idx(data))),
+    "transform": ("x", lambda model, data: model.transform(data)),
+    "score": ("x", lambda model, data: model.score(data)),
+    "evaluate": ("x", lambda model, data: model.evaluate(data, batch_size=rows_per_batch(data))),
+    "init_op": ("inputs", lambda _, data: program(data, num_clusters=99)),
+    "training_op": ("inputs", lambda _, data: program(data, initial_clusters=X[:3])),
+}
+
+
+def rows_per_batch(data: Any) -> int | None:
+    """A few, where the data leaves the choice: messages still name rows of the data."""
+    return None if isinstance(data, Batches) else 7
+
+
+def program(data: Any, num_clusters: int | None = None, **given: Any) -> None:
+    graph = shoal.KMeans(data, num_clusters, **given).training_graph()
+    for _ in range(3):
+        graph.init_op()
+    for _ in range(3):
+        graph.training_op()
+
+
+def data_cases() -> Iterator[Case]:
+    for name, make, words in DATA:
+        for door, (argument, enter) in DOORS.items():
+            called = argument
+            if argument == "input_fn" and not isinstance(make(), Batches):
+                called = "input_fn()"  # what it returned
+            expected = tuple(word.replace("{x}", called) for word in words)
+            error: type[Exception] = shoal.ShoalError if name in NO_ROWS else BadInputError
+            if door == "training_op" and name in ("no batches", "empty batches"):
+                expected, error = ("inputs has no more batches",), EndOfDataError
+
+            def call(model: Model, _: Path, enter: Any = enter, make: Any = make) -> object:
+                return enter(model, make())
+
+            yield Case(f"{name} - {door}", call, expected, error, full=door.endswith("full"))
+
+
+# ---- Parameters, given to the constructor, to set_params and to the training program ----
+
+SEEDINGS = ("initial_clusters", "'kmeans_plus_plus'", "'kmc2'", "'afkmc2'")
+
+#: Name, bad values, words of the message beside the name.
+PARAMETERS: list[tuple[str, list[Any], tuple[str, ...]]] = [
+    ("num_clusters", [0, -1], (">= 1",)),
+    ("num_clusters", [2.0, "3", True, np.float64(3), [3]], ("whole number >= 1",)),
+    ("num_clusters", [None], ("None", "whole number >= 1", "initial_clusters")),
+    ("initial_clusters", ["kmeans++", ""], SEEDINGS),
+    ("initial_clusters", [None], ("None", "array [k, d]", "callable", *SEEDINGS)),
+    ("initial_clusters", [5, X[0], X[None], [], X[:0], X[:3, :0]], ("shape", "(k, d)")),
+    ("initial_clusters", [[[1.0, 2.0], [3.0]]], ("rectangular",)),
+    ("initial_clusters", [X[:3].astype(">f4"), X[:3].astype("f2")], ("dtype", "float32")),
+    ("initial_clusters", [X[:3] * 1j, [["a"] * 3] * 3], ("dtype", "float32", "float64")),
+    ("initial_clusters", [X[:3].astype(object)], ("dtype object", "float32", "float64")),
+    ("initial_clusters", [changed(np.nan, 2)[:3]], ("nan", "row 2", "column 1", "finite")),
+    ("initial_clusters", [changed(-np.inf, 2)[:3]], ("-inf", "row 2", "column 1", "finite")),
+    ("initial_clusters", [X[:3] * 1e155], ("magnitude", "1e+150")),
+    ("initial_clusters", [X[:2]], ("num_clusters is 3", "2 rows", "must agree")),
+    ("distance_metric", ["euclidean", None, 2], ("'squared_euclidean'", "'cosine'")),
+    ("random_seed", [-1, 1.5, "0", True], (">= 0",)),
+    ("use_mini_batch", ["no", None, 1], ("True or False",)),
+    ("mini_batch_steps_per_iteration", [-1, 1.5, None], (">= 0",)),
+    ("kmeans_plus_plus_num_retries", [1.5, None, "2"], ("whole number",)),
+    ("kmc2_chain_length", [0, -5, 2.5], (">= 1",)),
+    ("empty_clusters", ["drop", None], ("'relocate'", "'keep'", "'error'")),
+    ("num_threads", [0, -1, 1.5], (">= 1",)),
+    ("on_bad_rows", ["drop", None], ("'error'", "'skip'")),
+    ("relative_tolerance", [0, 0.0, -1e-3, np.nan, np.inf, "1e-3", True], ("> 0",)),
+    ("memory_budget", [-1, 1.5, "1 GB"], (">= 0",)),
+    ("feature_columns", ["abc", [], [1, 2], 5], ("list of names",)),
+    ("weight_column", [5, ["w"]], ("must be a name",)),
+    ("config", [{}, "auto", shoal.RunConfig], ("RunConfig or None",)),
+]
+OF_THE_PROGRAM = inspect.signature(shoal.KMeans).parameters
+
+
+def parameter_cases() -> Iterator[Case]:
+    for number, (name, values, words) in enumerate(PARAMETERS):
+        expected = (name, *words)
+        for value in values:
+            given = {"num_clusters": 3, name: value}
+            told = f"{repr(value)[:20]} ({number})"
+            doors: dict[str, Any] = {
+                "constructor": lambda _, given=given: Model(**given),
+                "set_params": lambda model, given={name: value}: model.set_params(**given),
+            }
+            if name in OF_THE_PROGRAM:
+                doors["program"] = lambda _, given=given: shoal.KMeans(X, **given)
+            for door, enter in doors.items():
+
+                def call(model: Model, _: Path, enter: Any = enter) -> object:
+                    return enter(model)
+
+                yield Case(f"{name}={told} - {door}", call, expected)
+    for name, values, words in [
+        ("progress", ["yes", None, 1, X], ("True, False and 'auto'",)),
+        ("log_step_count_steps", [0, 1.5], (">= 1",)),
+        ("max_no_improvement", [0, None], (">= 1",)),
+        ("max_epochs", [-1, "9"], (">= 1",)),
+        ("init_buffer_rows", [-1, 1e6], (">= 0",)),
+    ]:
+        for value in values:
+            told = repr(value)[:20]
+            given = {name: value}
+            yield Case(
+                f"RunConfig({name}={told})",
+                lambda *_, given=given: shoal.RunConfig(**given),
+                (name, *words),
+            )
+            yield Case(
+                f"RunConfig.replace({name}={told})",
+                lambda *_, given=given: shoal.RunConfig().replace(**given),
+                (name, *words),
+            )
+
+
+# ---- Arguments of methods ----
+
+FULL_STREAM = ("source changed", "same data at each pass", "new iterator")
+CHUNKS = [X[:30], X[30:]]
+
+
+def full(*passes: list[Any]) -> Any:
+    """A full-batch fit on a source whose passes differ."""
+    source = Batches(*[CHUNKS] * 3, *passes)
+    return lambda model, _: model.fit(source, steps=9)
+
+
+def seeded(function: Callable[[Any, int], Any], x: Any = X) -> Any:
+    return lambda *_: Model(3, initial_clusters=function).fit(x)
+
+
+def with_file(name: str, content: bytes, columns: list[str] | None = None) -> Any:
+    def call(_: Model, folder: Path) -> object:
+        (folder / name).write_bytes(content)
+        return Model(1, feature_columns=columns).fit(folder / name)
+
+    return call
+
+
+class Monitor:
+    def __init__(self, **events: Callable[[Any], object]) -> None:
+        self.__dict__.update(events)
+
+
+CALLS = [
+    Case("x and input_fn", lambda m, _: m.fit(X, input_fn=lambda: X), ("both of x and input_fn",)),
+    Case("neither", lambda m, _: m.fit(), ("neither of x and input_fn", "exactly one")),
+    Case("predict both", lambda m, _: m.predict(X, lambda: X), ("both of x and input_fn",)),
+    Case("transform nothing", lambda m, _: m.transform(), ("neither of x and input_fn",)),
+    Case("input_fn an array", lambda m, _: m.fit(input_fn=X), ("input_fn is ndarray", "callable")),
+    Case("callable of a callable", lambda m, _: m.fit(lambda: len), ("x() returned", "callable")),
+    Case("steps and max_steps", lambda m, _: m.fit(X, steps=1, max_steps=2), ("steps", "one of")),
+    Case("steps 0", lambda m, _: m.fit(X, steps=0), ("steps is 0", ">= 1")),
+    Case("steps -1", lambda m, _: m.fit(X, steps=-1), ("steps is -1", ">= 1")),
+    Case("steps 1.5", lambda m, _: m.fit(X, steps=1.5), ("steps is 1.5", "whole number")),
+    Case("steps '2'", lambda m, _: m.fit(X, steps="2"), ("steps is '2'", "whole number")),
+    Case("max_steps 0", lambda m, _: m.fit(X, max_steps=0), ("max_steps is 0", ">= 1")),
+    Case("max_steps True", lambda m, _: m.fit(X, max_steps=True), ("max_steps is True", ">= 1")),
+    Case("partial_fit steps", lambda m, _: m.partial_fit(X, steps=0), ("steps is 0", ">= 1")),
+    Case("partial_fit None", lambda m, _: m.partial_fit(X, steps=None), ("steps is None", ">= 1")),
+    Case("score steps", lambda m, _: m.score(X, steps=0), ("steps is 0", ">= 1")),
+    Case("evaluate steps", lambda m, _: m.evaluate(X, steps=-2), ("steps is -2", ">= 1")),
+    Case("batch_size 0", lambda m, _: m.fit(X, batch_size=0), ("batch_size is 0", ">= 1")),
+    Case("batch_size -1", lambda m, _: m.predict(X, batch_size=-1), ("batch_size is -1", ">= 1")),
+    Case("batch_size 9.0", lambda m, _: m.fit(X, batch_size=9.0), ("batch_size is 9.0", "whole")),
+    Case("open batch_size", lambda *_: shoal.open(X, batch_size=0), ("batch_size is 0", ">= 1")),
+    Case("open columns", lambda *_: shoal.open({"a": X}, columns="a"), ("columns is 'a'", "list")),
+    Case(
+        "batch_size with a stream",
+        lambda m, _: m.fit(iter([X]), batch_size=9),
+        ("batch_size is 9", "x gives batches of its own", "batch_size=None"),
+    ),
+    Case(
+        "batch_size with input_fn",
+        lambda m, _: m.fit(input_fn=lambda: iter([X]), batch_size=9),
+        ("batch_size is 9", "input_fn gives batches of its own", "batch_size=None"),
+    ),
+    Case("monitors an object", lambda m, _: m.fit(X, monitors=Monitor()), ("monitors", "list")),
+    Case(
+        "monitors without methods",
+        lambda m, _: m.fit(X, steps=1, monitors=[Monitor(end=print), 5]),
+        ("monitors[1] is 5", "begin", "after_step", "end"),
+    ),
+    Case("hooks an object", lambda m, _: m.evaluate(X, hooks=5), ("hooks is int", "list")),
+    Case("metrics a list", lambda m, _: m.evaluate(X, metrics=[len]), ("metrics is [", "dict")),
+    Case("metrics names", lambda m, _: m.evaluate(X, metrics={"a": "b"}), ("metrics is {", "call")),
+    Case("outputs", lambda m, _: m.predict(X, outputs=["labels"]), ("outputs", "'labels'", "scor")),
+    Case("outputs empty", lambda m, _: m.predict(X, outputs=[]), ("outputs is empty", "'scores'")),
+    Case("outputs a number", lambda m, _: m.predict(X, outputs=3), ("outputs is 3", "'scores'")),
+    Case("set_params", lambda m, _: m.set_params(k=3), ("no parameter 'k'", "'num_clusters'")),
+    Case("variable", lambda m, _: m.get_variable_value("w"), ("variable 'w'", "'clusters'")),
+    Case("variable []", lambda m, _: m.get_variable_value([]), ("variable []", "'clusters'")),
+    Case("mode", lambda m, _: m.model_fn(X, None, "fit"), ("mode is 'fit'", "'train'", "'infer'")),
+    Case("replace", lambda m, _: m.config.replace(steps=3), ("no 'steps'", "'max_epochs'")),
+    Case("num_clusters later", lambda m, _: m.set_params(num_clusters=4), ("num_clusters", "new")),
+    Case(
+        "distance_metric later",
+        lambda m, _: m.set_params(distance_metric="cosine"),
+        ("distance_metric", "cannot change", "new KMeansClustering"),
+    ),
+    Case(
+        "model_dir",
+        lambda _, folder: Model(3, model_dir=str(folder)),
+        ("model_dir is", "not in this version", "model_dir=None"),
+        NotImplementedError,
+    ),
+    Case(
+        "model_dir later",
+        lambda m, folder: m.set_params(model_dir=str(folder)),
+        ("model_dir is", "not in this version", "model_dir=None"),
+        NotImplementedError,
+    ),
+    Case(
+        "checkpoint_path",
+        lambda m, _: m.evaluate(X, checkpoint_path="step-1"),
+        ("checkpoint_path", "not in this version", "None"),
+        NotImplementedError,
+    ),
+    # Too few rows
+    Case("k > n", lambda *_: Model(61).fit(X), ("61", "60 rows", "fewer"), TooFewRowsError),
+    Case(
+        "k > n, full batch",
+        lambda *_: Model(61, use_mini_batch=False).fit(X),
+        ("num_clusters is 61", "60 rows", "fewer"),
+        TooFewRowsError,
+    ),
+    Case(
+        "k > n, shards",
+        lambda *_: Model(61).fit(CHUNKS),
+        ("num_clusters is 61", "60 rows", "fewer"),
+        TooFewRowsError,
+    ),
+    Case(
+        "k > n, stream",
+        lambda *_: Model(61).fit(iter(CHUNKS)),
+        ("num_clusters is 61", "60 centers", "fewer"),
+        TooFewRowsError,
+    ),
+    Case(
+        "k > n, full-batch stream",
+        lambda *_: Model(61, use_mini_batch=False).fit(Batches(CHUNKS)),
+        ("num_clusters is 61", "60 centers", "fewer"),
+        TooFewRowsError,
+    ),
+    Case(
+        "k > rows with weight",
+        lambda *_: Model(5).fit((X, np.arange(60) < 4)),
+        ("num_clusters is 5", "4 centers", "fewer"),
+        TooFewRowsError,
+    ),
+    Case(
+        "empty iterator",
+        lambda *_: Model(3).fit(iter([])),
+        ("num_clusters is 3", "0 centers", "rows"),
+        TooFewRowsError,
+    ),
+    # Weights that are all zero
+    Case("no weight", lambda *_: Model(3).fit((X, np.zeros(60))), ("all weights are zero",)),
+    Case("no weight on", lambda m, _: m.fit((X, np.zeros(60))), ("all weights", "one must be")),
+    Case(
+        "no weight on, batches",
+        lambda m, _: m.fit((X, np.zeros(60)), batch_size=7),
+        ("all weights are zero", "one must be positive"),
+    ),
+    Case(
+        "no weight on, full",
+        lambda m, _: m.fit((X, np.zeros(60))),
+        ("all weights are zero", "one must be positive"),
+        full=True,
+    ),
+    # Columns by name
+    Case(
+        "feature column missing",
+        lambda *_: Model(3, feature_columns=["a", "z"]).fit({"a": X[:, 0], "b": X[:, 1]}),
+        ("x has no column 'z'", "['a', 'b']"),
+    ),
+    Case(
+        "weight column missing",
+        lambda *_: Model(3, weight_column="w").fit({"a": X[:, 0], "b": X[:, 1]}),
+        ("x has no column 'w'", "['a', 'b']"),
+    ),
+    Case(
+        "weight column negative",
+        lambda *_: Model(3, weight_column="b").fit({"a": X[:, 0], "b": -abs(X[:, 1])}),
+        ("weight of row 0 of x", ">= 0"),
+    ),
+    Case(
+        "weights twice",
+        lambda *_: Model(3, weight_column="b").fit(({"a": X, "b": X[:, 1]}, np.ones(60))),
+        ("weight_column is 'b'", "pair", "once"),
+    ),
+    Case(
+        "feature_columns with an array",
+        lambda *_: Model(3, feature_columns=["a"]).fit(X),
+        ("feature_columns", "x is ndarray", "dict or a frame"),
+    ),
+    Case(
+        "weight_column with a stream of arrays",
+        lambda *_: Model(3, weight_column="w").fit(iter([X])),
+        ("weight_column", "batch 0 is ndarray", "dict or a frame"),
+    ),
+    Case(
+        "feature_columns with an open source",
+        lambda *_: Model(3, feature_columns=["a"]).fit(shoal.open({"a": X})),
+        ("x is opened already", "shoal.open(..., columns="),
+    ),
+    # Other columns than the centers have
+    Case("predict width", lambda m, _: m.predict(X[:, :2]), ("x has 2 columns", "have 3")),
+    Case("transform width", lambda m, _: m.transform(X[:, :2]), ("x has 2 columns", "have 3")),
+    Case("score width", lambda m, _: m.score(np.c_[X, X]), ("x has 6 columns", "have 3")),
+    Case("evaluate width", lambda m, _: m.evaluate(iter([X[:, :2]])), ("batch 0", "2 col", "e 3")),
+    Case("fit width", lambda m, _: m.fit(X[:, :2]), ("x has 2 columns", "have 3", "agree")),
+    Case("fit full width", lambda m, _: m.fit(X[:, :2]), ("2 columns", "have 3"), full=True),
+    Case("partial_fit width", lambda m, _: m.partial_fit(X[:, :2]), ("x has 2 col", "have 3")),
+    Case("stream width", lambda m, _: m.fit(iter([X[:, :2]])), ("batch 0 has 2 columns", "have 3")),
+    Case(
+        "full-batch stream width",
+        lambda m, _: m.fit(input_fn=lambda: iter([np.c_[X, X]])),
+        ("input_fn has 6 columns", "have 3", "agree"),
+        full=True,
+    ),
+    Case(
+        "given centers width",
+        lambda *_: Model(None, initial_clusters=X[:3, :2]).fit(X),
+        ("initial_clusters", "x has 3 columns", "have 2"),
+    ),
+    Case(
+        "given centers width, full-batch stream",
+        lambda *_: Model(None, initial_clusters=X[:3], use_mini_batch=False).fit(
+            Batches([X[:, :2]])
+        ),
+        ("initial_clusters", "x has 2 columns", "have 3"),
+    ),
+    Case(
+        "given centers width, program",
+        lambda *_: shoal.KMeans(X, None, initial_clusters=X[:3, :2]),
+        ("initial_clusters", "inputs has 3 columns", "have 2"),
+    ),
+    # Callables that choose centers
+    Case("too many", seeded(lambda _, m: X[: m + 1]), ("initial_clusters", "4 rows", "at most")),
+    Case("wrong width", seeded(lambda *_: X[:1, :2]), ("initial_clusters", "(1, 2)", "(m, 3)")),
+    Case("1-d rows", seeded(lambda *_: X[0]), ("initial_clusters", "(3,)", "(m, 3)")),
+    Case("None", seeded(lambda *_: None), ("initial_clusters", "()", "object", "(m, 3)")),
+    Case("strings", seeded(lambda *_: X[:1].astype(str)), ("initial_clusters", "<U", "numbers")),
+    Case("complex", seeded(lambda *_: X[:1] * 1j), ("initial_clusters", "complex128", "numbers")),
+    Case("ragged", seeded(lambda *_: [[1.0], [2.0, 3.0]]), ("initial_clusters", "ragged")),
+    Case(
+        "not finite",
+        seeded(lambda *_: changed(np.nan, 1)[:2]),
+        ("initial_clusters returned nan", "row 1", "column 1", "finite"),
+    ),
+    Case(
+        "beyond float32",
+        seeded(lambda *_: changed(1e200, 1)[:2], X.astype("f4")),
+        ("initial_clusters returned 1e+200", "row 1", "column 1", "float32"),
+    ),
+    Case("huge", seeded(lambda *_: X[:1] * 1e200), ("initial_clusters", "e+1", "1e+150")),
+    Case(
+        "never anything",
+        seeded(lambda *_: []),
+        ("initial_clusters gave no rows for 100 batches", "0 of 3"),
+    ),
+    Case(
+        "never anything, stream",
+        seeded(lambda *_: X[:0], iter([X[:4]] * 150)),
+        ("initial_clusters gave no rows for 100 batches", "0 of 3"),
+    ),
+    Case(
+        "nothing more",
+        seeded(lambda _, missing: X[: missing - 1]),
+        ("initial_clusters gave no rows for 100 batches", "2 of 3"),
+    ),
+    Case(
+        "nothing before the end",
+        seeded(lambda *_: X[:0], iter([X] * 5)),
+        ("num_clusters is 3", "0 centers"),
+        TooFewRowsError,
+    ),
+    # The user's own exceptions
+    Case("callable raises", seeded(raising), ("mine",), OwnError),
+    Case("input_fn raises", lambda m, _: m.fit(input_fn=raising), ("mine",), OwnError),
+    Case("iterator raises", lambda m, _: m.fit(map(raising, [0])), ("mine",), OwnError),
+    Case(
+        "metric raises",
+        lambda m, _: m.evaluate(X, metrics={"own": raising}),
+        ("mine",),
+        OwnError,
+    ),
+    Case(
+        "begin raises",
+        lambda m, _: m.fit(X, monitors=[Monitor(begin=raising)]),
+        ("mine",),
+        OwnError,
+    ),
+    # Full batches need data that can be read again, and is the same each time
+    Case(
+        "one-shot iterator",
+        lambda m, _: m.fit(iter([X])),
+        ("full-batch", "iterator", "callable", "use_mini_batch=True"),
+        full=True,
+    ),
+    Case(
+        "one-shot iterator, new model",
+        lambda *_: Model(3, use_mini_batch=False).fit(X[i : i + 9] for i in range(9)),
+        ("full-batch", "iterator", "callable", "use_mini_batch=True"),
+    ),
+    Case(
+        "the same iterator again",
+        lambda m, _: (same := iter([X])) and m.fit(input_fn=lambda: same, steps=9),
+        (*FULL_STREAM, "60 rows at first, 0 now"),
+        full=True,
+    ),
+    Case("fewer rows later", full([X[:30]]), (*FULL_STREAM, "60 rows", "30 now"), full=True),
+    Case("more rows later", full([X, X]), FULL_STREAM, full=True),
+    Case("larger values later", full([X[:30], X[30:] * 9]), FULL_STREAM, full=True),
+    Case("weights later", full([(X, np.ones(60))]), FULL_STREAM, full=True),
+    Case("other columns later", full([np.c_[X, X]]), FULL_STREAM, full=True),
+    Case("other batches later", full([X[:40], X[40:]]), FULL_STREAM, full=True),
+    Case(
+        "other dtype later",
+        lambda m, _: m.fit(Batches(*[[X.astype("f4")]] * 3, [X.astype("f4").astype("f8")])),
+        FULL_STREAM,
+        full=True,
+    ),
+    Case(
+        "an empty cluster",
+        lambda *_: Model(
+            None,
+            initial_clusters=np.r_[X[:2], [[1e9] * 3]],
+            use_mini_batch=False,
+            empty_clusters="error",
+        ).fit(X),
+        ("cluster 2 has no rows", "empty_clusters='error'", "'relocate'"),
+    ),
+    # Files
+    Case("no file", lambda m, d: m.fit(d / "x.npy"), ("there is no file", "x.npy")),
+    Case("a folder", lambda m, d: m.fit(str(d)), ("no known kind", ".npy", ".csv", ".parquet")),
+    Case("suffix", with_file("x.txt", b"1,2"), ("x.txt", "no known kind", ".npy", ".csv")),
+    Case("empty .npy", with_file("x.npy", b""), ("x.npy", "cannot be read")),
+    Case("damaged .npy", with_file("x.npy", b"\x93NUMPY\x01"), ("x.npy", "cannot be read")),
+    Case("other .npy", with_file("x.npy", b"1,2\n3,4"), ("x.npy", "cannot be read")),
+    Case("empty .csv", with_file("x.csv", b""), ("x.csv", "empty")),
+    Case("only a header", with_file("x.csv", b"a,b\n"), ("x.csv", "header", "no rows")),
+    Case(
+        "text in .csv", with_file("x.csv", b"a,b\n1,2\n3,oh\n"), ("x.csv", "'b'", "'oh'", "row 1")
+    ),
+    Case("hole in .csv", with_file("x.csv", b"a,b\n1,2\n3,\n"), ("x.csv", "'b'", "''", "row 1")),
+    Case("NaN in .csv", with_file("x.csv", b"a,b\n1,2\n3,nan\n"), ("x holds nan", "row 1", "n 1")),
+    Case(
+        "short .csv line", with_file("x.csv", b"1,2\n3\n"), ("x.csv", "row 1", "1 f", "2 columns")
+    ),
+    Case("same names", with_file("x.csv", b"a,a\n1,2\n"), ("x.csv", "one name", "['a', 'a']")),
+    Case("long field", with_file("x.csv", b"a\n" + b"9" * 200_000), ("x.csv", "cannot be read")),
+    Case("not text", with_file("x.csv", b"a,b\n\xff\xfe,2\n"), ("x.csv", "cannot be read")),
+    Case("no numbers", with_file("x.csv", b"a\nb\n"), ("x.csv", "no columns of numbers", "['a']")),
+    Case("text asked for", with_file("x.csv", b"a,b\n1,c\n", ["b"]), ("column 'b'", "object")),
+    Case("not a column", with_file("x.csv", b"a,b\n1,2\n", ["z"]), ("no column 'z'", "['a', 'b']")),
+]
+
+
+# ---- The training program ----
+
+
+def graph(inputs: Any = X, k: int | None = 3, **given: Any) -> Any:
+    return shoal.KMeans(inputs, k, **given).training_graph()
+
+
+def ready(inputs: Any) -> Any:
+    return graph(inputs, None, initial_clusters=X[:3])
+
+
+INIT_FIRST = ("0 of 3", "init_op()")
+PROGRAM = [
+    Case("state early", lambda *_: shoal.KMeans(X, 3).state, ("init_op()",), NotInitializedError),
+    *[
+        Case(
+            f"{operation} early",
+            lambda *_, operation=operation: getattr(graph(), operation)(),
+            (f"{operation}()", *INIT_FIRST),
+            NotInitializedError,
+        )
+        for operation in ("training_op", "all_scores", "cluster_idx", "scores")
+    ],
+    Case(
+        "training_op half-way",
+        lambda *_: (g := graph(iter([X[:2], X]))).init_op() or g.training_op(),
+        ("2 of 3", "init_op()"),
+        NotInitializedError,
+    ),
+    Case(
+        "no second batch",
+        lambda *_: (g := ready(iter([X]))).training_op() and g.training_op(),
+        ("inputs has no more batches", "iterator"),
+        EndOfDataError,
+    ),
+    Case(
+        "no batch for init_op",
+        lambda *_: graph(iter([])).init_op(),
+        ("num_clusters is 3", "inputs ended after 0"),
+        TooFewRowsError,
+    ),
+    Case("no batch to score", lambda *_: ready(iter([])).scores(), ("inputs",), EndOfDataError),
+    Case(
+        "scores width",
+        lambda *_: ready(iter([X[:, :2]])).scores(),
+        ("inputs has 2 columns", "have 3"),
+    ),
+    Case("inputs raise", lambda *_: ready(map(raising, [0])).training_op(), ("mine",), OwnError),
+    Case(
+        "callable raises, program",
+        lambda *_: graph(k=3, initial_clusters=raising).init_op(),
+        ("mine",),
+        OwnError,
+    ),
+    Case(
+        "k > n, for ever",
+        lambda *_: [(g := graph(k=61)).init_op() for _ in range(1)] and g.training_op(),
+        ("60 of 61", "init_op()"),
+        NotInitializedError,
+    ),
+]
+
+
+# ---- Before training ----
+
+BEFORE = {
+    "predict": lambda m: m.predict(X),
+    "predict_cluster_idx": lambda m: m.predict_cluster_idx(X),
+    "transform": lambda m: m.transform(X),
+    "score": lambda m: m.score(X),
+    "evaluate": lambda m: m.evaluate(X),
+    "clusters": lambda m: m.clusters(),
+    "get_variable_names": lambda m: m.get_variable_names(),
+    "get_variable_value": lambda m: m.get_variable_value("clusters"),
+}
+EARLY = [
+    Case(
+        f"{method} early",
+        lambda *_, call=call: call(Model(3)),
+        (f"{method}()", "trained centers", "call fit(...)"),
+        NotFittedError,
+    )
+    for method, call in BEFORE.items()
+]
+
+CASES = [*data_cases(), *parameter_cases(), *CALLS, *PROGRAM, *EARLY]
+
+
+def holds(model: Model) -> dict[str, Any]:
+    """Everything a model holds, as values that can be compared to the bit."""
+    parts: dict[str, Any] = {
+        name: model.get_variable_value(name) for name in model.get_variable_names()
+    }
+    parts |= {"users clusters": model.clusters(), "config": model.config}
+    parts |= {f"parameter {name}": value for name, value in model.get_params().items()}
+    return {
+        name: (value.dtype, value.shape, value.tobytes())
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in parts.items()
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_bad_input(case: Case, tmp_path: Path) -> None:
+    model = trained(case.full)
+    before = holds(model)
+    with pytest.raises(case.error) as caught:
+        case.call(model, tmp_path)
+    assert isinstance(caught.value, (shoal.ShoalError, NotImplementedError, OwnError))
+    for word in case.words:
+        assert word in str(caught.value)
+    assert holds(model) == before
+    assert len(model.predict(X, as_iterable=False)["cluster_idx"]) == 60
+    untouched = trained(case.full)
+    for one in (model, untouched):
+        one.fit(X, steps=4, batch_size=25)
+    assert holds(model) == holds(untouched)
+
+
+def test_case_names_differ() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("method", BEFORE)
+def test_not_fitted_is_also_scikit_learns(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        from sklearn.exceptions import NotFittedError as Theirs
+    except ImportError:
+        Theirs = type("NotFittedError", (ValueError, AttributeError), {})
+        module = ModuleType("sklearn.exceptions")
+        module.NotFittedError = Theirs  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(Theirs) as caught:
+        BEFORE[method](Model(3))
+    assert isinstance(caught.value, NotFittedError)

@@ -1,0 +1,566 @@
+"""Labels, distances and sums are exact, and their bits depend on nothing but the data.
+
+The truth is float64 arithmetic in NumPy: ``((X[:, None, :] - C) ** 2).sum(-1)`` and its argmin.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import hypothesis.extra.numpy as arrays
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.random import Generator
+
+from shoal import _core
+
+TARGETS = _core.simd_targets()
+METRICS = pytest.mark.parametrize("cosine", [False, True], ids=["squared_euclidean", "cosine"])
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+
+
+# ---- The truth ----
+
+
+def unit_rows(X: np.ndarray) -> np.ndarray:
+    """Rows of length one, in float64; a zero row stays zero.
+
+    Rows whose squares leave the range of float64 are first scaled by a power of two.
+    """
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        squares = (X * X).sum(1)
+        far = ~((squares >= 2.0**-900) & (squares <= 2.0**900))
+        exponents = np.where(far, np.frexp(np.abs(X).max(1))[1], 0)
+        X = np.ldexp(X, -exponents[:, None])
+        unit = X * (1 / np.sqrt((X * X).sum(1)))[:, None]
+    return np.where(X.any(1)[:, None], unit, 0.0)
+
+
+def brute_distances(X: np.ndarray, C: np.ndarray, cosine: bool) -> np.ndarray:
+    X, C = np.array(X, np.float64, order="C"), np.array(C, np.float64, order="C")
+    if not cosine:
+        with np.errstate(under="ignore"):
+            return ((X[:, None, :] - C) ** 2).sum(-1)
+    half = 0.5 * ((unit_rows(X)[:, None, :] - unit_rows(C)) ** 2).sum(-1)
+    directed = X.any(1)[:, None] & C.any(1)
+    return np.where(directed, np.minimum(half, 2.0), 1.0)
+
+
+def exact_total(values: np.ndarray) -> int:
+    """The sum without rounding, in units of 2**-1074."""
+    ratios = [float(value).as_integer_ratio() for value in values]
+    return sum(numerator * (2**1074 // denominator) for numerator, denominator in ratios)
+
+
+# ---- Calling the core ----
+
+
+class Result(NamedTuple):
+    labels: np.ndarray
+    distances: np.ndarray
+    loss: int
+
+
+def assign(
+    X: np.ndarray,
+    C: np.ndarray,
+    cosine: bool,
+    weights: np.ndarray | None = None,
+    threads: int = 1,
+) -> Result:
+    labels = np.full(len(X), -1, np.int32)
+    distances = np.full(len(X), np.nan)
+    changes, loss, _ = _core.assign(X, weights, C, cosine, threads, labels, distances)
+    assert changes == len(X)
+    return Result(labels, distances, loss)
+
+
+def each_target() -> Iterator[str]:
+    for target in TARGETS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SHOAL_SIMD", target)
+            assert _core.simd_target() == target
+            yield target
+
+
+def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def check_exact(X: np.ndarray, C: np.ndarray, cosine: bool, about: str) -> None:
+    matrix = brute_distances(X, C, cosine)
+    labels = matrix.argmin(1).astype(np.int32)
+    nearest = matrix[np.arange(len(X)), labels]
+    loss = exact_total(nearest)
+    before = X.tobytes(), C.tobytes()
+
+    for target in each_target():
+        result = assign(X, C, cosine)
+        wrong = np.flatnonzero(result.labels != labels)
+        assert wrong.size == 0, f"{about}, {target}: rows {wrong[:5]} of {wrong.size} wrong"
+        assert same_bits(result.distances, nearest), f"{about}, {target}: distances"
+        assert result.loss == loss, f"{about}, {target}: loss"
+        every = np.empty_like(matrix)
+        _core.all_distances(X, C, cosine, 1, every)
+        assert same_bits(every, matrix), f"{about}, {target}: all distances"
+
+    reference = np.empty_like(labels), np.empty_like(nearest)
+    _core.reference_assign(X, C, cosine, *reference)
+    assert same_bits(reference[0], labels), f"{about}: labels of the reference"
+    assert same_bits(reference[1], nearest), f"{about}: distances of the reference"
+    assert (X.tobytes(), C.tobytes()) == before, f"{about}: an input was modified"
+
+
+# ---- Data that is hard to get right. Each function makes rows [n, d] and centers [k, d]. ----
+
+Shape = tuple[int, int, int]
+Data = tuple[np.ndarray, np.ndarray]
+Maker = Callable[[Generator, type, Shape], Data]
+HARD: dict[str, Maker] = {}
+
+
+def hard(make: Maker) -> Maker:
+    HARD[make.__name__] = make
+    return make
+
+
+@hard
+def plain(rng: Generator, dtype: type, shape: Shape) -> Data:
+    n, d, k = shape
+    return rng.standard_normal((n, d)).astype(dtype), rng.standard_normal((k, d)).astype(dtype)
+
+
+@hard
+def near_ties(rng: Generator, dtype: type, shape: Shape) -> Data:
+    """Rows within a few units in the last place of the plane between two centers."""
+    X, C = plain(rng, dtype, shape)
+    n, d, k = shape
+    a, b = C[rng.integers(0, k, n)], C[rng.integers(0, k, n)]
+    X = a / 2 + b / 2
+    for _ in range(3):
+        toward = rng.choice(np.array([-np.inf, np.inf], dtype), (n, d))
+        X = np.where(rng.random((n, d)) < 0.3, np.nextafter(X, toward), X)
+    return X, C
+
+
+@hard
+def near_ties_far_away(rng: Generator, dtype: type, shape: Shape) -> Data:
+    """Rows near the plane between two centers, so far out that float64 rounds all away."""
+    X, C = plain(rng, np.float64, shape)
+    difference = C[-1] - C[0]
+    along = (X @ difference / max(difference @ difference, 1e-9))[:, None] * difference
+    X = (C[0] + C[-1]) / 2 + (X - along) * 2.0 ** rng.integers(0, 60, (len(X), 1))
+    return X.astype(dtype), C.astype(dtype)
+
+
+@hard
+def lattice(rng: Generator, dtype: type, shape: Shape) -> Data:
+    n, d, k = shape
+    values = np.array([-1, 0, 1, 2], dtype)
+    return rng.choice(values, (n, d)), rng.choice(values, (k, d))
+
+
+@hard
+def duplicates(rng: Generator, dtype: type, shape: Shape) -> Data:
+    n, _, k = shape
+    C = plain(rng, dtype, shape)[1][rng.integers(0, (k + 1) // 2, k)]
+    return C[rng.integers(0, k, n)], C
+
+
+@hard
+def rows_as_centers(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, dtype, shape)
+    C[: len(X)] = X[rng.permutation(len(X))[: len(C)]]
+    return X, C
+
+
+@hard
+def offset(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, np.float64, shape)
+    return (X + 1e6).astype(dtype), (C + 1e6).astype(dtype)
+
+
+@hard
+def denormal(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, np.float64, shape)
+    scale = 1e-40 if dtype is np.float32 else 1e-310
+    return (X * scale).astype(dtype), (C * scale).astype(dtype)
+
+
+@hard
+def large(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, np.float64, shape)
+    scale = 1e30 if dtype is np.float32 else 1e150
+    return (X * scale).astype(dtype), (C * scale).astype(dtype)
+
+
+@hard
+def mixed_columns(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, np.float64, shape)
+    scale = 10.0 ** rng.integers(-12, 13, shape[1])
+    return (X * scale).astype(dtype), (C * scale).astype(dtype)
+
+
+@hard
+def constant_columns(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, dtype, shape)
+    X[:, ::2] = C[:, ::2] = 12345.678
+    return X, C
+
+
+@hard
+def outlier_row(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, dtype, shape)
+    X[len(X) // 2] *= dtype(1e30)
+    return X, C
+
+
+@hard
+def outlier_center(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, dtype, shape)
+    C[len(C) // 2] *= dtype(1e18)
+    return X, C
+
+
+@hard
+def rows_much_larger(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, dtype, shape)
+    return X * dtype(1e12), C
+
+
+@hard
+def zeros(rng: Generator, dtype: type, shape: Shape) -> Data:
+    X, C = plain(rng, dtype, shape)
+    X[::3] = 0
+    X[1::7] = -0.0
+    C[::2] = 0
+    return X, C
+
+
+@hard
+def opposite(rng: Generator, dtype: type, shape: Shape) -> Data:
+    """All centers in one direction, all rows in the other: cosine distance 2, give or take."""
+    X, C = plain(rng, dtype, shape)
+    C[:] = C[0] * rng.integers(1, 9, (len(C), 1)).astype(dtype)
+    return -C[0] * np.abs(X[:, :1]), C
+
+
+SHAPES = [
+    (1, 1, 1),
+    (1, 7, 3),
+    (2, 300, 1),
+    (300, 1, 20),
+    (257, 2, 9),
+    (200, 3, 31),
+    (130, 7, 12),
+    (129, 8, 13),
+    (128, 9, 6),
+    (64, 127, 25),
+    (65, 128, 24),
+    (66, 129, 7),
+    (40, 300, 11),
+    (33, 5, 33),
+]
+
+
+@pytest.mark.parametrize("kind", HARD)
+@DTYPES
+@METRICS
+def test_labels_are_those_of_float64(kind: str, dtype: type, cosine: bool) -> None:
+    for shape in SHAPES:
+        seed = zlib.crc32(f"{kind} {shape}".encode())
+        X, C = HARD[kind](np.random.default_rng(seed), dtype, shape)
+        assert X.dtype == C.dtype == dtype
+        check_exact(X, C, cosine, f"n, d, k = {shape}, seed {seed}")
+
+
+@METRICS
+def test_any_power_of_two_scale(cosine: bool) -> None:
+    X, C = plain(np.random.default_rng(5), np.float64, (150, 5, 20))
+    near_underflow = range(-205, -185)  # of the squares, in float32
+    for exponent in sorted({*range(-1070, 501, 31), *near_underflow}):
+        scaled = np.ldexp(X, exponent), np.ldexp(C, exponent)
+        check_exact(*scaled, cosine, f"seed 5, times 2**{exponent}")
+
+
+@METRICS
+def test_centers_of_another_dtype(cosine: bool) -> None:
+    X, C = plain(np.random.default_rng(6), np.float64, (200, 12, 15))
+    check_exact(X.astype(np.float32), C, cosine, "float32 rows, float64 centers")
+    check_exact(X, C.astype(np.float32), cosine, "float64 rows, float32 centers")
+
+
+@st.composite
+def integer_data(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, bool]:
+    d = draw(st.integers(1, 12))
+    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    values = st.integers(-3, 3)
+    X = draw(arrays.arrays(np.int64, (draw(st.integers(1, 40)), d), elements=values))
+    C = draw(arrays.arrays(np.int64, (draw(st.integers(1, 9)), d), elements=values))
+    return X.astype(dtype), C.astype(dtype), draw(st.booleans())
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(integer_data())
+def test_small_integers(data: tuple[np.ndarray, np.ndarray, bool]) -> None:
+    X, C, cosine = data
+    check_exact(X, C, cosine, "integers")
+    if not cosine:
+        squares = ((X.astype(np.int64)[:, None] - C.astype(np.int64)) ** 2).sum(-1)
+        result = assign(X, C, cosine)
+        assert (result.labels == squares.argmin(1)).all()
+        assert result.loss == int(squares.min(1).sum()) << 1074
+
+
+# ---- The same bits, however the work is done and however the rows lie in memory ----
+
+BITS = 45  # of a level of the integer sums
+
+
+def spread(X: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """`X` as a view into a larger array: every `rows`-th row, every `columns`-th column."""
+    n, d = X.shape
+    whole = np.full((n * abs(rows), d * abs(columns)), np.nan, X.dtype)
+    view = whole[::rows, ::columns]
+    view[:] = X
+    return view
+
+
+def inside(X: np.ndarray) -> np.ndarray:
+    whole = np.full((len(X), X.shape[1] + 5), np.nan, X.dtype)
+    whole[:, 3:-2] = X
+    return whole[:, 3:-2]
+
+
+def unaligned(X: np.ndarray) -> np.ndarray:
+    memory = np.zeros(X.nbytes + 1, np.uint8)
+    view = np.ndarray(X.shape, X.dtype, memory.data, 1)
+    view[:] = X
+    assert not view.flags.aligned
+    return view
+
+
+LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "C order": np.ascontiguousarray,
+    "F order": np.asfortranarray,
+    "every second row": lambda X: spread(X, 2, 1),
+    "every third column": lambda X: spread(X, 1, 3),
+    "columns reversed": lambda X: spread(X, 1, -1),
+    "rows reversed": lambda X: spread(X, -1, 1),
+    "part of a transposed array": lambda X: spread(X.T, -2, 1).T,
+    "columns of a wider array": inside,
+    "unaligned": unaligned,
+}
+
+
+def unsettled(dtype: type) -> Data:
+    """Rows of which float32 alone settles about half."""
+    rng = np.random.default_rng(77)
+    n, d, k = 5000, 33, 50
+    X, C = plain(rng, dtype, (n, d, k))
+    X[::4] = near_ties(rng, dtype, (n // 4, d, k))[0]
+    X[1::4] = (C[rng.integers(0, k, n // 4)] + C[rng.integers(0, k, n // 4)]) / 2
+    X[2::8] = X[0]
+    C[-5:] = C[:5]
+    X[7], C[11] = 0, 0
+    return X, C
+
+
+class Expected(NamedTuple):
+    X: np.ndarray
+    C: np.ndarray
+    weights: np.ndarray | None
+    result: Result
+    quantum: np.ndarray
+    sums: np.ndarray
+
+
+@cache
+def expected(dtype: type, cosine: bool, weighted: bool) -> Expected:
+    X, C = unsettled(dtype)
+    weights = np.random.default_rng(78).exponential(size=len(X)) if weighted else None
+    if weights is not None:
+        weights[::9] = 0
+        weights.flags.writeable = False
+    matrix = np.concatenate([brute_distances(part, C, cosine) for part in np.split(X, 10)])
+    labels, nearest = matrix.argmin(1).astype(np.int32), matrix.min(1)
+    w = np.ones(len(X)) if weights is None else weights
+    rows = unit_rows(X.astype(np.float64)) if cosine else X.astype(np.float64)
+    rows = np.column_stack([rows, np.ones(len(X))]) * w[:, None]
+    quantum = np.ldexp(1.0, np.frexp(np.abs(rows).max(0))[1] - BITS)
+    high = np.rint(rows / quantum)
+    low = np.rint((rows - high * quantum) / quantum * 2.0**BITS)
+    sums = np.zeros((2, len(C), rows.shape[1]), np.int64)
+    np.add.at(sums[0], labels, high.astype(np.int64))
+    np.add.at(sums[1], labels, low.astype(np.int64))
+    result = Result(labels, nearest, exact_total(w * nearest))
+    return Expected(X, C, weights, result, quantum, sums)
+
+
+def in_parts(
+    X: np.ndarray,
+    C: np.ndarray,
+    cosine: bool,
+    weights: np.ndarray | None,
+    quantum: np.ndarray,
+    threads: int,
+    parts: int,
+) -> tuple[Result, np.ndarray]:
+    cuts = [len(X) * part**2 // parts**2 for part in range(parts + 1)]  # of unequal length
+    results = []
+    sums = np.zeros((2, len(C), X.shape[1] + 1), np.int64)
+    for begin, end in pairwise(cuts):
+        w = None if weights is None else weights[begin:end]
+        part = assign(X[begin:end], C, cosine, w, threads)
+        _core.add_sums(
+            *(X[begin:end], w, part.labels, cosine, quantum, 1 / quantum),
+            *(BITS, 2, len(C), threads, sums),
+        )
+        results.append(part)
+    labels, distances, losses = zip(*results, strict=True)
+    return Result(np.concatenate(labels), np.concatenate(distances), sum(losses)), sums
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@DTYPES
+@METRICS
+def test_bits_depend_on_the_data_alone(
+    dtype: type, cosine: bool, weighted: bool, layout: str
+) -> None:
+    X, C, weights, expected_result, quantum, expected_sums = expected(dtype, cosine, weighted)
+    rows, centers = LAYOUTS[layout](X), LAYOUTS[layout](C)
+    rows, centers = rows.view(), centers.view()
+    rows.flags.writeable = centers.flags.writeable = False
+    assert (rows == X).all()
+    for target in each_target():
+        for threads, parts in [(1, 1), (2, 5), (3, 2), (7, 1), (7, 5)]:
+            about = f"{target}, {threads} threads, {parts} parts"
+            result, sums = in_parts(rows, centers, cosine, weights, quantum, threads, parts)
+            assert same_bits(result.labels, expected_result.labels), about
+            assert same_bits(result.distances, expected_result.distances), about
+            assert result.loss == expected_result.loss, about
+            assert same_bits(sums, expected_sums), about
+    assert (rows == X).all(), "the rows were modified"
+    assert (centers == C).all(), "the centers were modified"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@METRICS
+def test_bits_of_the_other_passes(cosine: bool, layout: str) -> None:
+    X, C = unsettled(np.float32)
+    C = C[:7]
+    matrix = brute_distances(X, C, cosine)
+    weights = np.random.default_rng(79).exponential(size=len(X))
+    start = 2 * matrix[:, 0]
+    directed = X.any(1) if cosine else np.ones(len(X), bool)
+    lower = np.where(directed[:, None], np.minimum(start[:, None], matrix), 0.0)
+    potentials = [exact_total(weights * column) for column in lower.T]
+    magnitude = np.abs(X).max(0).astype(np.float64)
+    rows = LAYOUTS[layout](X)
+    for target in each_target():
+        for threads in (1, 2, 7):
+            about = f"{target}, {threads} threads"
+            every = np.empty_like(matrix)
+            _core.all_distances(rows, C, cosine, threads, every)
+            assert same_bits(every, matrix), about
+            largest = np.empty_like(magnitude)
+            assert _core.scan(rows, threads, largest) == (-1, -1), about
+            assert same_bits(largest, magnitude), about
+            nearest = start.copy()
+            found = _core.lower_distances(rows, weights, C, cosine, threads, False, nearest)
+            assert found == potentials, about
+            assert (nearest[directed] == start[directed]).all(), about
+            found = _core.lower_distances(rows, weights, C[:1], cosine, threads, True, nearest)
+            assert found == potentials[:1], about
+            assert same_bits(nearest, lower[:, 0]), about
+
+
+def test_loss_with_weights_of_zero() -> None:
+    X, C = plain(np.random.default_rng(8), np.float64, (100, 3, 4))
+    expected = brute_distances(X, C, False).min(1)
+    for zero in (0.0, -0.0):
+        weights = np.where(np.arange(100) % 3 == 0, zero, 1.5)
+        for target in each_target():
+            loss = assign(X, C, False, weights).loss
+            assert loss == exact_total(weights * expected), f"{target}, weight {zero}"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@DTYPES
+def test_first_bad_value_is_found(dtype: type, layout: str) -> None:
+    rng = np.random.default_rng(9)
+    clean = rng.standard_normal((9000, 60)).astype(dtype)
+    for target in each_target():
+        X = clean.copy()
+        spots = rng.integers(0, X.shape, (3, 2))
+        X[tuple(spots.T)] = rng.choice([np.nan, np.inf, -np.inf], 3)
+        first = min((int(row), int(column)) for row, column in spots)
+        for threads in (1, 3):
+            found = _core.scan(LAYOUTS[layout](X), threads, np.empty(60))
+            assert found == first, f"{target}, {threads} threads"
+
+
+# ---- Memory ----
+
+MEASURE = """
+import numpy as np
+from shoal import _core
+
+def kilobytes(field):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(field + ":"))
+
+n, d, k = 800_000, 64, 8
+flat = np.empty(n * d, np.float32)
+np.random.default_rng(1).random(out=flat, dtype=np.float32)
+rows = {order}
+C = rows[:k].copy()
+labels, distances = np.zeros(len(rows), np.int32), np.zeros(len(rows))
+quantum = np.full(rows.shape[1] + 1, 2.0**-40)
+sums = np.zeros((1, k, rows.shape[1] + 1), np.int64)
+before = kilobytes("VmRSS")
+for cosine in (False, True):
+    _core.assign(rows, None, C, cosine, 2, labels, distances)
+    _core.add_sums(rows, None, labels, cosine, quantum, 1 / quantum, 40, 1, k, 2, sums)
+_core.scan(rows, 2, np.empty(rows.shape[1]))
+_core.lower_distances(rows, None, C, False, 2, False, distances)
+print(rows.nbytes, kilobytes("VmHWM") - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+@pytest.mark.parametrize(
+    "order",
+    [
+        "flat.reshape(n, d)",
+        "flat.reshape(d, n).T",
+        "flat.reshape(n, d)[:, ::-1]",
+        "flat.reshape(n // 2, 2 * d)[:, 1:]",
+        "flat.view(np.float64).reshape(n // 2, d)",
+    ],
+)
+def test_rows_are_not_copied(order: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE.replace("{order}", order)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    size, growth = (int(word) for word in done.stdout.split())
+    assert size > 200e6
+    assert growth < 64 * 1024, f"{growth} kB more than before"

@@ -1,0 +1,749 @@
+"""The first centers: their distribution, and what holds for every seed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from statistics_helpers import LEVEL, chi_square, kolmogorov_smirnov, same_counts
+
+import shoal
+from shoal.state import empty_state
+from shoal.steps.random import SEEDING, SHUFFLING, Stream
+from shoal.steps.seeding import METHODS, run_chain
+
+GOLDEN = Path(__file__).parent / "golden"
+SEEDS = range(2000)
+FEWER = range(1000)
+#: How far a mean may be from the other, in standard errors of their difference.
+STANDARD_ERRORS = 4
+
+METRICS = ("squared_euclidean", "cosine")
+#: Those that go by distance: a row that is a center already is never drawn.
+BY_DISTANCE = ("kmeans_plus_plus", "kmc2", "afkmc2")
+
+Array = Any
+
+with np.load(GOLDEN / "kmeans_plus_plus.npz") as _file:
+    RECORDED = dict(_file)
+ROWS = RECORDED["X"]
+K = 4
+RETRIES = {"0": 0, "1": 1, "2": 2, "5": 5, "neg": -1}
+
+
+def seeded(inputs: Any, k: int, method: Any, **options: Any) -> shoal.State:
+    """The state with all centers chosen; options are those of KMeans."""
+    program = shoal.KMeans(inputs, k, method, **{"num_threads": 1, **options})
+    return finish(program)
+
+
+def finish(program: shoal.KMeans) -> shoal.State:
+    graph = program.training_graph()
+    for _ in range(1000):
+        if graph.cluster_centers_initialized:
+            return program.state
+        graph.init_op()
+    raise AssertionError("not initialized after 1000 batches")
+
+
+def continued(inputs: Any, k: int, method: str, center: Array, **options: Any) -> Array:
+    """All k centers [k, d] where ``center`` [1, d] had been chosen before."""
+    program = shoal.KMeans(inputs, k, method, num_threads=1, **options)
+    center = center.copy()
+    state = empty_state(center.shape[1], center.dtype, options.get("random_seed", 0))
+    program._state = state.replace(clusters=center, clusters_updated=center, counts=np.zeros(1))
+    return finish(program).clusters
+
+
+def indices_of(rows: Array, centers: Array) -> Array:
+    """Which row each center is; rows must differ."""
+    where = {row.tobytes(): i for i, row in enumerate(rows)}
+    assert len(where) == len(rows)
+    return np.array([where[center.tobytes()] for center in centers])
+
+
+def squared(rows: Array) -> Array:
+    """Squared distances [n, n]."""
+    wide = rows.astype(np.float64)
+    return ((wide[:, None] - wide) ** 2).sum(axis=2)
+
+
+BETWEEN = squared(ROWS)
+
+
+def potentials(picks: Array) -> Array:
+    """Sum of squared distances to the nearest pick, for each row of picks [seeds, k]."""
+    return BETWEEN[picks].min(axis=1).sum(axis=1)
+
+
+def counts(picks: Array, n: int) -> Array:
+    return np.bincount(picks, minlength=n)
+
+
+def assert_likely(p_value: float, what: str) -> None:
+    print(f"{what}: p = {p_value:.3g}")
+    assert p_value > LEVEL, what
+
+
+def assert_same_mean(first: Array, second: Array, what: str) -> None:
+    error = math.hypot(first.std() / math.sqrt(len(first)), second.std() / math.sqrt(len(second)))
+    print(f"{what}: means {first.mean():.1f} and {second.mean():.1f}, standard error {error:.1f}")
+    assert abs(first.mean() - second.mean()) < STANDARD_ERRORS * error
+
+
+# ---- k-means++ ----
+
+
+@pytest.fixture(scope="module")
+def picks() -> dict[str, Array]:
+    """Rows picked [2000, 4] for each number of retries."""
+    found = {}
+    for name, retries in RETRIES.items():
+        options = {"kmeans_plus_plus_num_retries": retries}
+        found[name] = np.array(
+            [
+                indices_of(
+                    ROWS,
+                    seeded(ROWS, K, "kmeans_plus_plus", random_seed=seed, **options).clusters,
+                )
+                for seed in SEEDS
+            ]
+        )
+    return found
+
+
+def reference_plus_plus(generator: np.random.Generator, retries: int) -> list[int]:
+    """The rule in plain NumPy."""
+    if retries < 0:
+        retries = 2 + math.floor(math.log(K))
+    chosen = [int(generator.integers(len(ROWS)))]
+    nearest = BETWEEN[chosen[0]]
+    while len(chosen) < K:
+        drawn = generator.choice(len(ROWS), size=1 + retries, p=nearest / nearest.sum())
+        lowered = np.minimum(nearest, BETWEEN[drawn])
+        best = int(lowered.sum(axis=1).argmin())
+        chosen.append(int(drawn[best]))
+        nearest = lowered[best]
+    return chosen
+
+
+def test_plus_plus_without_retries_is_as_recorded(picks: dict[str, Array]) -> None:
+    recorded = RECORDED["picks_retries_0"]
+    found = potentials(picks["0"])
+    assert np.allclose(potentials(recorded), RECORDED["potential_retries_0"], rtol=1e-5)
+    assert_likely(kolmogorov_smirnov(found, RECORDED["potential_retries_0"]), "potentials")
+    assert_same_mean(found, RECORDED["potential_retries_0"], "potentials")
+    for i in range(K):
+        first, second = (counts(sample[:, i], 40) for sample in (picks["0"], recorded))
+        assert_likely(same_counts(first, second), f"pick {i}")
+
+
+@pytest.mark.parametrize("name", ["1", "2", "5", "neg"])
+def test_plus_plus_with_retries_follows_the_rule(picks: dict[str, Array], name: str) -> None:
+    generator = np.random.default_rng(20_000 + RETRIES[name])
+    reference = np.array([reference_plus_plus(generator, RETRIES[name]) for _ in SEEDS])
+    assert_likely(kolmogorov_smirnov(potentials(picks[name]), potentials(reference)), "potentials")
+    assert_same_mean(potentials(picks[name]), potentials(reference), "potentials")
+    for i in range(K):
+        first, second = (counts(sample[:, i], 40) for sample in (picks[name], reference))
+        assert_likely(same_counts(first, second), f"pick {i}")
+
+
+@pytest.mark.parametrize("name", RETRIES)
+def test_first_pick_is_uniform(picks: dict[str, Array], name: str) -> None:
+    # The original is greedy here too; that difference is wanted.
+    assert_likely(chi_square(counts(picks[name][:, 0], 40), np.ones(40)), "first pick")
+    if name == "5":
+        recorded = counts(RECORDED["picks_retries_5"][:, 0], 40)
+        assert chi_square(recorded, np.ones(40)) < LEVEL
+
+
+@pytest.mark.parametrize("name", RETRIES)
+def test_later_picks_are_as_recorded(name: str) -> None:
+    """From the recorded first center on, there is no difference left."""
+    recorded = RECORDED[f"picks_retries_{name}"]
+    retries = RETRIES[name] if name != "neg" else 2 + math.floor(math.log(K))
+    found = np.array(
+        [
+            indices_of(
+                ROWS,
+                continued(
+                    ROWS,
+                    K,
+                    "kmeans_plus_plus",
+                    ROWS[recorded[seed, :1]],
+                    random_seed=seed,
+                    kmeans_plus_plus_num_retries=retries,
+                ),
+            )
+            for seed in SEEDS
+        ]
+    )
+    assert np.array_equal(found[:, 0], recorded[:, 0])
+    wanted = RECORDED[f"potential_retries_{name}"]
+    assert_likely(kolmogorov_smirnov(potentials(found), wanted), "potentials")
+    assert_same_mean(potentials(found), wanted, "potentials")
+    for i in range(1, K):
+        first, second = (counts(sample[:, i], 40) for sample in (found, recorded))
+        assert_likely(same_counts(first, second), f"pick {i}")
+
+
+def test_retries_lower_the_potential(picks: dict[str, Array]) -> None:
+    means = {name: potentials(found).mean() for name, found in picks.items()}
+    print(means)
+    assert means["0"] > means["1"] > means["2"]
+    assert means["0"] > 1.5 * means["2"]
+    recorded = {name: RECORDED[f"potential_retries_{name}"].mean() for name in RETRIES}
+    assert recorded["0"] > recorded["1"] > recorded["2"]
+
+
+def test_negative_retries_are_the_logarithm() -> None:
+    for seed in range(20):
+        for k in (2, 3, 8, 21):
+            one, other = (
+                seeded(
+                    ROWS,
+                    k,
+                    "kmeans_plus_plus",
+                    random_seed=seed,
+                    kmeans_plus_plus_num_retries=retries,
+                ).clusters
+                for retries in (-7, 2 + math.floor(math.log(k)))
+            )
+            assert np.array_equal(one, other)
+
+
+# ---- Markov chains ----
+
+
+def fixed_chain(target: Array) -> Array:
+    """Distribution of the end of a chain over the candidates 0, 1, … in this order."""
+    at = np.zeros(len(target))
+    at[0] = 1
+    for i in range(1, len(target)):
+        accept = np.minimum(1, np.divide(target[i], target, where=target > 0, out=np.ones(len(at))))
+        moved = (at[:i] * accept[:i]).sum()
+        at[:i] *= 1 - accept[:i]
+        at[i] = moved
+    return at
+
+
+def free_chain(target: Array, proposal: Array, length: int) -> Array:
+    """Distribution of the end of a chain of proposals, given that it is not at a center."""
+    q = proposal / proposal.sum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        accept = np.minimum(1, target[None] * q[:, None] / (target[:, None] * q[None]))
+    accept = np.where(target[:, None] > 0, accept, 1.0)
+    accept = np.where(target[None] > 0, accept, 0.0)
+    move = accept * q[None]
+    move[np.diag_indices(len(q))] += 1 - move.sum(axis=1)
+    at = q @ np.linalg.matrix_power(move, length - 1)
+    at = np.where(target > 0, at, 0)
+    return at / at.sum()
+
+
+@pytest.mark.parametrize(("name", "places"), [("", (6, 9)), ("_large", None)])
+def test_chain_over_recorded_distances(name: str, places: tuple[int, int] | None) -> None:
+    with np.load(GOLDEN / "kmc2_chain.npz") as file:
+        distances, recorded = file[f"distances{name or ''}"], file[f"index{name}"]
+    target, n = distances.astype(np.float64), len(distances)
+    exact = fixed_chain(target)
+    if places:
+        assert exact[list(places)] == pytest.approx([0.4785, 0.5215], abs=5e-5)
+    else:
+        assert np.sort(exact)[-2:] == pytest.approx([0.5, 0.5], abs=1e-3)
+    ones = np.ones(n)
+    ends = np.array(
+        [
+            run_chain(target, ones, Stream(seed, SEEDING, 0, 1).uniform(n))
+            for seed in range(4000 if n < 100 else 1000)
+        ]
+    )
+    assert_likely(chi_square(counts(ends, n), exact), "end of the chain")
+    assert_likely(same_counts(counts(ends, n), counts(recorded, n)), "as recorded")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("length", [1, 5, 200])
+@pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
+def test_second_center_of_chains(method: str, length: int, weighted: bool) -> None:
+    first, n = 7, len(ROWS)
+    weights = np.arange(n) % 4 * 0.5 if weighted else np.ones(n)
+    inputs = (ROWS, weights) if weighted else ROWS
+    target = weights * BETWEEN[first]
+    proposal = np.ones(n)
+    if method == "afkmc2":
+        proposal = target / target.sum() / 2 + weights / weights.sum() / 2
+    exact = free_chain(target, proposal, length)
+    if length == 200:
+        assert np.allclose(exact, target / target.sum(), rtol=0, atol=1e-3)  # one row is far
+    second = [
+        indices_of(
+            ROWS,
+            continued(inputs, 2, method, ROWS[[first]], random_seed=seed, kmc2_chain_length=length),
+        )[1]
+        for seed in FEWER
+    ]
+    assert_likely(chi_square(counts(np.array(second), n), exact), "second center")
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
+def test_chains_have_random_streams_of_their_own(method: str, batches: bool) -> None:
+    """The joint distribution of two centers, from one batch and from two."""
+    rows = np.array([[4.0], [0.0], [1.0], [3.0], [7.0], [9.0]])
+    between, n = squared(rows), len(rows)
+    length = 20 if batches else 2
+    proposal = np.ones(n)
+    if method == "afkmc2":
+        proposal = between[0] / between[0].sum() / 2 + 1 / (2 * n)
+
+    def ends(target: Array) -> Array:
+        if batches and method == "kmc2":
+            return fixed_chain(target)
+        return free_chain(target, proposal, length)
+
+    exact = np.zeros((n, n))
+    for second, likely in enumerate(ends(between[0])):
+        if likely:
+            exact[second] = likely * ends(np.minimum(between[0], between[second]))
+    found = np.zeros((n, n))
+    for seed in SEEDS:
+        inputs = itertools.repeat(rows) if batches else rows
+        options = {"random_seed": seed, "kmc2_chain_length": length}
+        chosen = indices_of(rows, continued(inputs, 3, method, rows[:1], **options))
+        found[chosen[1], chosen[2]] += 1
+    assert_likely(chi_square(found.ravel(), exact.ravel()), "second and third center")
+
+
+def test_proposal_of_afkmc2(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn_by: list[Array] = []
+    weighted = Stream.weighted
+
+    def recorded(self: Stream, weights: Array, size: int) -> Array:
+        drawn_by.append(weights.copy())
+        return weighted(self, weights, size)
+
+    monkeypatch.setattr(Stream, "weighted", recorded)
+    for weights in (np.ones(len(ROWS)), np.arange(len(ROWS)) * 0.25):
+        drawn_by.clear()
+        clusters = seeded((ROWS, weights), 3, "afkmc2").clusters
+        share = weights / weights.sum()
+        far = weights * BETWEEN[indices_of(ROWS, clusters)[0]]
+        assert np.allclose(drawn_by[0] / drawn_by[0].sum(), share, rtol=1e-12)
+        assert len(drawn_by) == 3
+        for proposal in drawn_by[1:]:
+            assert np.allclose(proposal, far / far.sum() / 2 + share / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", BY_DISTANCE)
+def test_both_centers_without_retries_or_with_long_chains(method: str) -> None:
+    n = len(ROWS)
+    found = np.array(
+        [
+            indices_of(
+                ROWS,
+                seeded(ROWS, 2, method, random_seed=seed, kmeans_plus_plus_num_retries=0).clusters,
+            )
+            for seed in FEWER
+        ]
+    )
+    exact = (BETWEEN / BETWEEN.sum(axis=1)[:, None]).mean(axis=0)
+    assert_likely(chi_square(counts(found[:, 0], n), np.ones(n)), "first center")
+    assert_likely(chi_square(counts(found[:, 1], n), exact), "second center")
+
+
+# ---- All methods ----
+
+
+@pytest.mark.parametrize(("method", "metric"), list(zip(METHODS, METRICS * 2, strict=True)))
+def test_rows_at_equal_distances_are_chosen_alike(method: str, metric: str) -> None:
+    """Every ordered choice of 3 of 5 rows is equally likely."""
+    rows = np.eye(5, dtype=np.float32)
+    triples = {triple: i for i, triple in enumerate(itertools.permutations(range(5), 3))}
+    found = []
+    for seed in FEWER:
+        clusters = seeded(
+            rows, 3, method, random_seed=seed, distance_metric=metric, kmc2_chain_length=4
+        ).clusters
+        found.append(triples[tuple(indices_of(rows, clusters).tolist())])
+    assert_likely(chi_square(counts(np.array(found), 60), np.ones(60)), "ordered choices")
+
+
+def test_random_is_uniform_without_replacement() -> None:
+    n, k = len(ROWS), 10
+    found = np.array(
+        [indices_of(ROWS, seeded(ROWS, k, "random", random_seed=s).clusters) for s in SEEDS]
+    )
+    assert all(len(set(sample)) == k for sample in found.tolist())
+    chosen = counts(found.ravel(), n)
+    # Rows of one sample exclude each other, which lowers the variance of their counts.
+    assert_likely(chi_square(chosen, np.ones(n), (n - 1) / (n - k)), "chosen rows")
+    for i in (0, k - 1):
+        assert_likely(chi_square(counts(found[:, i], n), np.ones(n)), f"pick {i}")
+
+
+def test_random_goes_by_weight() -> None:
+    weights = np.array([0.0, 1, 2, 3, 4, 0, 0.5])
+    rows = np.arange(7, dtype=np.float64)[:, None]
+    pairs = np.zeros((7, 7))
+    for seed in SEEDS:
+        clusters = seeded((rows, weights), 2, "random", random_seed=seed).clusters
+        first, second = clusters[:, 0].astype(int)
+        pairs[first, second] += 1
+    share = weights / weights.sum()
+    exact = share[:, None] * share[None] / (1 - share)[:, None]
+    np.fill_diagonal(exact, 0)
+    assert_likely(chi_square(pairs.ravel(), exact.ravel()), "ordered pairs")
+
+
+@pytest.mark.parametrize("method", BY_DISTANCE)
+def test_seeding_goes_by_weight(method: str) -> None:
+    n = len(ROWS)
+    weights = np.arange(n) % 5 * 1.5
+    found = np.array(
+        [
+            indices_of(
+                ROWS,
+                seeded(
+                    (ROWS, weights),
+                    2,
+                    method,
+                    random_seed=seed,
+                    kmeans_plus_plus_num_retries=0,
+                ).clusters,
+            )
+            for seed in FEWER
+        ]
+    )
+    share = weights / weights.sum()
+    likely = weights * BETWEEN
+    exact = share @ (likely / likely.sum(axis=1)[:, None])
+    assert_likely(chi_square(counts(found[:, 0], n), share), "first center")
+    assert_likely(chi_square(counts(found[:, 1], n), exact), "second center")
+
+
+def repeated_rows(metric: str) -> tuple[Array, Array]:
+    """Six rows, and each of them 1 to 200 times in random order."""
+    generator = np.random.default_rng(5)
+    distinct = generator.normal(size=(6, 3)).astype(np.float32)
+    if metric == "squared_euclidean":
+        distinct[0] = 0
+    which = np.repeat(np.arange(6), [200, 100, 50, 20, 5, 1])
+    generator.shuffle(which)
+    rows = distinct[which]
+    if metric == "cosine":  # distinct directions, at lengths that differ
+        rows *= generator.integers(1, 50, size=(len(rows), 1)).astype(np.float32)
+    return distinct, rows
+
+
+def distinct_directions(clusters: Array, metric: str) -> int:
+    if metric == "cosine":
+        clusters = clusters.round(5)
+    return len(np.unique(clusters, axis=0))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("method", BY_DISTANCE)
+@pytest.mark.parametrize("length", [1, 7, 200])
+def test_no_row_twice_while_another_differs(method: str, metric: str, length: int) -> None:
+    distinct, rows = repeated_rows(metric)
+    for seed in range(30):
+        options = {"random_seed": seed, "distance_metric": metric, "kmc2_chain_length": length}
+        state = seeded(rows, 6, method, **options)
+        assert distinct_directions(state.clusters, metric) == 6
+        # In batches: a batch may repeat a row only when it holds nothing else.
+        batches = itertools.cycle(np.array_split(rows, 9))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            state = seeded(batches, 6, method, **options)
+        repeats = sum(int(str(w.message).split(": ")[1].split()[0]) for w in caught)
+        if method != "kmeans_plus_plus":
+            assert distinct_directions(state.clusters, metric) >= 6 - repeats
+        else:
+            assert distinct_directions(state.clusters, metric) == 6 - repeats
+    if metric == "squared_euclidean":
+        state = seeded(rows, 6, method)
+        assert {tuple(row) for row in state.clusters} == {tuple(row) for row in distinct}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("method", BY_DISTANCE)
+def test_repeated_rows_are_announced(method: str, metric: str) -> None:
+    _, rows = repeated_rows(metric)
+    with pytest.warns(UserWarning, match="fewer distinct rows than clusters: .* repeat") as caught:
+        state = seeded(rows, 9, method, distance_metric=metric)
+    assert sum(int(str(w.message).split(": ")[1].split()[0]) for w in caught) == 3
+    assert state.num_found == 9
+    assert distinct_directions(state.clusters[:6], metric) == 6
+    assert distinct_directions(state.clusters, metric) == 6
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("method", BY_DISTANCE)
+def test_repeated_rows_are_announced_over_batches(method: str, metric: str) -> None:
+    rows = np.random.default_rng(3).normal(size=(3, 4)).astype(np.float32)
+    options = {"distance_metric": metric, "kmc2_chain_length": 3}
+    with pytest.warns(UserWarning, match="fewer distinct rows") as caught:
+        state = seeded(itertools.repeat(rows), 5, method, **options)
+    assert sum(int(str(w.message).split(": ")[1].split()[0]) for w in caught) == 2
+    assert distinct_directions(state.clusters, metric) == 3
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("method", METHODS)
+def test_rows_of_no_weight_are_never_chosen(method: str, metric: str) -> None:
+    generator = np.random.default_rng(11)
+    rows = generator.normal(size=(60, 3)).astype(np.float32)
+    rows[::2] *= 1000  # far away, and of no weight
+    weights = np.where(np.arange(60) % 2, generator.uniform(0.1, 3, 60), 0.0)
+    allowed = rows[1::2].astype(np.float64)
+    if metric == "cosine":
+        allowed /= np.linalg.norm(allowed, axis=1)[:, None]
+    batches = [(rows[:7], weights[:7]), (rows[7:], weights[7:])]
+    for seed in range(40):
+        for inputs in ((rows, weights), batches, iter(batches * 50)):
+            for length in (2, 50):
+                state = seeded(
+                    inputs,
+                    6,
+                    method,
+                    random_seed=seed,
+                    distance_metric=metric,
+                    kmc2_chain_length=length,
+                )
+                off = abs(state.clusters[:, None] - allowed).max(axis=2).min(axis=1)
+                assert (off < 1e-6).all()
+                if not isinstance(inputs, (tuple, list)):
+                    break  # used up
+    with pytest.warns(UserWarning, match="repeat") if method in BY_DISTANCE else nothing():
+        state = seeded((rows, weights), 40, method, distance_metric=metric)
+    off = abs(state.clusters[:, None] - allowed).max(axis=2).min(axis=1)
+    assert (off < 1e-6).all()
+
+
+def nothing() -> Any:
+    return warnings.catch_warnings()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_seed_gives_the_same_bits_for_any_split(method: str, metric: str, dtype: Any) -> None:
+    generator = np.random.default_rng(2)
+    rows = generator.normal(size=(4000, 6)).astype(dtype)
+    rows[3000:] = rows[:1000]
+    weights = generator.uniform(size=4000)
+
+    def clusters(inputs: Any, **options: Any) -> Array:
+        options = {"random_seed": 12, "kmc2_chain_length": 30, **options}
+        return seeded(inputs, 12, method, distance_metric=metric, **options).clusters
+
+    wanted = clusters(rows)
+    assert wanted.dtype == dtype
+    assert np.array_equal(wanted, clusters(rows))
+    for threads in (2, 5):
+        assert np.array_equal(wanted, clusters(rows, num_threads=threads))
+    for shards in (1, 2, 5):
+        split = np.array_split(rows, shards)
+        assert np.array_equal(wanted, clusters(split, num_threads=2))
+        assert np.array_equal(wanted, clusters(iter([split]), num_threads=2)) or method in (
+            "kmc2",
+            "afkmc2",
+        )  # chains on streams go over groups of rows
+    assert np.array_equal(clusters(iter([rows] * 9)), clusters(iter([split] * 9)))
+    assert np.array_equal(wanted, clusters(np.asfortranarray(rows)))
+    assert np.array_equal(wanted, clusters(np.repeat(rows, 2, axis=0)[::2]))
+    assert not np.array_equal(wanted, clusters(rows, random_seed=13))
+    weighted = clusters((rows, weights))
+    halves = [(rows[:1500], weights[:1500]), (rows[1500:], weights[1500:])]
+    assert np.array_equal(weighted, clusters(halves, num_threads=3))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cosine_centers_have_length_one(method: str) -> None:
+    generator = np.random.default_rng(4)
+    for dtype, tolerance in ((np.float32, 2e-7), (np.float64, 1e-15)):
+        rows = generator.normal(size=(50, 5)).astype(dtype) * dtype(300)
+        rows[::3] *= dtype(1e-9)
+        state = seeded(rows, 8, method, distance_metric="cosine")
+        assert np.allclose(np.linalg.norm(state.clusters, axis=1), 1, rtol=0, atol=tolerance)
+        unit = rows / np.linalg.norm(rows, axis=1)[:, None]
+        off = abs(state.clusters[:, None] - unit).max(axis=2).min(axis=1)
+        assert (off < 2 * tolerance).all()
+
+
+def test_none_as_seed_is_fresh_and_recorded() -> None:
+    one, other = (seeded(ROWS, K, "random", random_seed=None) for _ in range(2))
+    assert one.seed != other.seed
+    again = seeded(ROWS, K, "random", random_seed=one.seed)
+    assert np.array_equal(one.clusters, again.clusters)
+    assert seeded(ROWS, K, "random", random_seed=99).seed == 99
+
+
+def test_streams_differ_by_seed_and_path() -> None:
+    paths = [(0, SEEDING, 0, 0), (0, SEEDING, 0, 1), (0, SEEDING, 1, 0), (0, SHUFFLING, 0)]
+    paths += [(1, SEEDING, 0, 0), (2**63, SEEDING, 0, 0), (2**63 + 1, SEEDING, 0, 0)]
+    values = [Stream(*path).uniform(4) for path in paths]
+    assert len({value.tobytes() for value in values}) == len(paths)
+    for path, value in zip(paths, values, strict=True):
+        assert np.array_equal(Stream(*path).uniform(4), value)
+        assert ((value >= 0) & (value < 1)).all()
+
+
+# ---- Successive batches ----
+
+
+def numbered(*sizes: int) -> Iterator[Array]:
+    """Batches whose rows are 0, 1, 2, …."""
+    start = 0
+    for size in sizes:
+        yield np.arange(start, start + size, dtype=np.float64)[:, None]
+        start += size
+
+
+def found_by_round(program: shoal.KMeans) -> list[int]:
+    graph, numbers = program.training_graph(), []
+    while not graph.cluster_centers_initialized:
+        graph.init_op()
+        numbers.append(program.state.num_found)
+        assert program.state.seeding_rounds == len(numbers)
+        assert len(program.state.clusters_updated) == numbers[-1]
+    return numbers
+
+
+@pytest.mark.parametrize("method", ["random", "kmeans_plus_plus"])
+def test_whole_batches_while_there_are_too_few(method: str) -> None:
+    program = shoal.KMeans(numbered(4, 3, 1, 20), 10, method)
+    assert found_by_round(program) == [4, 7, 8, 10]
+    values = program.state.clusters[:, 0]
+    assert values[:8].tolist() == list(range(8))
+    assert ((values[8:] >= 8) & (values[8:] < 28)).all()
+    assert len(set(values)) == 10
+    exact = shoal.KMeans(numbered(4, 6), 10, method)
+    assert found_by_round(exact) == [4, 10]
+    assert exact.state.clusters[:, 0].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
+def test_number_of_chains_per_batch(method: str) -> None:
+    for seed in range(20):
+        program = shoal.KMeans(
+            numbered(35, 7, 9, 10, 20, 100, 100),
+            12,
+            method,
+            kmc2_chain_length=10,
+            random_seed=seed,
+        )
+        assert found_by_round(program) == [3, 4, 5, 6, 8, 12]
+        values = program.state.clusters[:, 0]
+        batches = np.repeat(np.arange(7), [35, 7, 9, 10, 20, 100, 100])[values.astype(int)]
+        assert batches.tolist() == [0, 0, 0, 1, 2, 3, 4, 4, 5, 5, 5, 5]
+        if method == "kmc2":  # each chain over its own group of rows
+            starts = np.repeat([0, 35, 42, 51, 61, 81], [3, 1, 1, 1, 2, 4])
+            groups = (values - starts)[1:] // 10
+            assert groups.tolist() == [1, 2, 0, 0, 0, 0, 1, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
+def test_all_chains_in_memory_at_once(method: str) -> None:
+    program = shoal.KMeans(next(numbered(30)), 12, method)
+    assert found_by_round(program) == [12]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_input_that_ends_early(method: str) -> None:
+    program = shoal.KMeans(numbered(1, 1, 1), 5, method)
+    graph = program.training_graph()
+    for _ in range(3):
+        graph.init_op()
+    assert graph.cluster_centers_initialized is False
+    for _ in range(2):
+        with pytest.raises(shoal.TooFewRowsError, match=r"num_clusters is 5\b.* 3 centers"):
+            graph.init_op()
+    assert program.state.num_found == 3
+    with pytest.raises(shoal.NotInitializedError, match="3 of 5"):
+        graph.training_op()
+    with pytest.raises(ValueError, match=r"num_clusters is 5\b.* 3 centers"):
+        shoal.KMeansClustering(5, initial_clusters=method).fit(
+            input_fn=lambda: numbered(1, 1, 1), steps=1
+        )
+    with pytest.raises(ValueError, match=r"num_clusters is 5\b.* 3 rows"):
+        shoal.KMeansClustering(5, initial_clusters=method).fit(next(numbered(3)))
+
+
+# ---- Given centers and callables ----
+
+
+@pytest.mark.parametrize("k", [3, None])
+def test_given_centers_are_taken_as_they_are(k: int | None) -> None:
+    given = np.array([[5.0], [5.0], [-1.0]])
+    batches = numbered(4, 4)
+    program = shoal.KMeans(batches, k, given, use_mini_batch=True)
+    graph = program.training_graph()
+    assert graph.cluster_centers_initialized is True
+    graph.init_op()
+    assert np.array_equal(program.state.clusters, given)
+    assert program.state.seeding_rounds == 0
+    given[:] = 0  # the program has its own copy
+    assert program.state.clusters[0, 0] == 5
+    assert next(batches)[0, 0] == 0  # no batch was used up
+
+
+def test_callable_gets_shards_and_the_number_missing() -> None:
+    calls: list[tuple[list[Array], int]] = []
+
+    def choose(inputs: list[Array], remaining: int) -> Array:
+        assert isinstance(inputs, list)
+        calls.append((inputs, remaining))
+        return inputs[-1][: min(2, remaining)] if len(calls) != 2 else []
+
+    batches = list(numbered(4, 3, 3, 6))
+    shards = [[batches[0]], [batches[1]], [batches[2], batches[3]], [batches[0]]]
+    program = shoal.KMeans(iter(shards), 5, choose)
+    assert found_by_round(program) == [2, 2, 4, 5]
+    assert program.state.clusters[:, 0].tolist() == [0, 1, 10, 11, 0]
+    assert [remaining for _, remaining in calls] == [5, 3, 3, 1]
+    for (inputs, _), wanted in zip(calls, shards, strict=True):
+        assert len(inputs) == len(wanted)
+        assert all(np.array_equal(a, b) for a, b in zip(inputs, wanted, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda x, _: x[0][:4], "returned 4 rows where 3 were missing"),
+        (lambda x, _: x[0][:2, 0], r"shape \(2,\)"),
+        (lambda _x, _: np.ones((2, 5)), r"shape \(2, 5\)"),
+        (lambda x, _: x[0][:2] * np.nan, "returned nan in row 0, column 0"),
+        (lambda _x, _: [["a"]], "dtype <U1"),
+        (lambda _x, _: [[1.0], [1.0, 2.0]], "ragged"),
+    ],
+)
+def test_callable_that_answers_wrongly(answer: Callable[..., Any], message: str) -> None:
+    program = shoal.KMeans(next(numbered(10)), 3, answer)
+    with pytest.raises(ValueError, match=message):
+        program.training_graph().init_op()
+
+
+def test_callable_that_never_answers() -> None:
+    program = shoal.KMeans(itertools.repeat(np.ones((2, 1))), 3, lambda _, __: np.empty((0, 1)))
+    graph = program.training_graph()
+    for _ in range(99):
+        graph.init_op()
+    with pytest.raises(ValueError, match="no rows for 100 batches in a row: 0 of 3"):
+        graph.init_op()
+
+
+def test_callable_that_raises() -> None:
+    def choose(_inputs: list[Array], _remaining: int) -> Array:
+        raise ValueError("inhomogeneous, says the user")
+
+    with pytest.raises(ValueError, match="says the user"):
+        shoal.KMeans(np.ones((2, 1)), 3, choose).training_graph().init_op()
