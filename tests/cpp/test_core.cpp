@@ -639,6 +639,66 @@ void test_sums() {
         }
 }
 
+// ---- Pass after pass ----
+
+// Passes over the same rows while the centers move: what is kept must change no result.
+void check_passes(const std::string& kind, const Table& x, Table c, Metric metric) {
+  const auto targets = usable_targets();
+  const Grids grids(x, metric, 1, 40);
+  const Grid grid{grids.quantum.data(), grids.inverse.data(), 40, 2};
+  std::vector<std::vector<float>> lower(targets.size(), std::vector<float>(x.n));
+  std::vector<std::vector<int32_t>> labels(targets.size(), std::vector<int32_t>(x.n, -1));
+  std::vector<std::vector<int64_t>> sums(targets.size(), std::vector<int64_t>(2 * c.n * (x.d + 1)));
+  std::vector<int32_t> last(x.n, -1);
+  Table before = c;
+  const Laid rows(x, one_of(kLayouts));
+  for (int pass = 0; pass < 7; ++pass) {
+    const Expected expected(x, c, metric);
+    const auto total = expected_sums(x, {}, expected.labels, c.n, metric, grid);
+    const Laid centers(c, kLayouts[0]), old(before, kLayouts[0]);
+    int64_t changes = 0;
+    for (int64_t i = 0; i < x.n; ++i) changes += expected.labels[i] != last[i];
+    for (size_t t = 0; t < targets.size(); ++t) {
+      context = std::string(targets[t]->name) + ", pass " + std::to_string(pass) + ", " + kind +
+                ", " + describe(x, c.n, metric);
+      const Kept kept{pass == 0 ? nullptr : &old.rows, lower[t].data(), &grid, sums[t].data()};
+      const Assignment result = assign(rows.rows, nullptr, centers.rows, metric, *targets[t],
+                                       1 + pass % 3, labels[t].data(), nullptr, kept);
+      CHECK(labels[t] == expected.labels);
+      CHECK(equal(result.loss, expected.loss));
+      CHECK(result.changes == changes);
+      CHECK(sums[t] == total);
+    }
+    last = expected.labels;
+    before = c;
+    // All centers move, less and less; then one moves far; then none.
+    const double part = pass < 4 ? std::ldexp(1.0, -2 * pass) : 0;
+    for (double& v : c.values) v *= 1 + part * normal();
+    if (pass == 4)
+      for (int64_t t = 0, i = below(x.n), j = below(c.n); t < c.d; ++t) c.at(j, t) = x.at(i, t);
+    c.round();
+  }
+}
+
+void test_kept() {
+  for (const std::string& kind : kKinds)
+    for (const Dtype dtype : {Dtype::float32, Dtype::float64})
+      for (const Metric metric : {Metric::squared_euclidean, Metric::cosine})
+        for (const int64_t n : {60, 700, 2100}) {  // few rows per center, and many
+          if (kind == "denormal" && dtype == Dtype::float64) continue;  // finer than any grid
+          Table x(dtype, n, 1 + below(20)), c(dtype, 1 + below(20), x.d);
+          fill(kind, x, c);
+          check_passes(kind, x, c, metric);
+        }
+  for (int exponent = -940; exponent <= 500; exponent += 12) {
+    Table x(Dtype::float64, 700, 3), c(Dtype::float64, 7, 3);
+    fill("plain", x, c);
+    for (double& v : x.values) v = std::ldexp(v, exponent);
+    for (double& v : c.values) v = std::ldexp(v, exponent);
+    check_passes("times 2^" + std::to_string(exponent), x, c, Metric::squared_euclidean);
+  }
+}
+
 // ---- Distances of every row to every center, and the D^2 passes of seeding ----
 
 void test_distances() {
@@ -743,6 +803,7 @@ int main(int argc, char** argv) {
   test_assign_paths();
   test_filter_settles();
   test_sums();
+  test_kept();
   test_distances();
   test_scan();
   std::printf("%lld passed, %lld failed\n", static_cast<long long>(passed),

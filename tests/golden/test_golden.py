@@ -33,7 +33,7 @@ FREE = [
 ROUNDING = 2.0**-24  # of float32
 CENTERS = 3e-7  # one step, relative to the length of the center
 CENTERS_FREE = 1e-6  # after any number of steps
-EXACT = 1.5e-7  # float64 arithmetic, rounded to float32 (twice under cosine)
+EXACT = 2 * ROUNDING  # float64 arithmetic, rounded to float32 (twice under cosine)
 #: A recorded score against |x|² + |c|²: it is a difference of float32 sums of this size.
 SCORES = 5 * ROUNDING
 

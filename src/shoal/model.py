@@ -1,0 +1,236 @@
+"""A model: what it holds, and what it says of data. Training is in estimator.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.config import Parameters, whole_number
+from shoal.errors import BadInputError, not_fitted
+from shoal.hooks import Monitors, check_monitors
+from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference
+from shoal.loop import users_clusters
+from shoal.sources.array import ArraySource
+from shoal.sources.open import open_source
+from shoal.sources.stream import StreamSource
+from shoal.state import State
+
+Array = npt.NDArray[Any]
+
+
+class Model:
+    """Centers and the rest of a state, with the parameters they were made with."""
+
+    _given: dict[str, Any]  # the parameters as the user gave them
+    _parameters: Parameters
+    _state: State | None
+
+    # --- what it says of data --------------------------------------------------------------
+
+    def predict(
+        self,
+        x: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        batch_size: int | None = None,
+        outputs: Sequence[str] | None = None,
+        as_iterable: bool = True,
+        iterate_batches: bool = False,
+    ) -> Iterator[dict[str, Any]] | dict[str, Array]:
+        """Nearest center of every row of every batch.
+
+        Parameters
+        ----------
+        x, input_fn, batch_size
+            The data, as for ``fit``.
+        outputs
+            Which of ``cluster_idx`` (int64), ``scores`` (distance to the nearest center) and
+            ``all_scores`` (distance to every center); None: all three.
+        as_iterable
+            True: an iterator of one dict per row; False: one dict of arrays for all rows.
+        iterate_batches
+            With ``as_iterable``: one dict of arrays per batch.
+
+        Returns
+        -------
+        iterator or dict
+            ``cluster_idx`` [n] int64, ``scores`` [n] and ``all_scores`` [n, k] in the dtype of
+            the rows.
+
+        Raises
+        ------
+        NotFittedError
+            Before training.
+        """
+        inference = self._inference("predict")
+        source = self._open(x, input_fn, batch_size)
+        batches = inference.batches(source, inference.check_outputs(outputs))
+        if not as_iterable:
+            return inference.joined(batches)
+        return batches if iterate_batches else _row_dicts(batches)
+
+    def predict_cluster_idx(self, input_fn: Any = None) -> Iterator[int]:
+        """Yield the nearest center of each row; ``input_fn`` may be the data itself."""
+        inference = self._inference("predict_cluster_idx")
+        source = self._open_either(input_fn)
+        return (
+            int(label)
+            for batch in inference.batches(source, (CLUSTER_IDX,))
+            for label in batch[CLUSTER_IDX]
+        )
+
+    def transform(self, input_fn: Any = None, as_iterable: bool = False) -> Any:
+        """Distance of every row to every center, [n, k] in the dtype of the rows.
+
+        Squared for ``squared_euclidean``. ``as_iterable=True`` yields the rows one by one.
+        ``input_fn`` may be the data itself.
+        """
+        inference = self._inference("transform")
+        batches = inference.batches(self._open_either(input_fn), (ALL_SCORES,))
+        if as_iterable:
+            return (row for batch in batches for row in batch[ALL_SCORES])
+        return inference.joined(batches)[ALL_SCORES]
+
+    def score(self, input_fn: Any = None, steps: int | None = None) -> float:
+        """Sum of the weighted distances of all rows of the first ``steps`` batches (None: all)."""
+        inference = self._inference("score")
+        return float(inference.evaluate(self._open_either(input_fn), _steps(steps), {})["scores"])
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        metrics: Mapping[str, Callable[..., Any]] | None = None,
+        name: str | None = None,
+        checkpoint_path: str | None = None,
+        hooks: Sequence[object] | None = None,
+    ) -> dict[str, Any]:
+        """Measure the model on data.
+
+        Parameters
+        ----------
+        x, y, input_fn, batch_size
+            The data, as for ``fit``.
+        steps
+            Number of batches (None: all).
+        metrics
+            Named callables of (rows, cluster_idx, scores, clusters), called with all rows of the
+            batches that are evaluated.
+        name
+            Tells results in ``model_dir`` apart; without one it is not used.
+        checkpoint_path
+            Reserved for checkpoints; must be None in this version.
+        hooks
+            Monitors: ``begin``, ``before_step`` and ``after_step`` per batch, ``end``.
+
+        Returns
+        -------
+        dict
+            ``scores`` (sum of weighted distances), ``loss`` (mean per unit of weight: per row
+            without weights), ``num_rows``, ``global_step``, and each of ``metrics``.
+        """
+        del y, name
+        if checkpoint_path is not None:
+            raise NotImplementedError(
+                "checkpoint_path: checkpoints are not in this version; pass None"
+            )
+        inference = self._inference("evaluate")
+        if metrics is not None and not (
+            isinstance(metrics, Mapping) and all(callable(metric) for metric in metrics.values())
+        ):
+            raise BadInputError(
+                f"metrics is {metrics!r}; it must be a dict of callables "
+                "(rows, cluster_idx, scores, clusters)"
+            )
+        watching = Monitors(check_monitors(hooks, "hooks"))
+        source = self._open(x, input_fn, batch_size)
+        results = inference.evaluate(source, _steps(steps), dict(metrics or {}), watching)
+        results["global_step"] = inference.state.global_step
+        return results
+
+    def _inference(self, method: str) -> Inference:
+        return Inference(self._trained(method), self._parameters, self._given["on_bad_rows"])
+
+    def _trained(self, method: str) -> State:
+        if self._state is None or not self._state.initialized:
+            raise not_fitted(method)
+        return self._state
+
+    def _open_either(self, data: Any) -> ArraySource | StreamSource:
+        return self._open(None, data) if callable(data) else self._open(data, None)
+
+    # --- what it holds ---------------------------------------------------------------------
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there are centers to predict with."""
+        return self._state is not None and self._state.initialized
+
+    @property
+    def state(self) -> State:
+        """The state after the last completed step, a value."""
+        return self._trained("state")
+
+    def restore(self, state: State) -> None:
+        """Continue from ``state``, which must fit the parameters."""
+        if state.num_found != self._parameters.num_clusters:
+            raise BadInputError(
+                f"the state has {state.num_found} centers, num_clusters is "
+                f"{self._parameters.num_clusters}: they must agree"
+            )
+        self._state = state
+
+    def clusters(self) -> Array:
+        """The centers [k, d], of length one under cosine; a copy."""
+        return users_clusters(self._trained("clusters"), self._parameters)
+
+    def get_variable_names(self) -> list[str]:
+        """Names that ``get_variable_value`` takes."""
+        return sorted(self._variables("get_variable_names"))
+
+    def get_variable_value(self, name: str) -> Any:
+        """A part of the state, as it is stored (cosine mini-batch centers: not of length one)."""
+        variables = self._variables("get_variable_value")
+        if name not in list(variables):
+            raise BadInputError(f"there is no variable {name!r}; there are {sorted(variables)}")
+        value = variables[name]
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    def _variables(self, method: str) -> dict[str, Any]:
+        if self._state is None:
+            raise not_fitted(method)
+        return {name: getattr(self._state, name) for name in State.__dataclass_fields__}
+
+    def _open(
+        self,
+        x: Any,
+        input_fn: Callable[[], Any] | None,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+    ) -> ArraySource | StreamSource:
+        if (x is None) == (input_fn is None):
+            given = "neither" if x is None else "both"
+            raise BadInputError(f"{given} of x and input_fn given: pass exactly one of them")
+        if input_fn is not None and not callable(input_fn):
+            raise BadInputError(f"input_fn is {type(input_fn).__name__}; it must be callable")
+        if batch_size is not None:
+            batch_size = whole_number("batch_size", batch_size, 1)
+        data, name = (x, "x") if input_fn is None else (input_fn, "input_fn")
+        columns, weight = self._given["feature_columns"], self._given["weight_column"]
+        return open_source(data, batch_size, columns, weight, shuffle, name)
+
+
+def _row_dicts(batches: Iterator[dict[str, Array]]) -> Iterator[dict[str, Any]]:
+    for batch in batches:
+        keys = list(batch)
+        for values in zip(*batch.values(), strict=True):
+            yield dict(zip(keys, values, strict=True))
+
+
+def _steps(steps: int | None) -> int | None:
+    return None if steps is None else whole_number("steps", steps, 1)
