@@ -37,8 +37,12 @@ class Buffer {
 
   Rows rows() const {
     require(view_.ndim == 2, "must have two dimensions");
-    return {static_cast<const char*>(view_.buf), dtype(),         view_.shape[0],
-            view_.shape[1],                      view_.strides[0], view_.strides[1]};
+    return {static_cast<const char*>(view_.buf),
+            dtype(),
+            view_.shape[0],
+            view_.shape[1],
+            view_.strides[0],
+            view_.strides[1]};
   }
 
   Dtype dtype() const {
@@ -115,8 +119,8 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result = assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, out.data(),
-                    far.data());
+    result =
+        assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, out.data(), far.data());
   }
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again);
 }
@@ -147,8 +151,8 @@ nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle center
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result = assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, label, nullptr,
-                    kept);
+    result =
+        assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, label, nullptr, kept);
   }
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again, result.kept);
 }
@@ -206,8 +210,8 @@ void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int thre
   all_distances(x_rows, c_rows, metric_of(cosine), simd, threads, dtype, into);
 }
 
-nb::list py_lower_distances(nb::handle rows, nb::handle weights, nb::handle candidates,
-                            bool cosine, int threads, bool update, nb::handle nearest) {
+nb::list py_lower_distances(nb::handle rows, nb::handle weights, nb::handle candidates, bool cosine,
+                            int threads, bool update, nb::handle nearest) {
   const Buffer x(rows, "rows"), c(candidates, "candidates"), out(nearest, "nearest", true);
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
@@ -256,20 +260,20 @@ NB_MODULE(_core, m) {
         "Adds rows and weights to integer sums per cluster.");
   m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),
         "Largest magnitude per column; returns the first (row, column) not finite, or (-1, -1).");
-  m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"),
-        nb::arg("cosine"), nb::arg("threads"), nb::arg("distances"),
-        "Distance of every row to every center.");
+  m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"), nb::arg("cosine"),
+        nb::arg("threads"), nb::arg("distances"), "Distance of every row to every center.");
   m.def("lower_distances", &py_lower_distances, nb::arg("rows"), nb::arg("weights").none(),
         nb::arg("candidates"), nb::arg("cosine"), nb::arg("threads"), nb::arg("update"),
-        nb::arg("nearest"),
-        "Potential of each candidate, exact integers in units of 2**-1074.");
+        nb::arg("nearest"), "Potential of each candidate, exact integers in units of 2**-1074.");
   m.def("read_rows", &py_read_rows, nb::arg("rows"), nb::arg("cosine"), nb::arg("out"),
         "Rows as float64, of length one under cosine.");
-  m.def("simd_targets", [] {
-    std::vector<std::string> names;
-    for (const Target* target : usable_targets()) names.emplace_back(target->name);
-    return names;
-  }, "SIMD targets this machine can run, the fastest last.");
-  m.def("simd_target", [] { return std::string(target().name); },
-        "The SIMD target in use.");
+  m.def(
+      "simd_targets",
+      [] {
+        std::vector<std::string> names;
+        for (const Target* target : usable_targets()) names.emplace_back(target->name);
+        return names;
+      },
+      "SIMD targets this machine can run, the fastest last.");
+  m.def("simd_target", [] { return std::string(target().name); }, "The SIMD target in use.");
 }

@@ -12,10 +12,10 @@
 namespace shoal {
 namespace {
 
-constexpr int64_t kItemRows = 1024;           // rows a thread takes at a time
+constexpr int64_t kItemRows = 1024;  // rows a thread takes at a time
 static_assert(kItemRows <= ExactAdder::kRoom);
-constexpr int64_t kCacheBytes = 256 * 1024;   // of tiles, and of centers, kept in L2
-constexpr int kMostLanes = 64;                // of any target's tile
+constexpr int64_t kCacheBytes = 256 * 1024;  // of tiles, and of centers, kept in L2
+constexpr int kMostLanes = 64;               // of any target's tile
 constexpr int64_t kHitCapacity = 4096;
 
 struct Step {
@@ -235,10 +235,10 @@ class Worker {
   const TileKernels& kernels_;
   const int64_t d_;
   const int64_t tiles_;
-  std::vector<float> points_;       // [tiles][d][tile]
-  std::vector<double> unit_rows_;   // [tile][d], cosine only
-  std::vector<float> again_;        // [d][narrow]
-  std::vector<double> row_;         // [d], and [d + 1] to add it
+  std::vector<float> points_;      // [tiles][d][tile]
+  std::vector<double> unit_rows_;  // [tile][d], cosine only
+  std::vector<float> again_;       // [d][narrow]
+  std::vector<double> row_;        // [d], and [d + 1] to add it
   std::vector<int32_t> hit_lane_, hit_center_;
   ExactAdder loss_;  // flushed after every item
   int64_t begin_ = 0;
@@ -275,8 +275,15 @@ Assignment assign(const Rows& rows, const double* weights, const Rows& centers, 
   std::optional<SharedSums> sums;
   if (kept.sums != nullptr)
     sums.emplace(*kept.grid, exact.k, exact.d, target.exact, threads, kept.sums);
-  const Step step{rows,   weights,   exact,      filter, target,
-                  labels, distances, kept.lower, bounds && bounds->usable() ? &*bounds : nullptr,
+  const Step step{rows,
+                  weights,
+                  exact,
+                  filter,
+                  target,
+                  labels,
+                  distances,
+                  kept.lower,
+                  bounds && bounds->usable() ? &*bounds : nullptr,
                   sums ? &*sums : nullptr};
   // Small inputs are cut finer, so that every thread has work; the cut changes no result.
   const int64_t tile = target.tile.tile;

@@ -4,10 +4,10 @@
 
 namespace shoal {
 
-#define SHOAL_DECLARE(name)                 \
-  namespace name {                          \
-  extern const TileKernels tile_kernels;    \
-  extern const ExactKernels exact_kernels;  \
+#define SHOAL_DECLARE(name)                \
+  namespace name {                         \
+  extern const TileKernels tile_kernels;   \
+  extern const ExactKernels exact_kernels; \
   }
 #if defined(__x86_64__)
 SHOAL_DECLARE(baseline)

@@ -6,8 +6,8 @@
 // So a label is what `((x - centers) ** 2).sum(axis=1).argmin()` gives in float64, bit for bit.
 #pragma once
 #include <cmath>
-#include <cstring>
 #include <cstdint>
+#include <cstring>
 
 #include "types.h"
 
@@ -26,8 +26,8 @@ double ordered_sum(const Term& term, int64_t begin, int64_t n) {
     int64_t i = 8;
     for (; i < n - n % 8; i += 8)
       for (int j = 0; j < 8; ++j) part[j] += term(begin + i + j);
-    double sum = ((part[0] + part[1]) + (part[2] + part[3])) +
-                 ((part[4] + part[5]) + (part[6] + part[7]));
+    double sum =
+        ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
     for (; i < n; ++i) sum += term(begin + i);
     return sum;
   }

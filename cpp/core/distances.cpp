@@ -36,21 +36,20 @@ void all_distances(const Rows& rows, const Rows& centers, Metric metric, const T
                    int threads, Dtype out_dtype, void* distances) {
   const ExactCenters exact(centers, metric, target.exact);
   threads = useful_threads(threads, cost(rows, exact.k));
-  for_each_row(rows, metric, target, threads,
-               [&](int64_t i, const double* x, bool directed, int) {
-                 for (int64_t j = 0; j < exact.k; ++j) {
-                   const double distance = exact.distance(x, directed, j, target.exact);
-                   if (out_dtype == Dtype::float32)
-                     static_cast<float*>(distances)[i * exact.k + j] = static_cast<float>(distance);
-                   else
-                     static_cast<double*>(distances)[i * exact.k + j] = distance;
-                 }
-               });
+  for_each_row(rows, metric, target, threads, [&](int64_t i, const double* x, bool directed, int) {
+    for (int64_t j = 0; j < exact.k; ++j) {
+      const double distance = exact.distance(x, directed, j, target.exact);
+      if (out_dtype == Dtype::float32)
+        static_cast<float*>(distances)[i * exact.k + j] = static_cast<float>(distance);
+      else
+        static_cast<double*>(distances)[i * exact.k + j] = distance;
+    }
+  });
 }
 
-void lower_distances(const Rows& rows, const double* weights, const Rows& candidates,
-                     Metric metric, const Target& target, int threads, bool update,
-                     double* nearest, ExactSum* potential) {
+void lower_distances(const Rows& rows, const double* weights, const Rows& candidates, Metric metric,
+                     const Target& target, int threads, bool update, double* nearest,
+                     ExactSum* potential) {
   const ExactCenters exact(candidates, metric, target.exact);
   threads = useful_threads(threads, cost(rows, exact.k));
   std::vector<std::vector<ExactSum>> sums(threads);

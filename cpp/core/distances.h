@@ -15,9 +15,9 @@ void all_distances(const Rows& rows, const Rows& centers, Metric metric, const T
 // a row without direction (cosine) counts nothing. With `update`, there is one candidate, and
 // nearest takes the minimum. IN rows [n, d], weights [n] or null, candidates [m, d].
 // INOUT nearest [n]. OUT potential [m].
-void lower_distances(const Rows& rows, const double* weights, const Rows& candidates,
-                     Metric metric, const Target& target, int threads, bool update,
-                     double* nearest, ExactSum* potential);
+void lower_distances(const Rows& rows, const double* weights, const Rows& candidates, Metric metric,
+                     const Target& target, int threads, bool update, double* nearest,
+                     ExactSum* potential);
 
 // The rows as assignment sees them: float64, of length one under cosine. OUT out [n][d].
 void read_rows(const Rows& rows, Metric metric, const Target& target, double* out);

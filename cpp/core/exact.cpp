@@ -143,8 +143,10 @@ void distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* 
 
 void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                const double* centers, double* out, double* scratch) {
-  const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % 8 == 0 && rows.row_stride % 8 == 0;
-  if (rows.columns_packed() && rows.dtype == Dtype::float32) {
+  const int64_t size = item_size(rows.dtype);
+  const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0 &&
+                       rows.row_stride % size == 0;
+  if (rows.columns_packed() && aligned && rows.dtype == Dtype::float32) {
     distances_as<float>(rows, first, last, labels, centers, out);
   } else if (rows.columns_packed() && aligned) {
     distances_as<double>(rows, first, last, labels, centers, out);

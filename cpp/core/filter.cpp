@@ -41,8 +41,7 @@ Filter::Filter(const ExactCenters& centers, Dtype rows, int group)
   // centers are nearer than 2^-440, float64's own squares lose bits to underflow.
   const int range = rows == Dtype::float32 ? 120 : 400;
   const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
-  space_ = {std::ldexp(1.0, exponent), shift_.data(), shift32_.data(),
-            std::ldexp(1.0f, exponent)};
+  space_ = {std::ldexp(1.0, exponent), shift_.data(), shift32_.data(), std::ldexp(1.0f, exponent)};
   if (largest > 0 && largest * space_.scale < 0x1p-40)
     bound_.relative = std::numeric_limits<float>::infinity();
   for (int64_t t = 0; t < d_; ++t) {
@@ -74,8 +73,8 @@ float Filter::error(float norm2) const {
 float Filter::distance_above(float score, float norm2) const {
   // |x' - c'|^2 = |x'|^2 - 2 (exact score); |X|^2 is a float32 sum of d squares.
   const double above = static_cast<double>(score) + 1.01 * static_cast<double>(error(norm2));
-  const double least = static_cast<double>(norm2) *
-                       (1 - 1.05 * (static_cast<double>(d_) + 4) * kUnit);
+  const double least =
+      static_cast<double>(norm2) * (1 - 1.05 * (static_cast<double>(d_) + 4) * kUnit);
   const double squared = least - 2 * above;
   const double distance = squared > 0 ? std::sqrt(squared) / space_.scale * (1 - 0x1p-20) : 0;
   if (!(distance > 0x1p-120)) return 0;  // float32 would round it coarsely, perhaps up

@@ -15,8 +15,8 @@ constexpr int64_t kItemRows = 4096;
 // Bits of a magnitude order like the magnitude, with NaN and infinity above all.
 template <class Bits>
 struct Typed {
-  static constexpr Bits kInfinity = sizeof(Bits) == 4 ? Bits{0x7f800000u}
-                                                      : static_cast<Bits>(0x7ff0000000000000u);
+  static constexpr Bits kInfinity =
+      sizeof(Bits) == 4 ? Bits{0x7f800000u} : static_cast<Bits>(0x7ff0000000000000u);
 
   static Bits read(const char* at) {
     Bits bits;
@@ -37,7 +37,8 @@ struct Typed {
   }
 
   template <class Magnitude>
-  static Scan run(const Rows& rows, const Magnitude& magnitude_row, int threads, double* magnitude) {
+  static Scan run(const Rows& rows, const Magnitude& magnitude_row, int threads,
+                  double* magnitude) {
     std::vector<std::vector<Bits>> largest(threads);
     const int64_t items = (rows.n + kItemRows - 1) / kItemRows;
     parallel_for(items, threads, [&](int64_t item, int worker) {

@@ -23,8 +23,7 @@ SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernel
       private_copies_((threads - 1) * 8 * grid.levels * k * (d + 1) <= kCopiesBytes),
       copies_(private_copies_ ? threads : 0) {}
 
-void SharedSums::add(int worker, const double* x, double weight, int32_t cluster,
-                     double* scratch) {
+void SharedSums::add(int worker, const double* x, double weight, int32_t cluster, double* scratch) {
   for (int64_t t = 0; t + 1 < width_; ++t) scratch[t] = x[t] * weight;
   scratch[width_ - 1] = weight;
   std::unique_lock<std::mutex> lock;
