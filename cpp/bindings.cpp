@@ -95,6 +95,15 @@ Metric metric_of(bool cosine) { return cosine ? Metric::cosine : Metric::squared
 
 const Target& target() { return choose_target(std::getenv("SHOAL_SIMD")); }
 
+Plan plan() {
+  const char* forced = std::getenv("SHOAL_PLAN");
+  const std::string name = forced == nullptr ? "" : forced;
+  if (name.empty()) return Plan::automatic;
+  if (name == "floats") return Plan::floats;
+  if (name == "bytes") return Plan::bytes;
+  throw std::invalid_argument("SHOAL_PLAN=" + name + " is not known; plans are: floats, bytes");
+}
+
 nb::object as_int(const ExactSum& sum) {
   uint32_t limbs[ExactSum::kLimbs];
   sum.limbs(limbs);
@@ -116,11 +125,12 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
   const Optional<int32_t> out(labels, "labels", 'i', x_rows.n, true);
   const Optional<double> far(distances, "distances", 'd', x_rows.n, true);
   const Target& simd = target();
+  const Plan filters = plan();
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result =
-        assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, out.data(), far.data());
+    result = assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, out.data(),
+                    far.data(), {}, filters);
   }
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again);
 }
@@ -148,11 +158,12 @@ nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle center
   }
   int32_t* label = l.packed<int32_t>('i', x_rows.n);
   const Target& simd = target();
+  const Plan filters = plan();
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result =
-        assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, label, nullptr, kept);
+    result = assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, label, nullptr,
+                    kept, filters);
   }
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again, result.kept);
 }

@@ -86,9 +86,11 @@ def assign(
 
 
 def each_target() -> Iterator[str]:
+    """Every SIMD level; where there are dot products of bytes, they filter at any size."""
     for target in TARGETS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SHOAL_SIMD", target)
+            patch.setenv("SHOAL_PLAN", "bytes" if target.endswith("vnni") else "floats")
             assert _core.simd_target() == target
             yield target
 
@@ -564,3 +566,51 @@ def test_rows_are_not_copied(order: str) -> None:
     size, growth = (int(word) for word in done.stdout.split())
     assert size > 200e6
     assert growth < 64 * 1024, f"{growth} kB more than before"
+
+
+def moves(rng: np.random.Generator, X: np.ndarray, k: int, passes: int) -> Iterator[np.ndarray]:
+    """Centers that settle, jump, swap, meet and part."""
+    C = X[rng.integers(0, len(X), k)].copy()
+    spread = np.abs(X - X.mean(0)).mean()
+    for number in range(passes):
+        yield C.astype(X.dtype)
+        C = C + rng.normal(0, spread * 10.0 ** -rng.integers(1, 9), C.shape)
+        if number % 3 == 1:
+            C[rng.integers(k)] = X[rng.integers(len(X))] * rng.choice([1, 1, 50])
+        if number % 4 == 2:
+            C[rng.integers(k)] = C[rng.integers(k)]
+
+
+@METRICS
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("n", "d", "k"), [(700, 3, 7), (600, 40, 30), (500, 70, 5), (300, 9, 1)])
+def test_what_is_kept_from_pass_to_pass_changes_nothing(
+    n: int, d: int, k: int, weighted: bool, dtype: type, cosine: bool
+) -> None:
+    for target in each_target():
+        rng = np.random.default_rng(11)
+        blobs = rng.normal(0, 3, (6, d))
+        X = (blobs[rng.integers(6, size=n)] + rng.normal(size=(n, d))).astype(dtype)
+        X[::50] = 0
+        weights = rng.uniform(0, 2, n) if weighted else None
+        largest = np.append(np.ones(d) if cosine else np.abs(X).max(0), 1.0) * 2
+        quantum = np.ldexp(1.0, np.frexp(largest)[1] - 40)
+        grid = (quantum, 1 / quantum, 40, 2)
+        labels, lower = np.full(n, -1, np.int32), np.zeros(n, np.float32)
+        sums, before, settled = np.zeros((2, k, d + 1), np.int64), None, 0
+        for number, C in enumerate(moves(rng, X, k, 14)):
+            about = f"seed 11, {target}, pass {number}"
+            changes, loss, _, kept = _core.assign_again(
+                X, weights, C, cosine, 2, labels, before, lower, *grid, sums
+            )
+            fresh = assign(X, C, cosine, weights)
+            assert same_bits(labels, fresh.labels), about
+            assert loss == fresh.loss, about
+            again = np.zeros_like(sums)
+            _core.add_sums(X, weights, labels, cosine, *grid, k, 1, again)
+            assert same_bits(sums, again), about
+            assert changes <= n
+            before, settled = C, settled + kept
+        # Bytes leave no bound on the second-best center.
+        assert settled > 0 or target.endswith("vnni"), f"{target}: no bound ever settled a row"

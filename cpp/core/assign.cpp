@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "bounds.h"
+#include "bytes.h"
 #include "filter.h"
 #include "parallel.h"
 
@@ -17,6 +18,8 @@ static_assert(kItemRows <= ExactAdder::kRoom);
 constexpr int64_t kCacheBytes = 256 * 1024;  // of tiles, and of centers, kept in L2
 constexpr int kMostLanes = 64;               // of any target's tile
 constexpr int64_t kHitCapacity = 4096;
+constexpr int64_t kEvents = 1024;
+constexpr int64_t kMostByteColumns = 16384;  // beyond, sums of bytes could leave 32 bits
 
 struct Step {
   const Rows& rows;
@@ -26,9 +29,10 @@ struct Step {
   const Target& target;
   int32_t* labels;
   double* distances;
-  float* lower;          // null: no memory
-  const Bounds* bounds;  // null: nothing is known yet
-  SharedSums* sums;      // null: not wanted
+  float* lower;             // null: no memory
+  const Bounds* bounds;     // null: nothing is known yet
+  SharedSums* sums;         // null: not wanted
+  const ByteFilter* bytes;  // null: float32 filters
 };
 
 // One thread's buffers, and the work on one item of rows.
@@ -46,7 +50,11 @@ class Worker {
         again_(static_cast<int64_t>(kernels_.narrow) * d_),
         row_(2 * d_ + 1),
         hit_lane_(kHitCapacity + kernels_.narrow * kernels_.group),
-        hit_center_(hit_lane_.size()) {}
+        hit_center_(hit_lane_.size()) {
+    if (step.bytes == nullptr) return;
+    words_.resize(step.bytes->quads() * kernels_.tile);
+    events_.resize(kEvents);
+  }
 
   Assignment result;
 
@@ -55,9 +63,11 @@ class Worker {
     count_ = static_cast<int32_t>(end - begin);
     choose_active();
     unsure_count_ = 0;
-    const int64_t chunk = tiles_ * kernels_.tile;
-    for (int64_t at = 0; at < active_count_; at += chunk)
-      filter_chunk(at, std::min(chunk, active_count_ - at));
+    const int64_t chunk = step_.bytes != nullptr ? kernels_.tile : tiles_ * kernels_.tile;
+    for (int64_t at = 0; at < active_count_; at += chunk) {
+      const int64_t count = std::min(chunk, active_count_ - at);
+      if (step_.bytes == nullptr || !screen_tile(at, count)) filter_chunk(at, count);
+    }
     for (int64_t at = 0; at < unsure_count_; at += kernels_.narrow)
       look_again(unsure_ + at, std::min<int64_t>(kernels_.narrow, unsure_count_ - at));
     settle();
@@ -133,6 +143,108 @@ class Worker {
     unsure_count_ += found;
   }
 
+  // Labels of one tile of active rows by the int8 screen; false where it excludes too little.
+  bool screen_tile(int64_t at, int64_t count) {
+    const ByteKernels& screen = *step_.target.bytes;
+    const int width = kernels_.tile;
+    load([&](int64_t p) { return active_[at + p]; }, count, width, points_.data(), norm2_ + at);
+    float scale[kMostLanes], length[kMostLanes], residual[kMostLanes];
+    float other[kMostLanes], threshold[kMostLanes];
+    const BytePoints points{words_.data(), scale, length, residual};
+    screen.round(points_.data(), norm2_ + at, d_, points);
+    const float unreachable = std::numeric_limits<float>::infinity();
+    screened_ = 0;
+    for (int64_t p = 0; p < width; ++p) {
+      other[p] = step_.filter.error(norm2_[at + p]);
+      threshold[p] = unreachable;
+      if (p >= count) continue;
+      second_[at + p] = unreachable;       // of the others, nothing is known
+      if (!(norm2_[at + p] < 0x1p100f)) {  // left to be measured
+        best_[at + p] = -unreachable;
+        unsure_[unsure_count_++] = static_cast<int32_t>(at + p);
+        continue;
+      }
+      screened_ |= uint64_t{1} << p;
+      threshold[p] =
+          step_.bounds == nullptr
+              ? -unreachable
+              : step_.filter.score_at(distance_[active_[at + p]] * chord_scale(), norm2_[at + p]);
+    }
+    const ByteCenters centers = step_.bytes->centers();
+    const int64_t groups = (centers.k + kernels_.group - 1) / kernels_.group;
+    int64_t size = 0;
+    for (int64_t group = 0; group < groups;) {
+      group =
+          screen.screen(points, centers, group, other, threshold, events_.data(), kEvents, &size);
+      if (group == groups) break;
+      size = prune(threshold, size);
+      if (size > kEvents / 2) {
+        unsure_count_ -= count - __builtin_popcountll(screened_);
+        return false;
+      }
+    }
+    choose_candidates(at, prune(threshold, size));
+    return true;
+  }
+
+  // Keeps the events of screened lanes that still reach the threshold in some lane; returns how
+  // many.
+  int64_t prune(const float* threshold, int64_t size) {
+    int64_t kept = 0;
+    for (int64_t e = 0; e < size; ++e) {
+      Event& event = events_[e];
+      uint32_t still = 0;
+      for (uint32_t lanes = event.lanes; lanes != 0; lanes &= lanes - 1) {
+        const int lane = __builtin_ctz(lanes), p = event.first + lane;
+        if ((screened_ >> p & 1) != 0 && event.upper[lane] >= threshold[p]) still |= 1u << lane;
+      }
+      event.lanes = still;
+      if (still != 0) events_[kept++] = event;
+    }
+    return kept;
+  }
+
+  // The nearest of the candidates of each row; a single one needs no measuring.
+  void choose_candidates(int64_t at, int64_t size) {
+    int32_t found[kMostLanes];
+    double nearest[kMostLanes];
+    std::fill_n(found, kMostLanes, -1);
+    std::fill_n(nearest, kMostLanes, -1.0);  // not measured
+    for (int64_t e = 0; e < size; ++e) {
+      const Event& event = events_[e];
+      for (uint32_t lanes = event.lanes; lanes != 0; lanes &= lanes - 1) {
+        const int p = event.first + __builtin_ctz(lanes);
+        if (found[p] < 0) {
+          found[p] = event.center;
+          continue;
+        }
+        if (nearest[p] < 0) nearest[p] = distance_to(at, p, found[p]);
+        const double distance = distance_to(at, p, event.center);
+        if (distance < nearest[p]) {  // centers come in order: ties stay with the lowest
+          nearest[p] = distance;
+          found[p] = event.center;
+        }
+      }
+    }
+    for (uint64_t lanes = screened_; lanes != 0; lanes &= lanes - 1) {
+      const int p = __builtin_ctzll(lanes);
+      index_[at + p] = found[p];
+    }
+  }
+
+  // Distance of the row in lane p of the tile that was loaded last to center j.
+  double distance_to(int64_t at, int p, int32_t j) {
+    const ExactCenters& centers = step_.centers;
+    const ExactKernels& exact = step_.target.exact;
+    if (cosine()) return centers.distance(unit_rows_.data() + p * d_, true, j, exact);
+    const int64_t i = begin_ + active_[at + p];
+    double distance;
+    exact.distances(step_.rows, i, i + 1, &j, centers.values.data(), &distance, row_.data());
+    return distance;
+  }
+
+  double chord_scale() const { return cosine() ? 2 : 1; }
+
   // Measures every center that float32 cannot exclude, for the rows in these slots.
   void look_again(const int32_t* slots, int64_t count) {
     float norm2[kMostLanes], threshold[kMostLanes];
@@ -170,7 +282,7 @@ class Worker {
     for (int64_t p = 0; p < count; ++p) {
       const int32_t slot = slots[p];
       // The second best score bounds all centers but the best; not so if another one won.
-      if (found[p] != index_[slot]) second_[slot] = best_[slot];
+      if (found[p] != index_[slot]) second_[slot] = std::max(second_[slot], best_[slot]);
       index_[slot] = found[p];
     }
     result.looked_again += count;
@@ -240,7 +352,10 @@ class Worker {
   std::vector<float> again_;       // [d][narrow]
   std::vector<double> row_;        // [d], and [d + 1] to add it
   std::vector<int32_t> hit_lane_, hit_center_;
-  ExactAdder loss_;  // flushed after every item
+  std::vector<uint32_t> words_;  // [quads][tile], bytes
+  std::vector<Event> events_;
+  uint64_t screened_ = 0;  // lanes of the tile that bytes can settle
+  ExactAdder loss_;        // flushed after every item
   int64_t begin_ = 0;
   int32_t count_ = 0;
   int64_t active_count_ = 0, unsure_count_ = 0;
@@ -256,11 +371,18 @@ class Worker {
   double distance_[kItemRows];
 };
 
+// Whether bytes save more than they cost: three quarters of the multiply-adds against about 300
+// cycles a row for rounding it and for its candidates, fewer where a threshold is known.
+bool screen_pays(int64_t k, int64_t d, bool threshold_known) {
+  const int64_t saved = 3 * k * d / 4 / 32;
+  return saved > (threshold_known ? 100 : 300) && d >= 16;
+}
+
 }  // namespace
 
 Assignment assign(const Rows& rows, const double* weights, const Rows& centers, Metric metric,
                   const Target& target, int threads, int32_t* labels, double* distances,
-                  const Kept& kept) {
+                  const Kept& kept, Plan plan) {
   const ExactCenters exact(centers, metric, target.exact);
   const Dtype loaded = metric == Metric::cosine ? Dtype::float64 : rows.dtype;
   const Filter filter(exact, loaded, target.tile.group);
@@ -275,6 +397,12 @@ Assignment assign(const Rows& rows, const double* weights, const Rows& centers, 
   std::optional<SharedSums> sums;
   if (kept.sums != nullptr)
     sums.emplace(*kept.grid, exact.k, exact.d, target.exact, threads, kept.sums);
+  std::optional<ByteFilter> bytes;
+  const bool wanted =
+      plan == Plan::bytes ||
+      (plan == Plan::automatic && screen_pays(exact.k, exact.d, bounds && bounds->usable()));
+  if (wanted && target.bytes != nullptr && exact.d <= kMostByteColumns && filter.usable())
+    bytes.emplace(filter, target.tile.group);
   const Step step{rows,
                   weights,
                   exact,
@@ -284,7 +412,8 @@ Assignment assign(const Rows& rows, const double* weights, const Rows& centers, 
                   distances,
                   kept.lower,
                   bounds && bounds->usable() ? &*bounds : nullptr,
-                  sums ? &*sums : nullptr};
+                  sums ? &*sums : nullptr,
+                  bytes ? &*bytes : nullptr};
   // Small inputs are cut finer, so that every thread has work; the cut changes no result.
   const int64_t tile = target.tile.tile;
   const int64_t fair = (rows.n + threads * 8 - 1) / (threads * 8);

@@ -2,10 +2,11 @@
 // index.
 //
 // Stages, each passing on only what it cannot settle. A row's bound from the pass before
-// (bounds.h) may show that its label stays. The float32 filter (tile.cpp) finds the best score and
-// the second best; the row is settled when they differ by more than twice the bound on what
-// float32 can have changed (filter.h). The few other rows are scored again in narrow tiles, and
-// every center within the bound is measured in float64, in the order of distance.h.
+// (bounds.h) may show that its label stays. Then, by the plan, either bytes (bytes.h) name the
+// centers that can be nearest, or the float32 filter (tile.cpp) finds the best score and the second
+// best; the row is settled when they differ by more than twice the bound on what float32 can have
+// changed (filter.h), and the few other rows are scored again in narrow tiles. Wherever more than
+// one center is left, they are measured in float64, in the order of distance.h.
 #pragma once
 #include "dispatch.h"
 #include "exact_sum.h"
@@ -21,6 +22,10 @@ struct Assignment {
   ExactSum loss;             // of weight * distance, each product rounded once
 };
 
+// How rows are filtered before float64 decides; never changes a result. `bytes` needs a target
+// that has them.
+enum class Plan : int { automatic, floats, bytes };
+
 // What a caller may keep from pass to pass. It saves work and never changes a result.
 struct Kept {
   const Rows* before = nullptr;  // IN [k, d], the centers of the last pass; null at first
@@ -33,6 +38,6 @@ struct Kept {
 // so far (null: not kept, and then nothing else is). OUT distances [n] (null: not kept).
 Assignment assign(const Rows& rows, const double* weights, const Rows& centers, Metric metric,
                   const Target& target, int threads, int32_t* labels, double* distances,
-                  const Kept& kept = {});
+                  const Kept& kept = {}, Plan plan = Plan::automatic);
 
 }  // namespace shoal

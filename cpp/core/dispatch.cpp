@@ -13,6 +13,9 @@ namespace shoal {
 SHOAL_DECLARE(baseline)
 SHOAL_DECLARE(avx2)
 SHOAL_DECLARE(avx512)
+namespace avx512vnni {
+extern const ByteKernels byte_kernels;
+}
 #elif defined(__aarch64__)
 SHOAL_DECLARE(neon)
 #else
@@ -22,19 +25,26 @@ SHOAL_DECLARE(baseline)
 std::vector<const Target*> usable_targets() {
   std::vector<const Target*> usable;
 #if defined(__x86_64__)
-  static const Target kBaseline{"baseline", baseline::tile_kernels, baseline::exact_kernels};
-  static const Target kAvx2{"avx2", avx2::tile_kernels, avx2::exact_kernels};
-  static const Target kAvx512{"avx512", avx512::tile_kernels, avx512::exact_kernels};
+  static const Target kBaseline{"baseline", baseline::tile_kernels, baseline::exact_kernels,
+                                nullptr};
+  static const Target kAvx2{"avx2", avx2::tile_kernels, avx2::exact_kernels, nullptr};
+  static const Target kAvx512{"avx512", avx512::tile_kernels, avx512::exact_kernels, nullptr};
   usable.push_back(&kBaseline);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
     usable.push_back(&kAvx512);
+    // The other kernels of avx512, and bytes.
+    static const Target kAvx512Vnni{"avx512vnni", avx512::tile_kernels, avx512::exact_kernels,
+                                    &avx512vnni::byte_kernels};
+    if (__builtin_cpu_supports("avx512vnni")) usable.push_back(&kAvx512Vnni);
+  }
 #elif defined(__aarch64__)
-  static const Target kNeon{"neon", neon::tile_kernels, neon::exact_kernels};
+  static const Target kNeon{"neon", neon::tile_kernels, neon::exact_kernels, nullptr};
   usable.push_back(&kNeon);
 #else
-  static const Target kBaseline{"baseline", baseline::tile_kernels, baseline::exact_kernels};
+  static const Target kBaseline{"baseline", baseline::tile_kernels, baseline::exact_kernels,
+                                nullptr};
   usable.push_back(&kBaseline);
 #endif
   return usable;

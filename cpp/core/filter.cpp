@@ -70,6 +70,13 @@ float Filter::error(float norm2) const {
          bound_.quadratic * norm2;
 }
 
+float Filter::score_at(double squared_distance, float norm2) const {
+  const double least =
+      static_cast<double>(norm2) * (1 - 1.05 * (static_cast<double>(d_) + 4) * kUnit);
+  const double squared = squared_distance * space_.scale * space_.scale * (1 + 0x1p-20);
+  return static_cast<float>((least - squared) / 2);
+}
+
 float Filter::distance_above(float score, float norm2) const {
   // |x' - c'|^2 = |x'|^2 - 2 (exact score); |X|^2 is a float32 sum of d squares.
   const double above = static_cast<double>(score) + 1.01 * static_cast<double>(error(norm2));
@@ -77,7 +84,8 @@ float Filter::distance_above(float score, float norm2) const {
       static_cast<double>(norm2) * (1 - 1.05 * (static_cast<double>(d_) + 4) * kUnit);
   const double squared = least - 2 * above;
   const double distance = squared > 0 ? std::sqrt(squared) / space_.scale * (1 - 0x1p-20) : 0;
-  if (!(distance > 0x1p-120)) return 0;  // float32 would round it coarsely, perhaps up
+  // Below, float32 would round it coarsely, perhaps up; without a score, nothing is known.
+  if (!(distance > 0x1p-120) || !std::isfinite(score)) return 0;
   return distance < 0x1p127 ? static_cast<float>(distance) : 0x1p127f;
 }
 

@@ -29,6 +29,14 @@ class Filter {
   const FilterSpace& space() const { return space_; }
   const TileBound& bound() const { return bound_; }
 
+  // False where float32 bounds nothing and every row must be measured.
+  bool usable() const {
+    return bound_.relative < 1 && bound_.largest_center < 0x1p60f && bound_.largest_bias < 0x1p60f;
+  }
+
+  // A lower bound on the score of a center at this squared distance (outside filter space).
+  float score_at(double squared_distance, float norm2) const;
+
   // How much a score of a point with this |X|^2 can err.
   float error(float norm2) const;
 

@@ -39,7 +39,9 @@ static inline Floats load(const float* from) {
   std::memcpy(&v, from, sizeof v);
   return v;
 }
-static inline Ints load(const int32_t* from) {
+template <class Word>  // int32_t or uint32_t
+static inline Ints load(const Word* from) {
+  static_assert(sizeof(Word) == 4);
   Ints v;
   std::memcpy(&v, from, sizeof v);
   return v;

@@ -100,10 +100,13 @@ struct ExactKernels {
   void (*magnitude64)(const char* row, int64_t d, uint64_t* bits);
 };
 
+struct ByteKernels;
+
 struct Target {
   const char* name;
   TileKernels tile;
   ExactKernels exact;
+  const ByteKernels* bytes;  // null where the target has no dot products of bytes
 };
 
 }  // namespace shoal
