@@ -112,6 +112,7 @@ nb::object as_int(const ExactSum& sum) {
 }
 
 void require_columns(const Rows& rows, const Rows& centers) {
+  if (rows.d < 1) throw std::invalid_argument("rows have no columns");
   if (rows.d != centers.d) throw std::invalid_argument("rows and centers differ in columns");
   if (centers.n < 1) throw std::invalid_argument("there are no centers");
 }

@@ -581,7 +581,7 @@ CALLS = [
     Case(
         "the same iterator again",
         lambda m, _: (same := iter([X])) and m.fit(input_fn=lambda: same, steps=9),
-        (*FULL_STREAM, "60 rows at first, 0 now"),
+        ("input_fn() returned the same iterator again", "a new one at each call"),
         full=True,
     ),
     Case("fewer rows later", full([X[:30]]), (*FULL_STREAM, "60 rows", "30 now"), full=True),

@@ -46,15 +46,17 @@ LEAVES: dict[str, set[str]] = {
     "errors": set(),
     "state": set(),
     "metric": {"errors", "_core"},
-    "sources": {"errors", "config"},
+    "checks": {"errors"},
+    "sources": {"errors", "checks"},
 }
 
 # These import nothing from outside but the standard library and these.
-PURE = {"state": {"numpy"}, "metric": {"numpy"}}
+PURE = {"state": {"numpy"}, "metric": {"numpy"}, "checks": {"numpy"}}
 
 # These are imported by no one but the modules named (and themselves).
 IMPORTERS = {
     "loop": {"estimator", "graph", "model", "inference"},
+    "feed": {"loop", "graph", "inference"},
     "_core": {"shard", "metric", "build"},
 }
 

@@ -42,11 +42,11 @@ Filter::Filter(const ExactCenters& centers, Dtype rows, int group)
   const int range = rows == Dtype::float32 ? 120 : 400;
   const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
   space_ = {std::ldexp(1.0, exponent), shift_.data(), shift32_.data(), std::ldexp(1.0f, exponent)};
-  if (largest > 0 && largest * space_.scale < 0x1p-40)
+  if (k_ > 1 && !(largest * space_.scale >= 0x1p-40))
     bound_.relative = std::numeric_limits<float>::infinity();
   for (int64_t t = 0; t < d_; ++t) {
     shift32_[t] = static_cast<float>(mean[t] * space_.scale);
-    shift_[t] = static_cast<double>(shift32_[t]);
+    shift_[t] = rows == Dtype::float32 ? static_cast<double>(shift32_[t]) : mean[t] * space_.scale;
   }
   for (int64_t j = 0; j < k_; ++j) {
     const int64_t first = j - j % group;

@@ -9,7 +9,8 @@
 // section 3.1, for any use of FMA); the rounding of inputs and of the start adds at most
 // 5u (|X||C| + |C|^2/2). float64's own error, (d + 3) 2^-53 |x' - c'|^2, adds the term in |X|^2.
 // Underflow adds nothing visible: the largest center is about 1 in filter space, or, where the
-// range of the scale does not allow that, at least 2^-40 (below, every row is looked at again).
+// range of the scale does not allow that, at least 2^-40. Below, and where all centers are equal,
+// every row is looked at again.
 #pragma once
 #include <vector>
 

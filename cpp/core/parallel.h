@@ -32,10 +32,11 @@ void parallel_for(int64_t items, int threads, const Work& work) {
     }
   };
   std::vector<std::thread> pool;
+  pool.reserve(threads - 1);
   for (int worker = 1; worker < threads; ++worker) {
     try {
       pool.emplace_back(run, worker);
-    } catch (const std::system_error&) {
+    } catch (...) {
       break;  // The machine gives no more threads: those already running do all the items.
     }
   }

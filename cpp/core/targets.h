@@ -16,11 +16,11 @@ struct TileRows {
   int64_t d;
 };
 
-// The affine map into filter space, x -> scale * x - shift, and the error bound (assign.h).
+// The affine map into filter space, x -> scale * x - shift, and the error bound (filter.h).
 struct FilterSpace {
   double scale;          // a power of two
-  const double* shift;   // [d], values representable in float32
-  const float* shift32;  // [d], the same values, and readable up to a multiple of 16
+  const double* shift;   // [d]
+  const float* shift32;  // [d], the same for float32 rows; readable up to a multiple of 16
   float scale32;
 };
 

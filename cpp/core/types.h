@@ -10,7 +10,11 @@ namespace shoal {
 enum class Dtype : int { float32, float64 };
 enum class Metric : int { squared_euclidean, cosine };
 
-inline int64_t item_size(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 8; }
+// Inlined always: these are used by code compiled for several targets, and the linker keeps only
+// one copy of an inline function.
+#define SHOAL_INLINE inline __attribute__((always_inline))
+
+SHOAL_INLINE int64_t item_size(Dtype dtype) { return dtype == Dtype::float32 ? 4 : 8; }
 
 // n rows of d columns in any memory order: strides are in bytes and may be negative or zero.
 // Nothing is owned and nothing is ever copied as a whole.
@@ -22,8 +26,8 @@ struct Rows {
   int64_t row_stride;
   int64_t col_stride;
 
-  const char* row(int64_t i) const { return data + i * row_stride; }
-  bool columns_packed() const { return d <= 1 || col_stride == item_size(dtype); }
+  SHOAL_INLINE const char* row(int64_t i) const { return data + i * row_stride; }
+  SHOAL_INLINE bool columns_packed() const { return d <= 1 || col_stride == item_size(dtype); }
 };
 
 }  // namespace shoal

@@ -12,16 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import config as names
-from shoal.config import InitialClusters, Parameters, RunConfig, one_of, positive, whole_number
+from shoal.checks import one_of, positive, whole_number
+from shoal.config import InitialClusters, Parameters, RunConfig
 from shoal.errors import BadInputError, ShoalError
 from shoal.hooks import Monitors, check_monitors, progress_monitor
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
-from shoal.loop import Stop, Task, train
+from shoal.loop import Task, train
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 from shoal.model import Model
 from shoal.sources.array import ArraySource
 from shoal.sources.stream import StreamSource
 from shoal.state import State
+from shoal.steps.convergence import Stop
 
 logger = logging.getLogger("shoal")
 
@@ -133,6 +135,7 @@ class KMeansClustering(Model):
         given = {name: value for name, value in locals().items() if name != "self"}
         self._configure(given)
         self._state: State | None = None
+        self._columns: tuple[Any, ...] | None = None
 
     def _configure(self, given: dict[str, Any]) -> None:
         """Check all parameters, then keep them: nothing changes where one is wrong."""
@@ -274,7 +277,7 @@ class KMeansClustering(Model):
         from_start: bool = False,
     ) -> None:
         """Run the loop, holding the state after each step."""
-        before = self._state
+        before, columns = self._state, self._columns
         shown = Monitors([*progress_monitor(self._run), *monitors])
         task = Task(
             parameters, self._run, stop, shown, self._given["on_bad_rows"], keep_seeding=from_start
@@ -285,8 +288,10 @@ class KMeansClustering(Model):
         try:
             for state in train(first, source, task):
                 self._state = state
+                if self._columns is None:
+                    self._columns = source.columns
         except ShoalError:
-            self._state = before
+            self._state, self._columns = before, columns
             raise
 
     # --- parameters ------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.config import RANDOM_INIT, InitialClusters, Parameters
-from shoal.errors import EndOfDataError, NotInitializedError, TooFewRowsError
-from shoal.loop import Batch, apply_step, check_columns, make_batch
-from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, as_stored
+from shoal.errors import EndOfDataError, NotInitializedError
+from shoal.feed import Batch, check_columns, make_batch
+from shoal.loop import apply_step, too_few_rows
+from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances
 from shoal.shard import nearest
 from shoal.sources.array import ArraySource, Rows, is_shard_list
 from shoal.sources.open import open_source
@@ -158,29 +159,24 @@ class KMeans:
         given = self._parameters.initial_clusters
         if not isinstance(given, np.ndarray):
             return None
-        empty = empty_state(given.shape[1], given.dtype, self._parameters.random_seed)
-        clusters = as_stored(given.copy(), self._parameters.distance_metric)
-        state = empty.replace(clusters=clusters, counts=np.zeros(len(clusters)))
+        state = seeding.given(self._parameters)
         if self._source.dim is not None:
             check_columns(state, self._source.dim, "inputs")
-        return seeding.ready(state, self._parameters)
+        return state
 
     def _is_initialized(self) -> bool:
         return self._state is not None and self._state.initialized
 
     def _next(self) -> Batch:
-        """Take the next batch; the same arrays are validated once."""
+        """Take the next batch."""
         shards = next(self._batches, None)
         if shards is None:
             raise EndOfDataError(
                 "inputs has no more batches: give an iterator that goes on, or an array, of which "
                 "every step sees all rows"
             )
-        if shards is not self._current or self._ready is None:
-            self._current, self._ready = (
-                shards,
-                make_batch(shards, self._parameters, keep=not self._parameters.use_mini_batch),
-            )
+        # Validated anew even where the arrays are the same: their owner may have changed them.
+        self._current, self._ready = shards, make_batch(shards, self._parameters)
         return self._ready
 
     def _current_batch(self) -> Batch:
@@ -201,10 +197,8 @@ class KMeans:
                 batch = self._next()
             except EndOfDataError:
                 found = 0 if state is None else state.num_found
-                raise TooFewRowsError(
-                    f"num_clusters is {self._parameters.num_clusters}, but inputs ended after "
-                    f"{found} centers were found: use fewer clusters or give more rows"
-                ) from None
+                how = f"inputs ended after {found} centers were found"
+                raise too_few_rows(self._parameters, how) from None
             first = batch.inputs[0]
             if state is None:
                 state = empty_state(first.shape[1], first.dtype, self._parameters.random_seed)
@@ -218,7 +212,7 @@ class KMeans:
             state = self._require("training_op")
             batch = self._next()
             check_columns(state, batch.inputs[0].shape[1], "inputs")
-            self._state, found = apply_step(state, batch.executor, self._parameters)
+            self._state, found = apply_step(state, batch, self._parameters)
             return exact_to_float(found.loss)
 
     def _require(self, operation: str) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy.typing as npt
 
 from shoal.config import Parameters
 from shoal.errors import BadInputError
+from shoal.feed import check_columns
 from shoal.hooks import Context, Monitors
-from shoal.loop import check_columns, users_clusters
+from shoal.loop import users_clusters
 from shoal.metric import all_distances
-from shoal.shard import Block, make_block, nearest
+from shoal.shard import Block, assign_block, make_block, nearest
 from shoal.sources.array import ArraySource, Rows
 from shoal.sources.stream import StreamSource
-from shoal.state import State
+from shoal.state import State, exact_to_float
 
 Array = npt.NDArray[Any]
 
@@ -56,12 +58,16 @@ class Inference:
         return wanted
 
     def batches(
-        self, source: ArraySource | StreamSource, outputs: tuple[str, ...]
+        self, source: ArraySource | StreamSource, outputs: tuple[str, ...], pieces: bool = True
     ) -> Iterator[dict[str, Array]]:
-        """Outputs of each batch; shards of a batch are joined."""
+        """Outputs of each batch; shards of a batch are joined.
+
+        ``pieces``: data in memory may be taken piece by piece, to hold few distances at a time.
+        """
         if isinstance(source, ArraySource):
             check_columns(self.state, source.shards[0].rows.shape[1], source.shards[0].name)
-        if isinstance(source, ArraySource) and source.batch_size is None and ALL_SCORES in outputs:
+        pieces = pieces and ALL_SCORES in outputs
+        if pieces and isinstance(source, ArraySource) and source.batch_size is None:
             size = max(1, PIECE_DISTANCES // len(self.state.clusters))
             source = ArraySource(source.shards, size, False)
         return (
@@ -85,30 +91,28 @@ class Inference:
         hooks: Monitors | None = None,
     ) -> dict[str, Any]:
         """Sum and mean of distances over the first ``steps`` batches, and each metric."""
-        from shoal.shard import assign_block
-        from shoal.state import exact_to_float
-
         watching = hooks or Monitors([])
         context = Context(
             lambda: users_clusters(self.state, self._parameters), self.state.global_step, None
         )
         watching.tell("begin", context)
-        loss, rows, weight = 0, 0, 0.0
+        loss, rows = 0, 0
+        weights: list[Array] = []
         kept: list[tuple[Array, Array, Array]] = []
         try:
             for blocks in itertools.islice(self._blocks(source), steps):
                 watching.tell("before_step", context)
                 for block in blocks:
-                    labels = np.empty(len(block.rows), np.int32)
-                    distances = np.empty(len(block.rows))
+                    labels = np.empty(len(block.rows), np.int32) if metrics else None
+                    distances = np.empty(len(block.rows)) if metrics else None
                     _, part = assign_block(
                         block, self.state.clusters, self._metric, self._threads, labels, distances
                     )
                     loss += part
                     rows += len(block.rows)
-                    weights = block.weights
-                    weight += len(block.rows) if weights is None else float(weights.sum())
-                    if metrics:
+                    if block.weights is not None:
+                        weights.append(block.weights)
+                    if labels is not None and distances is not None:
                         scores = distances.astype(block.rows.dtype)
                         kept.append((block.rows, labels.astype(np.int64), scores))
                 context.loss, context.rows = exact_to_float(loss), rows
@@ -118,13 +122,15 @@ class Inference:
         finally:
             watching.tell("end", context)
         total = exact_to_float(loss)
+        # Exact, so that no split into batches changes a bit.
+        weight = math.fsum(itertools.chain.from_iterable(weights)) if weights else float(rows)
         results: dict[str, Any] = {
             SCORES: total,
             "loss": total / weight if weight else 0.0,
             "num_rows": rows,
         }
         if metrics:
-            joined = [np.concatenate(parts) for parts in zip(*kept, strict=True)]
+            joined = kept[0] if len(kept) == 1 else map(np.concatenate, zip(*kept, strict=True))
             clusters = users_clusters(self.state, self._parameters)
             results |= {name: metric(*joined, clusters) for name, metric in metrics.items()}
         return results

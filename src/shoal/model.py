@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.config import Parameters, whole_number
+from shoal.checks import whole_number
+from shoal.config import Parameters
 from shoal.errors import BadInputError, not_fitted
 from shoal.hooks import Monitors, check_monitors
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference
 from shoal.loop import users_clusters
-from shoal.sources.array import ArraySource
-from shoal.sources.open import open_source
+from shoal.sources.array import ArraySource, Columns
+from shoal.sources.open import open_named
 from shoal.sources.stream import StreamSource
 from shoal.state import State
 
@@ -27,6 +28,7 @@ class Model:
     _given: dict[str, Any]  # the parameters as the user gave them
     _parameters: Parameters
     _state: State | None
+    _columns: tuple[Any, ...] | None  # names that it was trained on
 
     # --- what it says of data --------------------------------------------------------------
 
@@ -66,7 +68,7 @@ class Model:
         """
         inference = self._inference("predict")
         source = self._open(x, input_fn, batch_size)
-        batches = inference.batches(source, inference.check_outputs(outputs))
+        batches = inference.batches(source, inference.check_outputs(outputs), pieces=as_iterable)
         if not as_iterable:
             return inference.joined(batches)
         return batches if iterate_batches else _row_dicts(batches)
@@ -88,7 +90,8 @@ class Model:
         ``input_fn`` may be the data itself.
         """
         inference = self._inference("transform")
-        batches = inference.batches(self._open_either(input_fn), (ALL_SCORES,))
+        source = self._open_either(input_fn)
+        batches = inference.batches(source, (ALL_SCORES,), pieces=as_iterable)
         if as_iterable:
             return (row for batch in batches for row in batch[ALL_SCORES])
         return inference.joined(batches)[ALL_SCORES]
@@ -176,14 +179,19 @@ class Model:
         """The state after the last completed step, a value."""
         return self._trained("state")
 
-    def restore(self, state: State) -> None:
+    @property
+    def columns(self) -> tuple[Any, ...] | None:
+        """Names of the columns it was trained on, () if the data had none; None before training."""
+        return self._columns
+
+    def restore(self, state: State, columns: tuple[Any, ...] | None = None) -> None:
         """Continue from ``state``, which must fit the parameters."""
         if state.num_found != self._parameters.num_clusters:
             raise BadInputError(
                 f"the state has {state.num_found} centers, num_clusters is "
                 f"{self._parameters.num_clusters}: they must agree"
             )
-        self._state = state
+        self._state, self._columns = state, columns
 
     def clusters(self) -> Array:
         """The centers [k, d], of length one under cosine; a copy."""
@@ -204,7 +212,8 @@ class Model:
     def _variables(self, method: str) -> dict[str, Any]:
         if self._state is None:
             raise not_fitted(method)
-        return {name: getattr(self._state, name) for name in State.__dataclass_fields__}
+        fields = [name for name in State.__dataclass_fields__ if name != "unfinished"]
+        return {name: getattr(self._state, name) for name in fields}
 
     def _open(
         self,
@@ -221,8 +230,9 @@ class Model:
         if batch_size is not None:
             batch_size = whole_number("batch_size", batch_size, 1)
         data, name = (x, "x") if input_fn is None else (input_fn, "input_fn")
-        columns, weight = self._given["feature_columns"], self._given["weight_column"]
-        return open_source(data, batch_size, columns, weight, shuffle, name)
+        features, weight = self._given["feature_columns"], self._given["weight_column"]
+        named = Columns(features, weight, self._columns)
+        return open_named(data, named, batch_size, shuffle, name)
 
 
 def _row_dicts(batches: Iterator[dict[str, Array]]) -> Iterator[dict[str, Any]]:

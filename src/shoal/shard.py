@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -147,6 +148,8 @@ class Shard:
         How many threads a pass may use.
     keep_bounds
         Whether to keep a bound per row (4 bytes) from pass to pass.
+    reread
+        Whether each pass reads the rows anew, so that they could be others: then it is checked.
     """
 
     def __init__(
@@ -155,14 +158,18 @@ class Shard:
         metric: str,
         threads: int,
         keep_bounds: bool = False,
+        reread: bool = False,
     ) -> None:
         self._read = read
+        self._reread = reread
+        self._checksums: list[int] = []
         self._metric = metric
         self._threads = threads
         self._keep_bounds = keep_bounds
         self._labels: list[Labels] = []
         self._lower: list[npt.NDArray[np.float32]] = []
         self._sums: npt.NDArray[np.int64] | None = None  # of the labels
+        self._grid: Grid | None = None  # of the sums
         self._before: Floats | None = None  # the centers of the last pass
         self._scan: Scan | None = None
 
@@ -201,9 +208,10 @@ class Shard:
         computed.
         """
         shape = (grid.levels, len(centers), centers.shape[1] + 1)
-        if self._sums is None or self._sums.shape != shape:
+        if self._sums is None or self._sums.shape != shape or grid is not self._grid:
             self._forget()
-            self._sums = np.zeros(shape, np.int64)
+            self._sums, self._grid = np.zeros(shape, np.int64), grid
+        before, self._before = self._before, None
         inverse = 1 / grid.quantum
         loss = changes = rows = 0
         try:
@@ -216,7 +224,7 @@ class Shard:
                     is_cosine(self._metric),
                     self._threads,
                     labels,
-                    self._before,
+                    before,
                     lower,
                     grid.quantum,
                     inverse,
@@ -340,15 +348,27 @@ class Shard:
             )
         return self._labels[position], self._lower[position] if self._lower else None
 
+    def _check_same(self, position: int, block: Block) -> None:
+        """Labels are kept by position: the rows must be the same, in the same order."""
+        checksum = zlib.crc32(np.ascontiguousarray(block.rows).data)
+        if block.weights is not None:
+            checksum = zlib.crc32(block.weights.data, checksum)
+        if position == len(self._checksums):
+            self._checksums.append(checksum)
+        if checksum != self._checksums[position]:
+            raise _source_changed(f"other rows in batch {position}, or the same in another order")
+
     def _checked_blocks(self) -> Iterator[Block]:
         """Yield the blocks; a source that gives other data than at first is an error."""
         scan, rows = self.scan(), 0
-        for block in self._read():
+        for position, block in enumerate(self._read()):
             rows += len(block.rows)
             if rows <= scan.rows and not scan.covers(block.scan):
                 raise _source_changed("other columns, another dtype or larger values now")
             if rows > scan.rows:
                 break
+            if self._reread:
+                self._check_same(position, block)
             yield block
         if rows != scan.rows:
             more = "more" if rows > scan.rows else rows

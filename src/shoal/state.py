@@ -6,7 +6,7 @@ order, to the bits of the whole. ``State`` is everything a run needs to continue
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,7 @@ class State:
     idle_rounds: int = 0  # ... of which the last gave no center
     epoch: int = 0  # the position in the source: which shuffle, and which row of it
     row: int = 0
-    losses: tuple[float, ...] = field(default=(), repr=False)
+    unfinished: tuple[float, ...] | None = None  # of a run that was interrupted: see Judge
 
     def __post_init__(self) -> None:
         for array in (self.clusters, self.clusters_updated, self.counts):

@@ -72,13 +72,14 @@ def test_inference_on_source_equals_array(source, dtype, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_unaligned_rows_are_refused_not_copied(dtype, tmp_path):
+def test_unaligned_rows_are_read_where_they_are(dtype, tmp_path):
     rows = table.unaligned(table.make_rows(dtype), tmp_path)
     assert not rows.flags.aligned
-    model = shoal.KMeansClustering(3)
-    with pytest.raises(shoal.BadInputError, match=r"x is not aligned.*\.copy\(\)"):
-        model.fit(rows)
-    model.fit(rows.copy(), steps=1)
+    given, aligned = (
+        shoal.KMeansClustering(3, use_mini_batch=False).fit(x) for x in (rows, rows.copy())
+    )
+    assert (given.clusters() == aligned.clusters()).all()
+    assert given.score(rows) == aligned.score(rows.copy())
 
 
 # ---- Streams ----

@@ -19,6 +19,9 @@ class Executor(Protocol):
     def scan(self) -> Scan:
         """Size and magnitudes of the rows."""
 
+    def dtype(self) -> npt.DTypeLike:
+        """The dtype of the rows."""
+
     def assign(self, centers: Floats) -> Partial:
         """Assign every row to its nearest center."""
 

@@ -13,6 +13,9 @@ from shoal.executors.base import Floats, Indices
 from shoal.shard import Shard
 from shoal.state import Grid, Partial, Scan
 
+#: Sums of weighted rows beyond could leave the range of float64.
+LARGEST_SUM = 1e300
+
 
 class LocalExecutor:
     """The executor of one machine."""
@@ -28,12 +31,22 @@ class LocalExecutor:
             raise BadInputError("the data has no rows: give at least one")
         if self._scan.weighted and self._scan.heaviest == 0:
             raise BadInputError("all weights are zero: at least one must be positive")
+        largest = 1.0 if unit_rows else float(self._scan.magnitude.max(initial=1.0))
+        if self._scan.rows * max(largest, 1.0) * self._scan.heaviest > LARGEST_SUM:
+            raise BadInputError(
+                f"the weights reach {self._scan.heaviest:.3g}: their sums leave the range of "
+                "float64. Scale the weights down; only their ratios matter"
+            )
         self._grid = Grid.of(self._scan, unit_rows)
         self._starts = np.cumsum([0] + [scan.rows for scan in scans])
 
     def scan(self) -> Scan:
         """Size and magnitudes of the rows."""
         return self._scan
+
+    def dtype(self) -> npt.DTypeLike:
+        """The dtype of the rows: float64 where some are."""
+        return np.float64 if self._scan.double else np.float32
 
     def assign(self, centers: Floats) -> Partial:
         """Assign every row to its nearest center."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.errors import BadInputError
+
+logger = logging.getLogger("shoal")
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -21,17 +24,28 @@ class Rows:
     rows: Floats
     weights: Floats | None = None
     name: str = "x"  # what error messages call them
+    columns: tuple[Any, ...] = ()  # names, of a dict or a frame
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def copy(self) -> Rows:
+        """The same rows and weights in arrays of their own."""
+        weights = None if self.weights is None else self.weights.copy()
+        return Rows(self.rows.copy(), weights, self.name, self.columns)
+
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a dict or frame are data, and which one is the weight."""
+    """Which columns of a dict or frame are data, and which one is the weight.
+
+    ``learned`` are the names that a model was trained on, () if there were none: later data must
+    have them too.
+    """
 
     features: Sequence[str] | None = None
     weight: str | None = None
+    learned: tuple[Any, ...] | None = None
 
     def given(self) -> bool:
         """Whether any column was named."""
@@ -49,7 +63,7 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
     """Read one batch, or one shard of a batch: rows, or a pair (rows, weights)."""
     if isinstance(data, Rows):
         return data
-    weights = None
+    weights, found = None, ()
     if isinstance(data, tuple):
         if len(data) != 2:
             raise BadInputError(
@@ -58,7 +72,8 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
             )
         data, weights = data
     if is_frame(data):
-        rows, column = _from_columns(data, columns, name)
+        found = _wanted(data, columns, name)
+        rows, column = _from_columns(data, found, columns.weight, name)
         if weights is not None and column is not None:
             raise BadInputError(
                 f"{name} is a pair (rows, weights), and weight_column is {columns.weight!r}: "
@@ -72,7 +87,8 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
                 f"{type(data).__name__}: pass a dict or a frame, or name no columns"
             )
         rows = _to_matrix(data, name)
-    return Rows(rows, None if weights is None else _to_weights(weights, len(rows), name), name)
+    checked = None if weights is None else _to_weights(weights, len(rows), name)
+    return Rows(rows, checked, name, found)
 
 
 def _to_matrix(data: object, name: str) -> Floats:
@@ -107,11 +123,6 @@ def _to_matrix(data: object, name: str) -> Floats:
 
 def _check_dtype(array: npt.NDArray[Any], name: str) -> Floats:
     if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
-        if not array.flags.aligned:
-            raise BadInputError(
-                f"{name} is not aligned in memory (a field of records, or bytes read at an odd "
-                f"offset), and is never copied without a word: use .copy()"
-            )
         return array
     if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8:
         single = array.dtype.kind == "f" and array.dtype.itemsize == 4
@@ -147,19 +158,34 @@ def _to_weights(weights: object, rows: int, name: str) -> Floats:
     return np.ascontiguousarray(array)
 
 
-def _from_columns(data: Any, columns: Columns, name: str) -> tuple[Floats, Any]:
-    """Columns side by side, in sorted order unless they are named; one copy, by necessity."""
+def _wanted(data: Any, columns: Columns, name: str) -> tuple[Any, ...]:
+    """Names of the columns to use, each in ``data`` once."""
     present = list(data if isinstance(data, Mapping) else data.columns)
-    wanted: Sequence[Any] | None = columns.features
+    wanted: Sequence[Any] | None = columns.features or columns.learned or None
     if wanted is None:
         whole = all(isinstance(column, (int, np.integer)) for column in present)
         rest = [column for column in present if column != columns.weight]
         wanted = sorted(rest, key=None if whole else str)
+        if columns.learned is not None:
+            logger.warning(
+                "%s has named columns, the model was trained on rows without names: they are taken "
+                "in the order %s",
+                name,
+                wanted,
+            )
     if not wanted:
         raise BadInputError(f"{name} has no columns of data; it has {present}")
     for column in [*wanted, *([columns.weight] if columns.weight else [])]:
-        if column not in present:
-            raise BadInputError(f"{name} has no column {column!r}; it has {present}")
+        if present.count(column) != 1:
+            how = "has no" if column not in present else "has more than one"
+            raise BadInputError(f"{name} {how} column {column!r}; it has {present}")
+    return tuple(wanted)
+
+
+def _from_columns(
+    data: Any, wanted: tuple[Any, ...], weight: str | None, name: str
+) -> tuple[Floats, Any]:
+    """Columns side by side; one copy, by necessity."""
     parts = []
     for column in wanted:
         try:
@@ -171,7 +197,8 @@ def _from_columns(data: Any, columns: Columns, name: str) -> tuple[Floats, Any]:
         if values.ndim != 2 or values.dtype.kind not in "fiub":
             raise BadInputError(
                 f"column {column!r} of {name} has dtype {values.dtype} and shape {values.shape}; "
-                "it must hold one number, or a fixed number of numbers, per row"
+                "it must hold one number, or a fixed number of numbers, per row. Name the columns "
+                "to use with feature_columns"
             )
         parts.append(values)
     lengths = {len(part) for part in parts}
@@ -184,7 +211,7 @@ def _from_columns(data: Any, columns: Columns, name: str) -> tuple[Floats, Any]:
     if dtype not in (np.float32, np.float64):
         dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
     rows: Floats = np.concatenate(parts, axis=1, dtype=dtype)
-    return rows, None if columns.weight is None else np.asarray(data[columns.weight])
+    return rows, None if weight is None else np.asarray(data[weight])
 
 
 def to_shards(data: Any, columns: Columns, name: str = "x") -> list[Rows]:
@@ -238,6 +265,7 @@ class ArraySource:
         self.shuffle = shuffle
         self.rows: int | None = sum(len(shard) for shard in shards)
         self.dim: int | None = shards[0].rows.shape[1]
+        self.columns: tuple[Any, ...] | None = shards[0].columns
 
     def batches(self) -> Iterator[list[Rows]]:
         """Batches in order, wherever shards end: views of the rows, never copies."""

@@ -1,9 +1,18 @@
-"""Files read into memory: .npy, .csv, and .parquet where pyarrow is installed."""
+"""Files read into memory: .npy, .npz, .csv, and .parquet where pyarrow is installed.
+
+Of a table only the columns that are used are kept: those named, or else all that hold numbers.
+"""
 
 from __future__ import annotations
 
 import csv
+import itertools
+import logging
+import math
 import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,103 +21,288 @@ import numpy as np
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.sources.array import Columns
 
-SUFFIXES = (".npy", ".csv", ".parquet")
+logger = logging.getLogger("shoal")
+
+SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+
+#: Rows of a CSV file that are held as text at a time.
+CSV_ROWS = 4096
+
+READ_ERRORS = (OSError, ValueError, EOFError, csv.Error, zipfile.BadZipFile, zlib.error)
 
 
 def read_file(path: str | os.PathLike[str], columns: Columns) -> tuple[Any, Columns]:
     """Read a file: an array or a dict of columns, and which of its columns to use.
 
-    Columns of a table that are not numbers (names, say) are left out unless they are asked for.
+    Columns of a table that are not numbers are left out, with a warning, unless columns are named.
     """
     file = Path(path)
+    if file.is_dir():
+        raise BadInputError(
+            f"{file} is a directory: of no known kind in this version, directories come in a later "
+            f"one; files end in one of {SUFFIXES}"
+        )
     if file.suffix not in SUFFIXES:
         raise BadInputError(f"{file} is of no known kind; files end in one of {SUFFIXES}")
     if not file.is_file():
         raise BadInputError(f"there is no file {file}")
     try:
-        if file.suffix == ".npy":
-            return np.load(file, mmap_mode="r"), columns
-        table = _read_csv(file) if file.suffix == ".csv" else _read_parquet(file)
-    except (OSError, ValueError, EOFError, csv.Error) as error:
+        if file.suffix in (".npy", ".npz"):
+            return (_read_npy if file.suffix == ".npy" else _read_npz)(file), columns
+        return (_read_csv if file.suffix == ".csv" else _read_parquet)(file, columns)
+    except READ_ERRORS as error:
         if isinstance(error, (BadInputError, MissingExtraError)):
             raise
         raise BadInputError(f"{file} cannot be read: {error}") from error
+
+
+# --- arrays -------------------------------------------------------------------------------------
+
+
+def _read_npy(file: Path) -> Any:
+    array = np.load(file, mmap_mode="r")
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise BadInputError(f"{file} holds several arrays: name it .npz")
+    return array
+
+
+def _read_npz(file: Path) -> Any:
+    """The one array [n, d] of the file."""
+    content = np.load(file)
+    if isinstance(content, np.ndarray):
+        raise BadInputError(f"{file} holds one array without a name: name the file .npy")
+    matrices, found = [], []
+    with content:
+        for name in content.files:
+            array = content[name]
+            found.append(f"{name!r} {array.shape}")
+            if array.ndim == 2:
+                matrices.append((name, array))
+    if len(matrices) != 1:
+        raise BadInputError(
+            f"{file} must hold one array of two dimensions; it holds {', '.join(found) or 'none'}"
+        )
+    name, matrix = matrices[0]
+    if len(found) > 1:
+        logger.warning("%s: using %r alone of the arrays %s", file, name, ", ".join(found))
+    return matrix
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def _used(file: Path, names: list[str], columns: Columns) -> set[str]:
+    """Names of columns that must be numbers; an error where one is missing."""
+    if len(set(names)) < len(names):
+        raise BadInputError(f"{file} has several columns of one name: {names}")
+    used = [*(columns.features or ()), *([] if columns.weight is None else [columns.weight])]
+    for name in used:
+        if name not in names:
+            raise BadInputError(f"{file} has no column {name!r}; it has {names}")
+    return set(used)
+
+
+def _not_numbers(file: Path, name: str, what: str, columns: Columns) -> BadInputError:
+    where = f"column {name!r} of {file}"
+    if name == columns.weight:
+        where += ", the weight,"
+    return BadInputError(f"{where} is not numbers: {what}")
+
+
+def _checked(file: Path, table: dict[str, Any], left_out: list[str], columns: Columns) -> Any:
+    """The table and its columns of data; says which columns were left out."""
     if columns.features is None:
-        numbers = {name: values for name, values in table.items() if values.dtype.kind in "fiub"}
-        if not numbers:
-            raise BadInputError(f"{file} has no columns of numbers; it has {list(table)}")
-        return numbers, columns
+        if not any(name != columns.weight for name in table):
+            present = [*table, *left_out]
+            raise BadInputError(f"{file} has no columns of numbers; it has {present}")
+        if left_out:
+            logger.warning(
+                "%s: columns left out because they are not numbers: %s. To choose, name the "
+                "columns to use: --columns on the command line, feature_columns in Python",
+                file,
+                ", ".join(left_out),
+            )
     return table, columns
 
 
-def _read_csv(file: Path) -> dict[str, Any]:
-    """Columns of a CSV file: a header line unless its first line is all numbers."""
-    with open(file, newline="", encoding="utf-8") as lines:
-        records = [record for record in csv.reader(lines) if record]
-    if not records:
-        raise BadInputError(f"{file} is empty")
-    header = [str(i) for i in range(len(records[0]))]
-    if not all(_is_number(field) for field in records[0]):
-        header, records = [field.strip() for field in records[0]], records[1:]
-    width = len(header)
-    if len(set(header)) < width:
-        raise BadInputError(f"{file} has several columns of one name: {header}")
-    for number, record in enumerate(records):
-        if len(record) != width:
-            raise BadInputError(
-                f"{file}: row {number} has {len(record)} fields where there are {width} columns"
-            )
-    if not records:
+# --- CSV ----------------------------------------------------------------------------------------
+
+
+def _read_csv(file: Path, columns: Columns) -> tuple[Any, Columns]:
+    """Columns of a CSV file; the array of all where its first line is numbers, not names."""
+    with open(file, newline="", encoding="utf-8-sig") as lines:
+        records: Iterator[list[str]] = (record for record in csv.reader(lines) if record)
+        first = next(records, None)
+        if first is None:
+            raise BadInputError(f"{file} is empty")
+        if all(map(_is_number, first)):
+            return _headless(file, itertools.chain([first], records), len(first), columns)
+        header = [field.strip() for field in first]
+        used = _used(file, header, columns)
+        parts = _csv_columns(file, header, records, used if columns.features else set(header))
+    if not any(part.rows for part in parts.values()):
         raise BadInputError(f"{file} has a header and no rows")
-    table = {}
-    for name, values in zip(_sortable(header), zip(*records, strict=True), strict=True):
-        table[name] = _csv_column(file, name, values)
-    return table
+    for part in parts.values():
+        part.check(file, part.name in used, columns)
+    table = {name: part.values() for name, part in parts.items() if part.bad is None}
+    return _checked(file, table, [name for name in parts if name not in table], columns)
 
 
-def _csv_column(file: Path, name: str, values: tuple[str, ...]) -> Any:
-    """Numbers where the first value that is not empty is one, else text."""
-    if not _is_number(next((value for value in values if value), "")):
-        return np.array(values, dtype=object)
-    for row, value in enumerate(values):
-        if not _is_number(value):
-            raise BadInputError(
-                f"{file}: column {name!r} holds {value!r} in row {row}, where other rows hold "
-                "numbers; mend the file, or leave the column out by naming those to use"
-            )
-    return np.array(values, dtype=np.float64)
+def _headless(
+    file: Path, records: Iterable[list[str]], width: int, columns: Columns
+) -> tuple[Any, Columns]:
+    """Rows without names: an array, or columns named '0', '1', … where such names are asked for."""
+    header = [str(i) for i in range(width)]
+    wanted = [*(columns.features or ()), *([] if columns.weight is None else [columns.weight])]
+    by_number = bool(wanted) and all(name.isdecimal() for name in wanted)
+    keep = _used(file, header, columns) if by_number and columns.features else set(header)
+    parts = _csv_columns(file, header, records, keep)
+    for part in parts.values():
+        part.check(file, True, columns)
+    if not by_number:
+        return np.stack([part.values() for part in parts.values()], axis=1), columns
+    features = columns.features or [name for name in header if name != columns.weight]
+    _used(file, header, columns)
+    return {name: part.values() for name, part in parts.items()}, Columns(features, columns.weight)
 
 
-def _sortable(header: list[str]) -> list[str]:
-    """Names of unnamed columns, padded so that sorting keeps their order."""
-    if all(name.isdigit() for name in header):
-        digits = len(str(len(header)))
-        return [name.zfill(digits) for name in header]
-    return header
+def _csv_columns(
+    file: Path, header: list[str], records: Iterable[list[str]], keep: set[str]
+) -> dict[str, _CsvColumn]:
+    """Read the columns in ``keep``, some rows at a time."""
+    records, width, row = iter(records), len(header), 0
+    parts = {name: _CsvColumn(name) for name in header if name in keep}
+    while chunk := list(itertools.islice(records, CSV_ROWS)):
+        for number, record in enumerate(chunk, row):
+            if len(record) != width:
+                raise BadInputError(
+                    f"{file}: row {number} has {len(record)} fields where there are {width} columns"
+                )
+        row += len(chunk)
+        for name, texts in zip(header, zip(*chunk, strict=True), strict=True):
+            if name in parts:
+                parts[name].take(texts)
+    return parts
+
+
+class _CsvColumn:
+    """Numbers of a column, up to the first field that is none, and what else is known of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.rows = 0
+        self.bad: tuple[int, str] | None = None  # the first field that is no number
+        self.good: tuple[int, str] | None = None  # a field that is a finite number
+        self._parts: list[Any] = []
+
+    def take(self, texts: tuple[str, ...]) -> None:
+        """Read the fields of some more rows."""
+        try:
+            part = _floats(texts)
+        except ValueError:
+            self._look_at(texts)
+        else:
+            if self.good is None and (finite := np.flatnonzero(np.isfinite(part))).size:
+                self.good = (self.rows + int(finite[0]), texts[finite[0]])
+            if self.bad is None:
+                self._parts.append(part)
+        self.rows += len(texts)
+
+    def _look_at(self, texts: tuple[str, ...]) -> None:
+        for row, text in enumerate(texts, self.rows):
+            if not _is_number(text):
+                if self.bad is None:
+                    self.bad = (row, text)
+                    self._parts.clear()
+            elif self.good is None and math.isfinite(float(text)):
+                self.good = (row, text)
+
+    def check(self, file: Path, named: bool, columns: Columns) -> None:
+        """Refuse a column that is used and is not all numbers; one of text may be left out."""
+        if self.bad is None:
+            return
+        row, text = self.bad
+        if self.good is None:
+            if named:
+                what = f"it is text (dtype object), {text!r} in row {row}"
+                raise _not_numbers(file, self.name, what, columns)
+            return
+        raise BadInputError(
+            f"{file}: column {self.name!r} holds {text!r} in row {row}, where other rows hold "
+            f"numbers ({self.good[1]!r} in row {self.good[0]}); mend the file, or leave the column "
+            "out by naming those to use"
+        )
+
+    def values(self) -> Any:
+        """The whole column, float64."""
+        return np.concatenate(self._parts)
+
+
+def _floats(texts: tuple[str, ...]) -> Any:
+    if any("_" in text for text in texts):  # float() takes 1_000 for a number
+        raise ValueError
+    return np.fromiter(map(float, texts), np.float64, len(texts))
 
 
 def _is_number(field: str) -> bool:
     try:
-        float(field)
+        _floats((field,))
     except ValueError:
         return False
     return True
 
 
-def _read_parquet(file: Path) -> dict[str, Any]:
+# --- Parquet ------------------------------------------------------------------------------------
+
+
+def _read_parquet(file: Path, columns: Columns) -> tuple[Any, Columns]:
+    """Columns of a Parquet file: its schema is read first, then only the columns used."""
     try:
-        from pyarrow import parquet, types
+        from pyarrow import parquet
     except ImportError:
         raise MissingExtraError(f"reading {file.name}", "pyarrow", "parquet") from None
-    table = parquet.read_table(file)
-    columns = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if column.null_count:
-            row = int(np.flatnonzero(column.is_null().to_numpy())[0])
-            raise BadInputError(f"{file}: column {name!r} is null in row {row}; fill or drop it")
-        if types.is_fixed_size_list(column.type):
-            flat = column.combine_chunks().flatten().to_numpy()
-            columns[name] = flat.reshape(-1, column.type.list_size)
-        else:
-            columns[name] = column.to_numpy()
-    return columns
+    schema = parquet.read_schema(file)
+    used = _used(file, schema.names, columns)
+    numbers = [field.name for field in schema if _holds_numbers(field.type)]
+    for name in schema.names:
+        if name in used and name not in numbers:
+            raise _not_numbers(file, name, f"it is {schema.field(name).type}", columns)
+    wanted = [name for name in numbers if columns.features is None or name in used]
+    # Through a file handle: the path of a single file, never a guess at partitions.
+    with open(file, "rb") as content:
+        table = parquet.read_table(content, columns=wanted)
+    values = {name: _parquet_column(file, name, table.column(name)) for name in wanted}
+    return _checked(file, values, [name for name in schema.names if name not in numbers], columns)
+
+
+def _holds_numbers(kind: Any) -> bool:
+    """Whether a column of this type is one number, or a fixed number of them, per row."""
+    from pyarrow import types
+
+    if types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind))
+
+
+def _parquet_column(file: Path, name: str, column: Any) -> Any:
+    """Values [n], or [n, width] of fixed-size lists, in the dtype of the file."""
+    from pyarrow import types
+
+    width = column.type.list_size if types.is_fixed_size_list(column.type) else 0
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy())[0])
+        raise BadInputError(f"{file}: column {name!r} is null in row {row}; fill or drop it")
+    if not width:
+        return column.to_numpy()
+    parts, row = [np.empty((0, width), column.type.value_type.to_pandas_dtype())], 0
+    for chunk in column.chunks:
+        flat = chunk.flatten()
+        if flat.null_count:
+            bad = row + int(np.flatnonzero(flat.is_null().to_numpy(False))[0]) // width
+            raise BadInputError(
+                f"{file}: column {name!r} holds a null in row {bad}; fill or drop it"
+            )
+        parts.append(flat.to_numpy(zero_copy_only=False).reshape(-1, width))
+        row += len(chunk)
+    return parts[1] if len(parts) == 2 else np.concatenate(parts)

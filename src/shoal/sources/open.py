@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from shoal.config import whole_number
+from shoal.checks import whole_number
 from shoal.errors import BadInputError
 from shoal.sources.array import ArraySource, Columns, Rows, is_frame, to_shards
 from shoal.sources.stream import StreamSource
-
-
-class Source(Protocol):
-    """Batches of rows, in memory or as they come."""
-
-    in_memory: bool
-    rereadable: bool
-    rows: int | None
-    dim: int | None
-
-    def batches(self) -> Iterator[list[Rows]]:
-        """Yield the batches in order; a batch is a list of shards."""
 
 
 def open_source(
@@ -62,11 +50,17 @@ def open_source(
     BadInputError
         If the data is of no such kind, or has the wrong shape or dtype.
     """
-    named = Columns(columns, weight)
     if isinstance(columns, str) or not isinstance(columns, (Sequence, type(None))):
         raise BadInputError(f"columns is {columns!r}; it must be a list of names")
     if batch_size is not None:
         batch_size = whole_number("batch_size", batch_size, 1)
+    return open_named(data, Columns(columns, weight), batch_size, shuffle, name)
+
+
+def open_named(
+    data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str
+) -> ArraySource | StreamSource:
+    """Open data, as ``open_source`` does, with its checked columns."""
     if isinstance(data, (ArraySource, StreamSource)):
         return _reopened(data, batch_size, named, shuffle, name)
     if isinstance(data, (str, os.PathLike)):
@@ -110,10 +104,23 @@ def _open_callable(
     if callable(result) and not hasattr(result, "__array__"):
         raise BadInputError(f"{name}() returned another callable; it must return data")
     if not _is_iterable_of_batches(result):
-        return open_source(result, batch_size, named.features, named.weight, shuffle, f"{name}()")
+        return open_named(result, named, batch_size, shuffle, f"{name}()")
     _refuse_batch_size(batch_size, name)
-    waiting = [iter(result)]  # what the first call gave is not thrown away
-    return StreamSource(lambda: waiting.pop() if waiting else iter(data()), True, named, name)
+    first: Iterator[Any] = iter(result)
+    waiting = [first]  # what the first call gave is not thrown away
+
+    def begin() -> Iterator[Any]:
+        if waiting:
+            return waiting.pop()
+        again: Iterator[Any] = iter(data())
+        if again is first:
+            raise BadInputError(
+                f"{name}() returned the same iterator again: it must return a new one at each "
+                "call, or pass the iterator itself as data that can be read once"
+            )
+        return again
+
+    return StreamSource(begin, True, named, name)
 
 
 def _is_iterable_of_batches(data: Any) -> bool:

@@ -27,6 +27,7 @@ class StreamSource:
     in_memory = False
     rows: int | None = None
     dim: int | None = None
+    columns: tuple[Any, ...] | None = None  # names, known once a batch has been read
 
     def __init__(
         self,
@@ -42,16 +43,25 @@ class StreamSource:
 
     def batches(self) -> Iterator[list[Rows]]:
         """Batches in order, each checked to have the columns and dtype of the first."""
-        return _Batches(self._begin(), self._columns, self.name)
+        return _Batches(self)
+
+    def begin(self) -> Iterator[Any]:
+        """Start reading."""
+        return self._begin()
+
+    def read(self, batch: Any, name: str) -> list[Rows]:
+        """Shards of one batch."""
+        shards = to_shards(batch, self._columns, name)
+        self.columns = shards[0].columns
+        return shards
 
 
 class _Batches:
     """One pass. Not a generator: an error or an interruption does not end it."""
 
-    def __init__(self, given: Iterator[Any], columns: Columns, name: str) -> None:
-        self._given = given
-        self._columns = columns
-        self._name = name
+    def __init__(self, source: StreamSource) -> None:
+        self._source = source
+        self._given = source.begin()
         self._number = 0
         self._first: tuple[int, Any] | None = None
 
@@ -61,9 +71,9 @@ class _Batches:
     def __next__(self) -> list[Rows]:
         while True:
             batch = next(self._given)
-            name = f"{self._name}: batch {self._number}"
+            name = f"{self._source.name}: batch {self._number}"
             self._number += 1
-            shards = to_shards(batch, self._columns, name)
+            shards = self._source.read(batch, name)
             this = (shards[0].rows.shape[1], shards[0].rows.dtype)
             first = self._first = self._first or this
             if this != first:

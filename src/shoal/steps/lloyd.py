@@ -67,22 +67,16 @@ def relocate(
         batch.lower(clusters[:1], distances, update=True)  # 0 for rows without direction
     weights = batch.weights()
     labels = batch.labels()
-    movable = distances > 0
-    if weights is not None:
-        movable &= weights > 0
-    order = np.argsort(-distances, kind="stable")
-    order = order[movable[order]]
-    left = np.bincount(labels[movable], minlength=len(clusters))
-    still = np.bincount(
-        labels[~movable if weights is None else ~movable & (weights > 0)], minlength=len(clusters)
-    )
+    heavy = np.ones(len(labels), bool) if weights is None else weights > 0
+    left = np.bincount(labels[heavy], minlength=len(clusters))
     rows: list[int] = []
     targets: list[int] = []
-    for row in order:
+    # At most one row of each cluster is passed over, its last.
+    for row in _farthest(distances, heavy & (distances > 0), len(empty) + len(clusters)):
         if len(rows) == len(empty):
             break
         old = labels[row]
-        if left[old] + still[old] < 2:
+        if left[old] < 2:
             continue
         left[old] -= 1
         targets.append(empty[len(rows)])
@@ -95,3 +89,13 @@ def relocate(
         sums[:, labels[row]] -= moved[:, i]
         sums[:, target] += moved[:, i]
     return Partial(sums, partial.grid, partial.loss, partial.rows, partial.changes)
+
+
+def _farthest(distances: Floats, movable: npt.NDArray[np.bool_], number: int) -> list[int]:
+    """The ``number`` farthest movable rows (and those as far as the last), farthest first."""
+    rows = np.flatnonzero(movable)
+    if len(rows) > number:
+        least = np.partition(distances[rows], -number)[-number]
+        rows = rows[distances[rows] >= least]
+    order: list[int] = rows[np.argsort(-distances[rows], kind="stable")].tolist()
+    return order

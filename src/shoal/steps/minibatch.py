@@ -28,6 +28,15 @@ def start(state: State, parameters: Parameters) -> State:
     return state.replace(counts=np.zeros(k), update_in_steps=period)
 
 
+def resume(state: State, parameters: Parameters) -> State:
+    """Prepare trained centers: a period begins where the state is not within one."""
+    if parameters.mini_batch_steps_per_iteration <= 1:
+        within = state.update_in_steps == 0 and len(state.counts) == parameters.num_clusters
+    else:
+        within = 0 < state.update_in_steps <= parameters.mini_batch_steps_per_iteration
+    return state if within else start(state, parameters)
+
+
 def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, Partial]:
     """Assign the batch with ``clusters``, train ``clusters_updated``, sync if it is time."""
     partial = batch.assign(state.clusters)

@@ -37,10 +37,15 @@ class Stream:
 
     def weighted(self, weights: npt.NDArray[np.floating[Any]], size: int) -> npt.NDArray[np.int64]:
         """Indices drawn in proportion to ``weights``, which must not all be zero."""
-        cumulative = np.cumsum(weights, dtype=np.float64)
+        return self.by_cumulative(np.cumsum(weights, dtype=np.float64), size)
+
+    def by_cumulative(
+        self, cumulative: npt.NDArray[np.float64], size: int
+    ) -> npt.NDArray[np.int64]:
+        """Indices drawn in proportion to weights, given their cumulative sums."""
         found = np.searchsorted(cumulative, self.uniform(size) * cumulative[-1], side="right")
         last = np.searchsorted(cumulative, cumulative[-1], side="left")
-        drawn: npt.NDArray[np.int64] = np.minimum(found, last).astype(np.int64)
+        drawn: npt.NDArray[np.int64] = np.minimum(found, last)
         return drawn
 
     def without_replacement(

@@ -26,7 +26,7 @@ from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.metric import as_stored, check_magnitude, is_cosine
 from shoal.shard import nearest
-from shoal.state import State
+from shoal.state import State, empty_state
 from shoal.steps import minibatch
 from shoal.steps.random import SEEDING, Stream
 
@@ -116,6 +116,14 @@ def step(
         idle_rounds=idle,
     )
     return ready(after, parameters) if len(clusters) == parameters.num_clusters else after
+
+
+def given(parameters: Parameters) -> State:
+    """The state of centers that were given: no batch is used up."""
+    centers: Floats = np.array(parameters.initial_clusters)
+    state = empty_state(centers.shape[1], centers.dtype, parameters.random_seed)
+    stored = as_stored(centers, parameters.distance_metric)
+    return ready(state.replace(clusters=stored, counts=np.zeros(len(stored))), parameters)
 
 
 def ready(state: State, parameters: Parameters) -> State:
@@ -224,14 +232,15 @@ def afkmc2(offered: Round) -> Floats:
     far = np.full(rows, np.inf)
     batch.lower(first, far, update=True)
     far *= mass
-    total = math.fsum(far)
-    proposal = mass / math.fsum(mass)
+    total = np.cumsum(far)[-1]
+    proposal = mass / np.cumsum(mass)[-1]
     if total > 0:
         proposal = 0.5 * far / total + 0.5 * proposal
+    cumulative = np.cumsum(proposal)
     chains = _number_of_chains(offered)
 
     def candidates(_chain: int, stream: Stream) -> tuple[Indices, Floats]:
-        indices = stream.weighted(proposal, length)
+        indices = stream.by_cumulative(cumulative, length)
         return indices, proposal[indices]
 
     return _by_chains(offered, chains, candidates, weights, before)

@@ -1,0 +1,252 @@
+"""Source to batch: the batches that seeding and training ask for, validated and assignable."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.config import AFKMC2_INIT, KMC2_INIT, Parameters, RunConfig
+from shoal.errors import BadInputError
+from shoal.executors.base import Executor
+from shoal.executors.local import LocalExecutor
+from shoal.metric import is_cosine
+from shoal.shard import Block, Shard, make_block
+from shoal.sources.array import ArraySource, Floats, Rows
+from shoal.sources.stream import StreamSource
+from shoal.state import State
+from shoal.steps.random import SHUFFLING, Stream
+
+logger = logging.getLogger("shoal")
+
+#: Rows of a mini-batch drawn from memory where ``batch_size`` is not given (or 8 k, if larger).
+DEFAULT_BATCH_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, ready to be assigned, and the position in the source behind it."""
+
+    executor: Executor
+    inputs: list[Floats]
+    position: tuple[int, int] | None = None  # epoch and row, for shuffled data in memory
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What is asked of a source."""
+
+    parameters: Parameters
+    run: RunConfig
+    on_bad_rows: str = "error"
+    counted: bool = False  # a number of steps is asked for: epochs do not end the run
+    keep_seeding: bool = False  # data may end before all centers are found: more will come
+
+
+class Feed:
+    """Turns a source into the batches that seeding and training ask for."""
+
+    def __init__(self, source: ArraySource | StreamSource, demand: Demand) -> None:
+        self._source = source
+        self._demand = demand
+        self._metric = demand.parameters.distance_metric
+        self._threads = demand.parameters.num_threads
+        self._more_comes = demand.keep_seeding
+        self._all: Batch | None = None
+        self._kept: list[list[Rows]] = []  # batches of a one-shot stream that seeding used up
+        self._kept_rows = self._lost_rows = 0
+        self._stream: Iterator[list[Rows]] | None = None
+        self._seen = False  # any batch with rows
+        if isinstance(source, StreamSource) and not source.rereadable:
+            if not demand.parameters.use_mini_batch:
+                raise BadInputError(
+                    "full-batch training reads the data once per step, and an iterator can be "
+                    "read only once: pass a callable that returns a new iterator, or use "
+                    "use_mini_batch=True"
+                )
+            self._stream = source.batches()
+        if (
+            isinstance(source, ArraySource)
+            and source.batch_size is not None
+            and not demand.parameters.use_mini_batch
+        ):
+            logger.warning(
+                "batch_size=%d has no effect: full-batch training uses all rows in every step",
+                source.batch_size,
+            )
+
+    @property
+    def whole(self) -> bool:
+        """Whether seeding sees the whole data set at once and can reach every row."""
+        if isinstance(self._source, ArraySource):
+            return not self._more_comes
+        by_access = self._demand.parameters.initial_clusters in (KMC2_INIT, AFKMC2_INIT)
+        return by_access and not self._demand.parameters.use_mini_batch
+
+    # --- seeding ---------------------------------------------------------------------------
+
+    def seeding_batches(self) -> Iterator[Batch]:
+        """Batches to choose centers from; those of a one-shot stream are kept for training."""
+        if isinstance(self._source, ArraySource) or self.whole:
+            whole = self._whole()
+            yield whole
+            while callable(self._demand.parameters.initial_clusters) and not self._more_comes:
+                yield whole
+            return
+        for shards in self._source.batches() if self._stream is None else self._stream:
+            self._seen = True
+            if self._stream is not None:
+                self._keep(shards)
+            if (batch := self._if_usable(shards)) is not None:
+                yield batch
+
+    def _keep(self, shards: list[Rows]) -> None:
+        """Copy a batch of a one-shot stream for training, while there is room."""
+        room = self._demand.run.init_buffer_rows
+        size = sum(len(shard) for shard in shards)
+        if self._kept_rows + size <= room:
+            self._kept.append([shard.copy() for shard in shards])
+            self._kept_rows += size
+        else:
+            self._lost_rows += size
+        logger.log(
+            logging.WARNING if self._lost_rows else logging.INFO,
+            "seeding has read %d rows of a one-shot stream: %d are kept for training, %d are not "
+            "(init_buffer_rows=%d)",
+            self._kept_rows + self._lost_rows,
+            self._kept_rows,
+            self._lost_rows,
+            room,
+        )
+
+    # --- training --------------------------------------------------------------------------
+
+    def batches(self, state: State) -> Iterator[Batch]:
+        """The batches of the steps to come."""
+        if not self._demand.parameters.use_mini_batch:
+            whole = self._whole()
+            name = "x" if isinstance(self._source, ArraySource) else self._source.name
+            check_columns(state, len(whole.executor.scan().magnitude), name)
+            while True:
+                yield whole
+        elif isinstance(self._source, ArraySource):
+            yield from self._epochs(self._source, state)
+        else:
+            kept, self._kept = self._kept, []
+            rest = self._source.batches() if self._stream is None else self._stream
+            for shards in itertools.chain(kept, rest):
+                self._seen = True
+                check_columns(state, shards[0].rows.shape[1], shards[0].name)
+                if (batch := self._if_usable(shards)) is not None:
+                    yield batch
+            if not self._seen:
+                raise BadInputError(f"{self._source.name} has no rows: give at least one")
+
+    def _epochs(self, source: ArraySource, state: State) -> Iterator[Batch]:
+        """Shuffled batches, epoch after epoch; the position is (epoch, row)."""
+        rows = source.rows or 0
+        size = source.batch_size or max(
+            DEFAULT_BATCH_ROWS, 8 * self._demand.parameters.num_clusters
+        )
+        epoch, row = state.epoch, state.row if state.row < rows else 0
+        last = epoch + self._demand.run.max_epochs
+        while self._demand.counted or epoch < last:
+            used = row > 0
+            shuffled = source.shuffle and size < rows
+            order = Stream(state.seed, SHUFFLING, epoch).permutation(rows) if shuffled else None
+            while row < rows:
+                end = min(row + size, rows)
+                position = (epoch, end) if end < rows else (epoch + 1, 0)
+                batch = self._drawn(source, row, end, order)
+                row = end
+                if batch is not None:
+                    used = True
+                    yield Batch(batch.executor, batch.inputs, position)
+            if not used:
+                self._whole()  # says why: no rows, or none with a weight
+            epoch, row = epoch + 1, 0
+
+    def _drawn(
+        self, source: ArraySource, row: int, end: int, order: npt.NDArray[np.int64] | None
+    ) -> Batch | None:
+        """Rows row … end - 1 of an epoch, in the order of the epoch."""
+        if row == 0 and end == source.rows:
+            taken = source.shards
+        else:
+            taken = [source.take(np.arange(row, end) if order is None else np.sort(order[row:end]))]
+        try:
+            return self._if_usable(taken)
+        except BadInputError:
+            self._whole()  # says which row of the data it is, not of the batch
+            raise
+
+    # --- batches as executors --------------------------------------------------------------
+
+    def _whole(self) -> Batch:
+        """The whole data set as one batch: one shard per array, or one for a stream."""
+        if self._all is None:
+            self._all = self._make_whole()
+        return self._all
+
+    def _make_whole(self) -> Batch:
+        keep = not self._demand.parameters.use_mini_batch
+        if isinstance(self._source, ArraySource):
+            blocks = [self._block(shard) for shard in self._source.shards]
+            return join(blocks, self._demand.parameters, keep)
+        source = self._source
+
+        def read() -> Iterator[Block]:
+            for shards in source.batches():
+                yield from (self._block(shard) for shard in shards)
+
+        shard = Shard(read, self._metric, self._threads, reread=True)
+        return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
+
+    def _if_usable(self, shards: list[Rows]) -> Batch | None:
+        """The batch, or None where no row is left of it or has a weight."""
+        blocks = [self._block(shard) for shard in shards]
+        if not any(len(block.rows) and block.scan.heaviest > 0 for block in blocks):
+            return None
+        return join(blocks, self._demand.parameters)
+
+    def _block(self, shard: Rows) -> Block:
+        return make_block(
+            shard.rows,
+            shard.weights,
+            self._metric,
+            self._threads,
+            self._demand.on_bad_rows,
+            shard.name,
+        )
+
+
+def make_batch(shards: list[Rows], parameters: Parameters) -> Batch:
+    """Validate the shards of one batch and make them assignable."""
+    metric, threads = parameters.distance_metric, parameters.num_threads
+    blocks = [
+        make_block(shard.rows, shard.weights, metric, threads, name=shard.name) for shard in shards
+    ]
+    return join(blocks, parameters)
+
+
+def join(blocks: list[Block], parameters: Parameters, keep: bool = False) -> Batch:
+    """One batch of validated blocks; ``keep``: it will be passed over again and again."""
+    metric, threads = parameters.distance_metric, parameters.num_threads
+    rows = sum(len(block.rows) for block in blocks)
+    bounds = keep and parameters.allows(4 * rows, sum(block.rows.nbytes for block in blocks))
+    parts = [Shard.of_block(block, metric, threads, bounds) for block in blocks]
+    executor = LocalExecutor(parts, is_cosine(metric))
+    return Batch(executor, [block.rows for block in blocks])
+
+
+def check_columns(state: State, columns: int, name: str = "the data") -> None:
+    """Refuse rows that the centers cannot be compared with."""
+    if state.clusters.shape[1] != columns:
+        raise BadInputError(
+            f"{name} has {columns} columns, the centers (initial_clusters, or those trained "
+            f"before) have {state.clusters.shape[1]}: they must agree"
+        )
