@@ -81,7 +81,7 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
         "format": FORMAT,
         "state": fields,
         "parameters": parameters,
-        "columns": model.columns,
+        "columns": getattr(model, "columns", None),
     }
     text = json.dumps(header, default=_plain)
     with whole_file(path) as beside, open(beside, "wb") as file:
@@ -106,8 +106,9 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
         if header["format"] != FORMAT:
             raise BadInputError(f"{file} has format {header['format']}; this is format {FORMAT}")
         state = State(**arrays, **{name: _tuples(v) for name, v in header["state"].items()})
-        parameters = {name: header["parameters"][name] for name in header["parameters"]}
         columns = _tuples(header["columns"])
+        given = {**header["parameters"], "random_seed": state.seed, **changes}
+        model = KMeansClustering(**given)
     except NOT_A_MODEL as error:
         if isinstance(error, BadInputError):
             raise
@@ -120,7 +121,6 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
         or any(array.dtype not in (np.float32, np.float64) for array in arrays.values())
     ):
         raise BadInputError(f"{file} is damaged: its arrays do not fit each other")
-    model = KMeansClustering(**{**parameters, "random_seed": state.seed, **changes})
     model.restore(state, columns)
     return model
 

@@ -156,14 +156,13 @@ def _headless(
     header = [str(i) for i in range(width)]
     wanted = [*(columns.features or ()), *([] if columns.weight is None else [columns.weight])]
     by_number = bool(wanted) and all(name.isdecimal() for name in wanted)
-    keep = _used(file, header, columns) if by_number and columns.features else set(header)
-    parts = _csv_columns(file, header, records, keep)
+    used = _used(file, header, columns) if by_number else set()
+    parts = _csv_columns(file, header, records, used if columns.features and used else set(header))
     for part in parts.values():
         part.check(file, True, columns)
     if not by_number:
         return np.stack([part.values() for part in parts.values()], axis=1), columns
     features = columns.features or [name for name in header if name != columns.weight]
-    _used(file, header, columns)
     return {name: part.values() for name, part in parts.items()}, Columns(features, columns.weight)
 
 
