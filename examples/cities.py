@@ -7,6 +7,8 @@ the unit sphere: cosine distance is then distance along the ground. Run with ``m
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,24 @@ def loss_curve(losses: list[float], width: int = 50) -> str:
         loss = losses[step - 1]
         lines.append(f"  step {step:4d} {loss:10.2f}  {'█' * round(width * loss / losses[0])}")
     return "\n".join(lines)
+
+
+def command() -> str:
+    """The shoal command beside the running Python, as it can be typed here."""
+    script = Path(sys.executable).with_name("shoal")
+    if script.is_file():
+        return quoted(nearby(script))
+    return f"{quoted(nearby(Path(sys.executable)))} -m shoal"
+
+
+def nearby(path: Path) -> Path:
+    """The path from the current directory, where it is below that."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def quoted(path: Path) -> str:
+    """The path as a word of a command."""
+    return shlex.quote(str(path))
 
 
 def main() -> None:
@@ -100,7 +120,12 @@ def main() -> None:
     )
     table = options.output / "cities.parquet"
     parquet.write_table(pa.table({name: points[:, i] for i, name in enumerate("xyz")}), table)
-    print(f"\nopen {page} in a browser; {table} holds the points for the command line")
+    model_file = options.output / "cities.npz"
+    print(f"\nopen {page} in a browser; on the command line, the same clusters are")
+    print(
+        f"{command()} fit {quoted(table)} -k {options.clusters} --metric cosine "
+        f"--model {quoted(model_file)}"
+    )
 
 
 if __name__ == "__main__":

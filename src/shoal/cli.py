@@ -115,7 +115,7 @@ def fit(options: argparse.Namespace) -> Result:
     save_model(model, model_file)
     state, given = model.state, model.get_params()
     result: Result = {
-        "columns": given["feature_columns"] or state.clusters.shape[1],
+        "columns": _trained_columns(model) or state.clusters.shape[1],
         "clusters": len(state.clusters),
         "metric": given["distance_metric"],
         "steps": state.global_step,
@@ -228,7 +228,7 @@ def _resumed(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
             f"{options.data} has no names of columns; {options.model} was trained on "
             f"{_shown(features)}" + (f", with the weights {weight!r}" if weight else "")
         )
-    return model.set_params(feature_columns=features), data
+    return model, data
 
 
 def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 def _trained_columns(model: shoal.KMeansClustering) -> list[str] | None:
     """Names of the columns, in the order of the centers; None where the data had none."""
-    names = model.get_params()["feature_columns"] or getattr(model, "columns", None)
+    names = model.get_params()["feature_columns"] or model.columns
     return list(names) if names else None
 
 
@@ -259,7 +259,7 @@ def _shown(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
-    return ",".join(value) if isinstance(value, list) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _progress(quiet: bool) -> list[object]:
@@ -314,7 +314,7 @@ def _parser() -> argparse.ArgumentParser:
             "--on-bad-rows",
             choices=ON_BAD_ROWS,
             default=ON_BAD_ROWS[0],
-            help=f"rows with values that are not finite: an error, or skip, which {skipped} (error)",
+            help=f"rows with values that are not finite: an error, or skip, which {skipped}",
         )
         command.add_argument("--threads", type=int, help="threads (default: all there are)")
         command.add_argument("-q", "--quiet", action="store_true", help="no progress")

@@ -39,6 +39,11 @@ OPTIONS = {
     "feature_columns": "--columns",
     "weight_column": "--weight",
 }
+#: Remedies that need Python, and what helps on the command line.
+REMEDIES = (
+    (r"use \.astype\(np\.(\w+)\)", r"save the file as \1"),
+    (r"\. Use \.reshape\(.*$", ""),
+)
 _OPTION = re.compile(r"(?<![\w./-])(?:" + "|".join(map(re.escape, OPTIONS)) + r")(?![\w./-])")
 
 
@@ -59,6 +64,8 @@ class EverySecond:
 def in_words_of_the_user(message: str, path: object) -> str:
     """Name the file where the library says ``x``, and options where it names parameters."""
     message = _OPTION.sub(lambda found: OPTIONS[found[0]], message)
+    for remedy, instead in REMEDIES:
+        message = re.sub(remedy, instead, message)
     return re.sub(r"^x(?=[ :])|(?<= of )x(?=[ :;])", lambda _: str(path), message)
 
 

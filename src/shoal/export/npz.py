@@ -10,7 +10,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
         "format": FORMAT,
         "state": fields,
         "parameters": parameters,
-        "columns": getattr(model, "columns", None),
+        "columns": model.columns,
     }
     text = json.dumps(header, default=_plain)
     with whole_file(path) as beside, open(beside, "wb") as file:
@@ -127,13 +127,13 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
 
 def _content(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The header and the arrays of the state."""
-    try:
-        loaded = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError):
-        raise BadInputError(f"{file} is not a model of shoal: it is no .npz file") from None
-    if isinstance(loaded, np.ndarray):
-        raise BadInputError(f"{file} is not a model of shoal: it is one array {loaded.shape}")
-    with loaded as content:
+    with open(file, "rb") as raw:
+        try:
+            content = np.load(raw, allow_pickle=False)
+        except (ValueError, EOFError):
+            raise BadInputError(f"{file} is not a model of shoal: it is no .npz file") from None
+        if isinstance(content, np.ndarray):
+            raise BadInputError(f"{file} is not a model of shoal: it is one array {content.shape}")
         missing = {"header", *ARRAYS} - set(content.files)
         if missing:
             raise BadInputError(
@@ -146,7 +146,11 @@ def _content(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _plain(value: Any) -> Any:
     """What JSON has for scalars of NumPy, and for sequences."""
-    return value.item() if isinstance(value, np.generic) else list(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Sequence):
+        return list(value)
+    raise BadInputError(f"{value!r} cannot be saved: columns need names that are text or numbers")
 
 
 def _tuples(value: Any) -> Any:

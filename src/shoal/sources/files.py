@@ -13,6 +13,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from shoal.sources.array import Columns
 
 logger = logging.getLogger("shoal")
 
+Read = tuple[Any, Columns]
+
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 
 #: Rows of a CSV file that are held as text at a time.
@@ -31,7 +34,7 @@ CSV_ROWS = 4096
 READ_ERRORS = (OSError, ValueError, EOFError, csv.Error, zipfile.BadZipFile, zlib.error)
 
 
-def read_file(path: str | os.PathLike[str], columns: Columns) -> tuple[Any, Columns]:
+def read_file(path: str | os.PathLike[str], columns: Columns) -> Read:
     """Read a file: an array or a dict of columns, and which of its columns to use.
 
     Columns of a table that are not numbers are left out, with a warning, unless columns are named.
@@ -49,7 +52,7 @@ def read_file(path: str | os.PathLike[str], columns: Columns) -> tuple[Any, Colu
     try:
         if file.suffix in (".npy", ".npz"):
             return (_read_npy if file.suffix == ".npy" else _read_npz)(file), columns
-        return (_read_csv if file.suffix == ".csv" else _read_parquet)(file, columns)
+        return _read_csv(file, columns) if file.suffix == ".csv" else _read_parquet(file, columns)
     except READ_ERRORS as error:
         if isinstance(error, (BadInputError, MissingExtraError)):
             raise
@@ -69,11 +72,11 @@ def _read_npy(file: Path) -> Any:
 
 def _read_npz(file: Path) -> Any:
     """The one array [n, d] of the file."""
-    content = np.load(file)
-    if isinstance(content, np.ndarray):
-        raise BadInputError(f"{file} holds one array without a name: name the file .npy")
     matrices, found = [], []
-    with content:
+    with open(file, "rb") as raw:
+        content = np.load(raw)
+        if isinstance(content, np.ndarray):
+            raise BadInputError(f"{file} holds one array without a name: name the file .npy")
         for name in content.files:
             array = content[name]
             found.append(f"{name!r} {array.shape}")
@@ -92,15 +95,24 @@ def _read_npz(file: Path) -> Any:
 # --- tables -------------------------------------------------------------------------------------
 
 
-def _used(file: Path, names: list[str], columns: Columns) -> set[str]:
+def _features(columns: Columns) -> tuple[Any, ...]:
+    """Names of the columns of data, as far as they are known before the file is read."""
+    return tuple(columns.features or columns.learned or ())
+
+
+def _asked(columns: Columns) -> list[Any]:
+    """Names of the columns of data and of the weight, as far as they are known."""
+    return [*_features(columns), *([] if columns.weight is None else [columns.weight])]
+
+
+def _used(file: Path, names: list[str], columns: Columns) -> set[Any]:
     """Names of columns that must be numbers; an error where one is missing."""
     if len(set(names)) < len(names):
         raise BadInputError(f"{file} has several columns of one name: {names}")
-    used = [*(columns.features or ()), *([] if columns.weight is None else [columns.weight])]
-    for name in used:
+    for name in _asked(columns):
         if name not in names:
             raise BadInputError(f"{file} has no column {name!r}; it has {names}")
-    return set(used)
+    return set(_asked(columns))
 
 
 def _not_numbers(file: Path, name: str, what: str, columns: Columns) -> BadInputError:
@@ -110,9 +122,9 @@ def _not_numbers(file: Path, name: str, what: str, columns: Columns) -> BadInput
     return BadInputError(f"{where} is not numbers: {what}")
 
 
-def _checked(file: Path, table: dict[str, Any], left_out: list[str], columns: Columns) -> Any:
+def _checked(file: Path, table: dict[str, Any], left_out: list[str], columns: Columns) -> Read:
     """The table and its columns of data; says which columns were left out."""
-    if columns.features is None:
+    if not _features(columns):
         if not any(name != columns.weight for name in table):
             present = [*table, *left_out]
             raise BadInputError(f"{file} has no columns of numbers; it has {present}")
@@ -129,7 +141,7 @@ def _checked(file: Path, table: dict[str, Any], left_out: list[str], columns: Co
 # --- CSV ----------------------------------------------------------------------------------------
 
 
-def _read_csv(file: Path, columns: Columns) -> tuple[Any, Columns]:
+def _read_csv(file: Path, columns: Columns) -> Read:
     """Columns of a CSV file; the array of all where its first line is numbers, not names."""
     with open(file, newline="", encoding="utf-8-sig") as lines:
         records: Iterator[list[str]] = (record for record in csv.reader(lines) if record)
@@ -140,7 +152,7 @@ def _read_csv(file: Path, columns: Columns) -> tuple[Any, Columns]:
             return _headless(file, itertools.chain([first], records), len(first), columns)
         header = [field.strip() for field in first]
         used = _used(file, header, columns)
-        parts = _csv_columns(file, header, records, used if columns.features else set(header))
+        parts = _csv_columns(file, header, records, used if _features(columns) else set(header))
     if not any(part.rows for part in parts.values()):
         raise BadInputError(f"{file} has a header and no rows")
     for part in parts.values():
@@ -149,21 +161,19 @@ def _read_csv(file: Path, columns: Columns) -> tuple[Any, Columns]:
     return _checked(file, table, [name for name in parts if name not in table], columns)
 
 
-def _headless(
-    file: Path, records: Iterable[list[str]], width: int, columns: Columns
-) -> tuple[Any, Columns]:
+def _headless(file: Path, records: Iterable[list[str]], width: int, columns: Columns) -> Read:
     """Rows without names: an array, or columns named '0', '1', … where such names are asked for."""
     header = [str(i) for i in range(width)]
-    wanted = [*(columns.features or ()), *([] if columns.weight is None else [columns.weight])]
-    by_number = bool(wanted) and all(name.isdecimal() for name in wanted)
+    asked, features = _asked(columns), _features(columns)
+    by_number = bool(asked) and all(isinstance(name, str) and name.isdecimal() for name in asked)
     used = _used(file, header, columns) if by_number else set()
-    parts = _csv_columns(file, header, records, used if columns.features and used else set(header))
+    parts = _csv_columns(file, header, records, used if by_number and features else set(header))
     for part in parts.values():
         part.check(file, True, columns)
     if not by_number:
         return np.stack([part.values() for part in parts.values()], axis=1), columns
-    features = columns.features or [name for name in header if name != columns.weight]
-    return {name: part.values() for name, part in parts.items()}, Columns(features, columns.weight)
+    names = features or [name for name in header if name != columns.weight]
+    return {name: part.values() for name, part in parts.items()}, replace(columns, features=names)
 
 
 def _csv_columns(
@@ -255,7 +265,7 @@ def _is_number(field: str) -> bool:
 # --- Parquet ------------------------------------------------------------------------------------
 
 
-def _read_parquet(file: Path, columns: Columns) -> tuple[Any, Columns]:
+def _read_parquet(file: Path, columns: Columns) -> Read:
     """Columns of a Parquet file: its schema is read first, then only the columns used."""
     try:
         from pyarrow import parquet
@@ -267,7 +277,7 @@ def _read_parquet(file: Path, columns: Columns) -> tuple[Any, Columns]:
     for name in schema.names:
         if name in used and name not in numbers:
             raise _not_numbers(file, name, f"it is {schema.field(name).type}", columns)
-    wanted = [name for name in numbers if columns.features is None or name in used]
+    wanted = [name for name in numbers if name in used or not _features(columns)]
     # Through a file handle: the path of a single file, never a guess at partitions.
     with open(file, "rb") as content:
         table = parquet.read_table(content, columns=wanted)
