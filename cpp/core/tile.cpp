@@ -187,8 +187,11 @@ inline Floats part_of_row(const char* at, const FilterSpace& space, int64_t t, i
 // Rows lie packed: blocks of kLanes rows x kLanes columns are transposed in registers.
 template <class T>
 void load_rows(const TileRows& rows, const FilterSpace& space, int width, float* tile) {
-  // kLanes rows are read side by side, more streams than processors follow: fetch the next ones.
-  const int64_t ahead = rows.count > 1 ? kLanes * (rows.row[1] - rows.row[0]) : 0;
+  // kLanes rows are read side by side, more streams than processors follow: fetch those that come
+  // next, about 8 KB ahead.
+  const int64_t stride = rows.count > 1 ? rows.row[1] - rows.row[0] : 0;
+  const int64_t block = kLanes * (stride < 0 ? -stride : stride);
+  const int64_t ahead = kLanes * stride * (block > 0 && block < 8192 ? 8192 / block : 1);
   for (int p = 0; p < width; p += kLanes) {
     for (int64_t t = 0; t < rows.d; t += kLanes) {
       const int count = rows.d - t < kLanes ? static_cast<int>(rows.d - t) : kLanes;
