@@ -186,13 +186,15 @@ inline Floats part_of_row(const char* at, const FilterSpace& space, int64_t t, i
 
 // Rows lie packed: blocks of kLanes rows x kLanes columns are transposed in registers.
 template <class T>
-void load_rows(const TileRows& rows, const FilterSpace& space, int width, float* tile) {
+void load_rows(const TileRows& rows, const FilterSpace& space, int width, float* tile,
+               float* norm2) {
   // kLanes rows are read side by side, more streams than processors follow: fetch those that come
   // next, about 8 KB ahead.
   const int64_t stride = rows.count > 1 ? rows.row[1] - rows.row[0] : 0;
   const int64_t block = kLanes * (stride < 0 ? -stride : stride);
   const int64_t ahead = kLanes * stride * (block > 0 && block < 8192 ? 8192 / block : 1);
   for (int p = 0; p < width; p += kLanes) {
+    Floats squares{};
     for (int64_t t = 0; t < rows.d; t += kLanes) {
       const int count = rows.d - t < kLanes ? static_cast<int>(rows.d - t) : kLanes;
       if (count < 4) {  // a block for the last few columns would not pay
@@ -201,6 +203,10 @@ void load_rows(const TileRows& rows, const FilterSpace& space, int width, float*
           for (int64_t last = t; last < rows.d; ++last)
             tile[last * width + p + i] =
                 in_space<T>(row + last * static_cast<int64_t>(sizeof(T)), space, last);
+        }
+        for (int64_t last = t; last < rows.d; ++last) {
+          const Floats x = load(tile + last * width + p);
+          squares += x * x;
         }
         break;
       }
@@ -212,8 +218,10 @@ void load_rows(const TileRows& rows, const FilterSpace& space, int width, float*
         block[i] = part_of_row<T>(at, space, t, count);
       }
       transpose(block);
+      for (int i = 0; i < kLanes; ++i) squares += block[i] * block[i];  // 0 behind `count`
       for (int i = 0; i < count; ++i) store(tile + (t + i) * width + p, block[i]);
     }
+    store(norm2 + p, squares);
   }
 }
 
@@ -227,38 +235,44 @@ void load_few(const TileRows& rows, const FilterSpace& space, float* tile) {
           in_space<T>(rows.row[p] + t * static_cast<int64_t>(sizeof(T)), space, t);
 }
 
+void add_squares(const float* tile, int64_t d, int width, float* norm2) {
+  for (int p = 0; p < width; p += kLanes) {
+    Floats squares{};
+    for (int64_t t = 0; t < d; ++t) {
+      const Floats x = load(tile + t * width + p);
+      squares += x * x;
+    }
+    store(norm2 + p, squares);
+  }
+}
+
 template <class T>
-void load_as(const TileRows& rows, const FilterSpace& space, int width, float* tile) {
+void load_as(const TileRows& rows, const FilterSpace& space, int width, float* tile, float* norm2) {
   bool packed_columns = rows.count == width;
   for (int p = 1; p < rows.count && packed_columns; ++p)
     packed_columns = rows.row[p] - rows.row[p - 1] == static_cast<int64_t>(sizeof(T));
   const bool packed_rows = rows.col_stride == static_cast<int64_t>(sizeof(T)) || rows.d == 1;
+  if (!packed_columns && packed_rows && rows.d > 3) {
+    load_rows<T>(rows, space, width, tile, norm2);
+    return;
+  }
   if (packed_columns)
     load_columns<T>(rows, space, width, tile);
-  else if (packed_rows && rows.d > 3)
-    load_rows<T>(rows, space, width, tile);
   else if (packed_rows && rows.d == 3 && rows.count == kTile)
     load_few<T, 3>(rows, space, tile);
   else if (packed_rows && rows.d == 2 && rows.count == kTile)
     load_few<T, 2>(rows, space, tile);
   else
     load_any<T>(rows, space, width, tile);
+  add_squares(tile, rows.d, width, norm2);
 }
 
 void load_tile(const TileRows& rows, const FilterSpace& space, int width, float* tile,
                float* norm2) {
   if (rows.dtype == Dtype::float32)
-    load_as<float>(rows, space, width, tile);
+    load_as<float>(rows, space, width, tile, norm2);
   else
-    load_as<double>(rows, space, width, tile);
-  for (int p = 0; p < width; p += kLanes) {
-    Floats squares{};
-    for (int64_t t = 0; t < rows.d; ++t) {
-      const Floats x = load(tile + t * width + p);
-      squares += x * x;
-    }
-    store(norm2 + p, squares);
-  }
+    load_as<double>(rows, space, width, tile, norm2);
 }
 
 }  // namespace
