@@ -8,6 +8,7 @@
 #if !defined(__clang__)  // GCC 12 warns of its own _mm512_undefined_ps
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include <immintrin.h>
 #if !defined(__clang__)
