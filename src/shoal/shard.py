@@ -100,7 +100,9 @@ def assign_block(
     labels: Labels | None = None,
     distances: Floats | None = None,
 ) -> tuple[int, int]:
-    """Assign rows to their nearest centers: the assignment step of everything in shoal.
+    """Assign rows to their nearest centers, once; ``Shard.assign`` does it pass after pass.
+
+    Both are one function of the core, the only assignment step there is.
 
     Parameters
     ----------
