@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ from shoal.sources.stream import StreamSource
 from shoal.state import State
 from shoal.steps.convergence import Stop
 
-logger = logging.getLogger("shoal")
 
 Array = npt.NDArray[Any]
 MODES = ("train", "eval", "infer")

@@ -214,23 +214,18 @@ class Feed:
         return join(blocks, self._demand.parameters)
 
     def _block(self, shard: Rows) -> Block:
-        return make_block(
-            shard.rows,
-            shard.weights,
-            self._metric,
-            self._threads,
-            self._demand.on_bad_rows,
-            shard.name,
-        )
+        return to_block(shard, self._demand.parameters, self._demand.on_bad_rows)
+
+
+def to_block(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> Block:
+    """Validate the rows of one shard."""
+    metric, threads = parameters.distance_metric, parameters.num_threads
+    return make_block(shard.rows, shard.weights, metric, threads, on_bad_rows, shard.name)
 
 
 def make_batch(shards: list[Rows], parameters: Parameters) -> Batch:
     """Validate the shards of one batch and make them assignable."""
-    metric, threads = parameters.distance_metric, parameters.num_threads
-    blocks = [
-        make_block(shard.rows, shard.weights, metric, threads, name=shard.name) for shard in shards
-    ]
-    return join(blocks, parameters)
+    return join([to_block(shard, parameters) for shard in shards], parameters)
 
 
 def join(blocks: list[Block], parameters: Parameters, keep: bool = False) -> Batch:

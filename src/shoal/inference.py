@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from shoal.config import Parameters
 from shoal.errors import BadInputError
-from shoal.feed import check_columns
+from shoal.feed import check_columns, to_block
 from shoal.hooks import Context, Monitors
 from shoal.loop import users_clusters
 from shoal.metric import all_distances
-from shoal.shard import Block, assign_block, make_block, nearest
+from shoal.shard import Block, assign_block, nearest
 from shoal.sources.array import ArraySource, Rows
 from shoal.sources.stream import StreamSource
 from shoal.state import State, exact_to_float
@@ -152,14 +152,7 @@ class Inference:
             raise BadInputError("the data has no rows: give at least one")
 
     def _block(self, shard: Rows) -> Block:
-        return make_block(
-            shard.rows,
-            shard.weights,
-            self._metric,
-            self._threads,
-            self._on_bad_rows,
-            shard.name,
-        )
+        return to_block(shard, self._parameters, self._on_bad_rows)
 
     def _block_outputs(self, block: Block, outputs: tuple[str, ...]) -> dict[str, Array]:
         found: dict[str, Array] = {}

@@ -22,7 +22,6 @@ class LocalExecutor:
 
     def __init__(self, shards: Sequence[Shard], unit_rows: bool) -> None:
         self._shards = shards
-        self._unit_rows = unit_rows
         scans = [shard.scan() for shard in shards]
         self._scan = scans[0]
         for scan in scans[1:]:

@@ -256,7 +256,6 @@ class ArraySource:
         Whether mini-batch training draws batches in random order (a function of seed and epoch).
     """
 
-    in_memory = True
     rereadable = True
 
     def __init__(self, shards: list[Rows], batch_size: int | None, shuffle: bool) -> None:

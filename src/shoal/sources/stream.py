@@ -24,7 +24,6 @@ class StreamSource:
         What error messages call the data.
     """
 
-    in_memory = False
     rows: int | None = None
     dim: int | None = None
     columns: tuple[Any, ...] | None = None  # names, known once a batch has been read
