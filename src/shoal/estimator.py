@@ -24,7 +24,6 @@ from shoal.sources.stream import StreamSource
 from shoal.state import State
 from shoal.steps.convergence import Stop
 
-
 Array = npt.NDArray[Any]
 MODES = ("train", "eval", "infer")
 
