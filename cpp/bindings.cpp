@@ -11,6 +11,8 @@
 
 #include "core/assign.h"
 #include "core/distances.h"
+#include "core/keeper.h"
+#include "core/loss.h"
 #include "core/reference.h"
 #include "core/scan.h"
 #include "core/sums.h"
@@ -130,43 +132,66 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result = assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, out.data(),
-                    far.data(), {}, filters);
+    result = assign({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
+                    out.data(), far.data());
   }
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again);
 }
 
+// The grid of integer sums, as Python holds it.
+struct GridBuffers {
+  Buffer quantum, inverse, square_quantum, square_inverse;
+  Grid grid;
+
+  GridBuffers(nb::handle object, int64_t width)
+      : quantum(object.attr("quantum"), "quantum"),
+        inverse(object.attr("inverse"), "inverse"),
+        square_quantum(object.attr("square_quantum"), "square_quantum"),
+        square_inverse(object.attr("square_inverse"), "square_inverse"),
+        grid{quantum.packed<double>('d', width),        inverse.packed<double>('d', width),
+             square_quantum.packed<double>('d', width), square_inverse.packed<double>('d', width),
+             nb::cast<int>(object.attr("bits")),        nb::cast<int>(object.attr("levels"))} {
+    if (grid.bits < 1 || grid.bits > 51 || grid.levels < 1 || grid.levels > 2)
+      throw std::invalid_argument("the grid is none");
+  }
+};
+
 nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
-                          int threads, nb::handle labels, nb::handle before, nb::handle lower,
-                          nb::handle quantum, nb::handle inverse, int bits, int levels,
-                          nb::handle sums) {
+                          int threads, Keeper& keeper, nb::handle labels, nb::handle grid,
+                          nb::handle sums, nb::handle squares) {
   const Buffer x(rows, "rows"), c(centers, "centers"), l(labels, "labels", true);
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
+  if (keeper.rows() != x_rows.n) throw std::invalid_argument("the keeper is of other rows");
   const int64_t width = x_rows.d + 1;
   const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-  const Optional<float> low(lower, "lower", 'f', x_rows.n, true);
-  const Buffer q(quantum, "quantum"), i(inverse, "inverse"), s(sums, "sums", true);
-  const Grid grid{q.packed<double>('d', width), i.packed<double>('d', width), bits, levels};
-  Kept kept{nullptr, low.data(), &grid, s.packed<int64_t>('q', levels * c_rows.n * width)};
-  std::optional<Buffer> b;
-  Rows before_rows;
-  if (!before.is_none()) {
-    b.emplace(before, "before");
-    before_rows = b->rows();
-    require_columns(x_rows, before_rows);
-    kept.before = &before_rows;
-  }
+  const GridBuffers g(grid, width);
+  const Buffer s(sums, "sums", true), q(squares, "squares", true);
+  int64_t* into = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
+  int64_t* squared = q.packed<int64_t>('q', 2 * width);
   int32_t* label = l.packed<int32_t>('i', x_rows.n);
   const Target& simd = target();
   const Plan filters = plan();
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result = assign(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, label, nullptr,
-                    kept, filters);
+    result = assign_again({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
+                          keeper, label, g.grid, into, squared);
   }
-  return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again, result.kept);
+  return nb::make_tuple(result.changes, result.looked_again, result.kept);
+}
+
+double py_loss(nb::handle sums, nb::handle squares, nb::handle grid, nb::handle centers,
+               bool cosine, int threads) {
+  const Buffer c(centers, "centers"), s(sums, "sums"), q(squares, "squares");
+  const Rows c_rows = c.rows();
+  const int64_t width = c_rows.d + 1;
+  const GridBuffers g(grid, width);
+  const int64_t* from = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
+  const int64_t* squared = q.packed<int64_t>('q', 2 * width);
+  const Target& simd = target();
+  nb::gil_scoped_release release;
+  return loss_of(from, squared, g.grid, c_rows, metric_of(cosine), simd, threads);
 }
 
 void py_reference_assign(nb::handle rows, nb::handle centers, bool cosine, nb::handle labels,
@@ -179,20 +204,18 @@ void py_reference_assign(nb::handle rows, nb::handle centers, bool cosine, nb::h
 }
 
 void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool cosine,
-                 nb::handle quantum, nb::handle inverse, int bits, int levels, int64_t k,
-                 int threads, nb::handle sums) {
+                 nb::handle grid, int64_t k, int threads, nb::handle sums) {
   const Buffer x(rows, "rows");
   const Rows x_rows = x.rows();
   const int64_t width = x_rows.d + 1;
   const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-  const Buffer l(labels, "labels"), q(quantum, "quantum"), i(inverse, "inverse");
-  const Buffer out(sums, "sums", true);
-  const Grid grid{q.packed<double>('d', width), i.packed<double>('d', width), bits, levels};
+  const GridBuffers g(grid, width);
+  const Buffer l(labels, "labels"), out(sums, "sums", true);
   const int32_t* label = l.packed<int32_t>('i', x_rows.n);
-  int64_t* into = out.packed<int64_t>('q', levels * k * width);
+  int64_t* into = out.packed<int64_t>('q', g.grid.levels * k * width);
   const Target& simd = target();
   nb::gil_scoped_release release;
-  add_sums(x_rows, w.data(), label, k, metric_of(cosine), grid, simd, threads, into);
+  add_sums(x_rows, w.data(), label, k, metric_of(cosine), g.grid, simd, threads, into);
 }
 
 nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude) {
@@ -257,18 +280,22 @@ NB_MODULE(_core, m) {
         nb::arg("distances").none(),
         "Nearest center of each row; returns (changes, loss, rows looked at again).\n\n"
         "The loss is an exact integer in units of 2**-1074.");
+  nb::class_<Keeper>(m, "Keeper", "What is kept beside some rows between passes over them.")
+      .def(nb::init<int64_t, int64_t>(), nb::arg("rows"), nb::arg("budget"))
+      .def("forget", &Keeper::forget, "Start anew: nothing is known of any row.")
+      .def_prop_ro("bytes", &Keeper::bytes, "Bytes kept beside the rows.");
   m.def("assign_again", &py_assign_again, nb::arg("rows"), nb::arg("weights").none(),
-        nb::arg("centers"), nb::arg("cosine"), nb::arg("threads"), nb::arg("labels"),
-        nb::arg("before").none(), nb::arg("lower").none(), nb::arg("quantum"), nb::arg("inverse"),
-        nb::arg("bits"), nb::arg("levels"), nb::arg("sums"),
-        "As assign, in a row of passes: bounds and sums of the labels are brought up to date.\n\n"
-        "Returns (changes, loss, rows looked at again, rows that their bound settled).");
+        nb::arg("centers"), nb::arg("cosine"), nb::arg("threads"), nb::arg("keeper"),
+        nb::arg("labels"), nb::arg("grid"), nb::arg("sums"), nb::arg("squares"),
+        "As assign, in a row of passes: sums of the labels are brought up to date.\n\n"
+        "Returns (changes, rows looked at again, rows that their bounds settled).");
+  m.def("loss", &py_loss, nb::arg("sums"), nb::arg("squares"), nb::arg("grid"), nb::arg("centers"),
+        nb::arg("cosine"), nb::arg("threads"), "The loss of a pass, from its sums.");
   m.def("reference_assign", &py_reference_assign, nb::arg("rows"), nb::arg("centers"),
         nb::arg("cosine"), nb::arg("labels"), nb::arg("distances"),
         "The scalar reference of assign.");
   m.def("add_sums", &py_add_sums, nb::arg("rows"), nb::arg("weights").none(), nb::arg("labels"),
-        nb::arg("cosine"), nb::arg("quantum"), nb::arg("inverse"), nb::arg("bits"),
-        nb::arg("levels"), nb::arg("k"), nb::arg("threads"), nb::arg("sums"),
+        nb::arg("cosine"), nb::arg("grid"), nb::arg("k"), nb::arg("threads"), nb::arg("sums"),
         "Adds rows and weights to integer sums per cluster.");
   m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),
         "Largest magnitude per column; returns the first (row, column) not finite, or (-1, -1).");

@@ -23,8 +23,10 @@ from hypothesis import strategies as st
 from numpy.random import Generator
 
 from shoal import _core
+from shoal.state import Grid
 
 TARGETS = _core.simd_targets()
+BYTES = {"avx512vnni", "amx"}  # targets with dot products of bytes
 METRICS = pytest.mark.parametrize("cosine", [False, True], ids=["squared_euclidean", "cosine"])
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
@@ -90,7 +92,7 @@ def each_target() -> Iterator[str]:
     for target in TARGETS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SHOAL_SIMD", target)
-            patch.setenv("SHOAL_PLAN", "bytes" if target.endswith("vnni") else "floats")
+            patch.setenv("SHOAL_PLAN", "bytes" if target in BYTES else "floats")
             assert _core.simd_target() == target
             yield target
 
@@ -409,6 +411,13 @@ def expected(dtype: type, cosine: bool, weighted: bool) -> Expected:
     return Expected(X, C, weights, result, quantum, sums)
 
 
+def grid_of(quantum: np.ndarray, bits: int, levels: int = 2) -> Grid:
+    """The grid of these quanta, with squares on one wide enough for them."""
+    with np.errstate(under="ignore", over="ignore"):
+        squares = np.clip(quantum * quantum * 2.0**bits, 2.0**-1000, 2.0**950)
+    return Grid(quantum, squares, bits, levels)
+
+
 def in_parts(
     X: np.ndarray,
     C: np.ndarray,
@@ -425,8 +434,8 @@ def in_parts(
         w = None if weights is None else weights[begin:end]
         part = assign(X[begin:end], C, cosine, w, threads)
         _core.add_sums(
-            *(X[begin:end], w, part.labels, cosine, quantum, 1 / quantum),
-            *(BITS, 2, len(C), threads, sums),
+            *(X[begin:end], w, part.labels, cosine, grid_of(quantum, BITS)),
+            *(len(C), threads, sums),
         )
         results.append(part)
     labels, distances, losses = zip(*results, strict=True)
@@ -518,6 +527,7 @@ def test_first_bad_value_is_found(dtype: type, layout: str) -> None:
 MEASURE = """
 import numpy as np
 from shoal import _core
+from shoal.state import Grid
 
 def kilobytes(field):
     with open("/proc/self/status") as status:
@@ -530,11 +540,12 @@ rows = {order}
 C = rows[:k].copy()
 labels, distances = np.zeros(len(rows), np.int32), np.zeros(len(rows))
 quantum = np.full(rows.shape[1] + 1, 2.0**-40)
+grid = Grid(quantum, quantum, 40, 1)
 sums = np.zeros((1, k, rows.shape[1] + 1), np.int64)
 before = kilobytes("VmRSS")
 for cosine in (False, True):
     _core.assign(rows, None, C, cosine, 2, labels, distances)
-    _core.add_sums(rows, None, labels, cosine, quantum, 1 / quantum, 40, 1, k, 2, sums)
+    _core.add_sums(rows, None, labels, cosine, grid, k, 2, sums)
 _core.scan(rows, 2, np.empty(rows.shape[1]))
 _core.lower_distances(rows, None, C, False, 2, False, distances)
 print(rows.nbytes, kilobytes("VmHWM") - before)
@@ -596,21 +607,27 @@ def test_what_is_kept_from_pass_to_pass_changes_nothing(
         weights = rng.uniform(0, 2, n) if weighted else None
         largest = np.append(np.ones(d) if cosine else np.abs(X).max(0), 1.0) * 2
         quantum = np.ldexp(1.0, np.frexp(largest)[1] - 40)
-        grid = (quantum, 1 / quantum, 40, 2)
-        labels, lower = np.full(n, -1, np.int32), np.zeros(n, np.float32)
-        sums, before, settled = np.zeros((2, k, d + 1), np.int64), None, 0
+        grid = grid_of(quantum, 40)
+        keepers = {budget: _core.Keeper(n, budget) for budget in (0, 8 * n, 1 << 30)}
+        labels = {budget: np.full(n, -1, np.int32) for budget in keepers}
+        sums = {budget: np.zeros((2, k, d + 1), np.int64) for budget in keepers}
+        squares = {budget: np.zeros((2, d + 1), np.int64) for budget in keepers}
+        settled = 0
         for number, C in enumerate(moves(rng, X, k, 14)):
-            about = f"seed 11, {target}, pass {number}"
-            changes, loss, _, kept = _core.assign_again(
-                X, weights, C, cosine, 2, labels, before, lower, *grid, sums
-            )
             fresh = assign(X, C, cosine, weights)
-            assert same_bits(labels, fresh.labels), about
-            assert loss == fresh.loss, about
-            again = np.zeros_like(sums)
-            _core.add_sums(X, weights, labels, cosine, *grid, k, 1, again)
-            assert same_bits(sums, again), about
-            assert changes <= n
-            before, settled = C, settled + kept
-        # Bytes leave no bound on the second-best center.
-        assert settled > 0 or target.endswith("vnni"), f"{target}: no bound ever settled a row"
+            for budget, keeper in keepers.items():
+                about = f"seed 11, {target}, pass {number}, budget {budget}"
+                kept = labels[budget], grid, sums[budget], squares[budget]
+                changes, _, still = _core.assign_again(X, weights, C, cosine, 2, keeper, *kept)
+                assert keeper.bytes <= budget
+                assert same_bits(labels[budget], fresh.labels), about
+                again = np.zeros_like(sums[budget])
+                _core.add_sums(X, weights, labels[budget], cosine, grid, k, 1, again)
+                assert same_bits(sums[budget], again), about
+                assert changes <= n
+                settled += still
+                loss = _core.loss(sums[budget], squares[budget], grid, C, cosine, 1)
+                exact = fresh.loss / 2**1074
+                assert loss == pytest.approx(exact, rel=1e-9, abs=1e-12), about
+                assert loss == _core.loss(sums[0], squares[0], grid, C, cosine, 3), about
+        assert settled > 0, f"{target}: no bound ever settled a row"

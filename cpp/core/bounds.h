@@ -1,77 +1,69 @@
-// What need not be computed again: one lower bound per row, kept from pass to pass.
+// What need not be computed again: two bounds per row, kept from pass to pass, in the units of
+// filter space.
 //
-// lower_i is at most |x_i - c_j| for every center j but the one of the label (chords of unit
-// vectors under cosine). When centers move, it falls by the largest move of another center
-// (Hamerly 2010). A second bound needs no memory: with the label's center a at distance u, every
-// other center is at least separation_a - u away, separation_a the distance from a to its nearest
-// center (Elkan 2003). A row whose bound exceeds u keeps its label, and only u is computed.
-// All quantities are rounded to the safe side; float64's own error in u is part of the test.
+// upper_i is at least |x_i - c| for the center of the label, lower_i at most |x_i - c_j| for every
+// other (chords of unit vectors under cosine). When centers move, upper rises by the move of the
+// label's center, lower falls by the largest move of another (Hamerly 2010). Another lower bound
+// needs no memory: every other center is at least separation_a - upper away, separation_a the
+// distance from the label's center a to its nearest neighbour (Elkan 2003). A row whose lower
+// bound exceeds the upper one keeps its label, and is not even read. All is rounded to the safe
+// side; float64's own error in a distance, (d + 8) 2^-50 relatively, is part of the test.
 #pragma once
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "parallel.h"
 #include "rows.h"
 
 namespace shoal {
 
 class Bounds {
  public:
-  // before, now: the centers of the last pass and of this one, same shape.
-  Bounds(const ExactCenters& before, const ExactCenters& now, const ExactKernels& exact,
-         bool separation)
-      : slack_((static_cast<double>(now.d) + 8) * 0x1p-50),
-        scale_(now.metric == Metric::cosine ? 2 : 1),
-        usable_(before.k == now.k && before.d == now.d) {
-    for (int64_t j = 0; usable_ && j < now.k; ++j) {
-      usable_ = !before.zero[j] && !now.zero[j];  // no direction, no geometry
-      const double moved =
-          std::sqrt(exact.distance(before.row(j), now.row(j), now.d)) * (1 + slack_);
-      if (moved > most_) {
-        next_ = most_;
-        most_ = moved;
-        farthest_ = j;
+  // before, now: the centers of the last pass and of this one, same shape; scale: of filter space.
+  Bounds(const ExactCenters& before, const ExactCenters& now, double scale,
+         const ExactKernels& exact)
+      : scale_(scale), moved_(now.k), others_(now.k), separation_(now.k, -HUGE_VALF) {
+    float most = 0, next = 0;
+    int64_t farthest = 0;
+    for (int64_t j = 0; j < now.k; ++j) {
+      moved_[j] = above(std::sqrt(exact.distance(before.row(j), now.row(j), now.d)));
+      if (moved_[j] > most) {
+        next = most;
+        most = moved_[j];
+        farthest = j;
       } else {
-        next_ = std::max(next_, moved);
+        next = std::max(next, moved_[j]);
       }
     }
-    if (usable_ && separation) separate(now, exact);
+    for (int64_t j = 0; j < now.k; ++j) others_[j] = j == farthest ? next : most;
   }
 
-  bool usable() const { return usable_; }
-
-  // The bound after the centers moved. distance: of the row to its label's center, as users see it.
-  float moved(float lower, int32_t label, double distance) const {
-    double bound = static_cast<double>(lower) - (label == farthest_ ? next_ : most_);
-    if (!separation_.empty())
-      bound = std::max(bound, separation_[label] - std::sqrt(scale_ * distance) * (1 + slack_));
-    if (!(bound > 0x1p-120)) return 0;  // float32 would round it coarsely, perhaps up
-    return bound < 0x1p127 ? static_cast<float>(bound * (1 - 0x1p-22)) : 0x1p127f;
+  // Distances between centers, k^2 / 2 of them.
+  void separate(const ExactCenters& now, const ExactKernels& exact, int threads) {
+    std::vector<double> nearest(now.k, HUGE_VAL);
+    threads = useful_threads(threads, static_cast<double>(now.k * now.k * (now.d + 16)) / 8);
+    parallel_for(now.k, threads, [&](int64_t a, int) {
+      for (int64_t b = 0; b < now.k; ++b)
+        if (a != b)
+          nearest[a] = std::min(nearest[a], exact.distance(now.row(a), now.row(b), now.d));
+    });
+    for (int64_t a = 0; a < now.k; ++a) separation_[a] = below(std::sqrt(nearest[a]));
   }
 
-  // Whether no other center can be as near as the label's, in float64 arithmetic too.
-  bool settles(float lower, double distance) const {
-    const double bound = static_cast<double>(lower);
-    return bound * bound * (1 - slack_) > scale_ * distance * (1 + slack_);
-  }
+  CenterMoves moves() const { return {moved_.data(), others_.data(), separation_.data()}; }
 
  private:
-  void separate(const ExactCenters& now, const ExactKernels& exact) {
-    separation_.assign(now.k, HUGE_VAL);
-    for (int64_t a = 0; a < now.k; ++a)
-      for (int64_t b = 0; b < a; ++b) {
-        const double distance = exact.distance(now.row(a), now.row(b), now.d);
-        separation_[a] = std::min(separation_[a], distance);
-        separation_[b] = std::min(separation_[b], distance);
-      }
-    for (double& s : separation_) s = std::sqrt(s) * (1 - slack_);
+  float above(double distance) const {
+    return static_cast<float>(distance * scale_ * (1 + 0x1p-20)) + 0x1p-120f;
+  }
+  float below(double distance) const {
+    const double bound = distance * scale_ * (1 - 0x1p-20) - 0x1p-120;
+    return bound < 0x1p127 ? static_cast<float>(bound) : 0x1p127f;
   }
 
-  double slack_, scale_;
-  bool usable_;
-  double most_ = 0, next_ = 0;
-  int64_t farthest_ = -1;
-  std::vector<double> separation_;
+  double scale_;
+  std::vector<float> moved_, others_, separation_;
 };
 
 }  // namespace shoal

@@ -1,142 +1,155 @@
-// Kernels of the int8 screen (bytes.h): points in lanes, four columns in a lane, centers broadcast.
-// Compiled once per SIMD target that has dot products of bytes.
-#include "bytes.h"
-#include "simd.h"
+// Kernels of the int8 screen (bytes.h): rows to bytes, in and out of where they are kept, and the
+// comparison that uses their residuals. Compiled once per SIMD target that has dot products of bytes.
+#include "byte_simd.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
 
-constexpr int kTile = kLanes * kVectors;
+// --- rows to bytes ---------------------------------------------------------------------------
 
-inline Ints dot_bytes(Ints sum, Ints points, Ints centers) {
-  return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)points, (__m512i)centers);
+// What the rest of the screen needs of points whose words, scale and residual are there.
+void complete(const BytePoints& points, const float* norm2, int64_t quads, int64_t filled) {
+  for (int64_t t = filled; t < padded_quads(quads); ++t)
+    for (int p = 0; p < kTile; p += kLanes) store(points.words + t * kTile + p, Ints{});
+  for (int p = 0; p < kTile; p += kLanes) {
+    Ints sum{};
+    for (int64_t t = 0; t < quads; ++t)
+      sum = dot_bytes(sum, (Ints)_mm512_set1_epi8(-128), load(points.words + t * kTile + p));
+    store(points.start + p, -sum);
+    // 1.01 covers the rounding of sums of up to 10^5 squares.
+    store(points.length + p, root(load(norm2 + p)) * 1.01f + load(points.residual + p));
+  }
 }
-inline Ints nearest_int(Floats x) { return (Ints)_mm512_cvtps_epi32((__m512)x); }
-inline Floats to_float(Ints x) { return (Floats)_mm512_cvtepi32_ps((__m512i)x); }
-inline Floats magnitude(Floats x) { return (Floats)((Ints)x & broadcast(int32_t{0x7fffffff})); }
 
 void round_tile(const float* tile, const float* norm2, int64_t d, const BytePoints& points) {
   for (int p = 0; p < kTile; p += kLanes) {
     Floats most{};
     for (int64_t t = 0; t < d; ++t) most = max(most, magnitude(load(tile + t * kTile + p)));
-    const Floats scale = most / 127;
-    const Floats inverse = (Floats)((Ints)(127 / most) & (Ints)(most > broadcast(0x1p-100f)));
+    const Floats scale = max(most, broadcast(0x1p-40f)) / 127;  // else all bytes are zero
+    const Floats inverse = 1 / scale;
     Floats rest{};
     for (int64_t t = 0; t < d; t += 4) {
-      Ints word{};
-      for (int64_t b = 0; b < 4; ++b) {
-        Ints byte{};
-        if (t + b < d) {
-          const Floats x = load(tile + (t + b) * kTile + p);
-          byte = nearest_int(x * inverse);
-          const Floats r = x - to_float(byte) * scale;
-          rest += r * r;
-        }
-        word |= ((byte + 128) & 0xff) << static_cast<int32_t>(8 * b);
+      Ints word{}, finer{};
+      for (int64_t b = 0; b < 4 && t + b < d; ++b) {
+        const auto shift = static_cast<int32_t>(8 * b);
+        const Floats x = load(tile + (t + b) * kTile + p);
+        const Ints byte = nearest_int(x * inverse);
+        const Floats r = x - to_float(byte) * scale;
+        rest += r * r;
+        word |= (byte & 0xff) << shift;
+        finer |= (nearest_int(r * inverse * 254) & 0xff) << shift;
       }
-      store(points.values + (t / 4) * kTile + p, word);
+      store(points.words + (t / 4) * kTile + p, word);
+      if (points.finer != nullptr) store(points.finer + (t / 4) * kTile + p, finer);
     }
-    // 1.01 covers the rounding of sums of up to 10^5 squares.
-    const Floats residual = root(rest) * 1.01f;
     store(points.scale + p, scale);
-    store(points.residual + p, residual);
-    store(points.length + p, root(load(norm2 + p)) * 1.01f + residual);
+    store(points.residual + p, root(rest) * 1.01f);
+  }
+  const int64_t quads = (d + 3) / 4;
+  complete(points, norm2, quads, quads);
+}
+
+void put_words(const uint32_t* words, int64_t quads, const int64_t* row, int64_t count,
+               uint32_t* to) {
+  for (int64_t p = 0; p < count; p += kLanes)
+    for (int64_t t = 0; t < quads; t += kLanes) {
+      Floats block[kLanes];
+      const auto wide = static_cast<int>(quads - t < kLanes ? quads - t : kLanes);
+      for (int i = 0; i < kLanes; ++i)
+        block[i] = i < wide ? (Floats)load(words + (t + i) * kTile + p) : Floats{};
+      transpose(block);
+      for (int i = 0; i < kLanes && p + i < count; ++i)
+        _mm512_mask_storeu_ps(to + row[p + i] * quads + t, (__mmask16)((1u << wide) - 1),
+                              (__m512)block[i]);
+    }
+}
+
+void put(const BytePoints& points, const float* norm2, int64_t quads, const int64_t* row,
+         int64_t count, const ByteRows& rows) {
+  put_words(points.words, quads, row, count, rows.words);
+  put_words(points.finer, quads, row, count, rows.finer);
+  for (int64_t p = 0; p < count; ++p) {
+    rows.scale[row[p]] = points.scale[p];
+    rows.residual[row[p]] = points.residual[p];
+    rows.norm2[row[p]] = norm2[p];
   }
 }
 
-struct Lanes {
-  Floats scale[kVectors], length[kVectors], residual[kVectors], other[kVectors],
-      threshold[kVectors];
-};
-
-// Estimates of one group, and the events among them.
-template <int C>
-inline __attribute__((always_inline)) void screen_group(const BytePoints& points,
-                                                        const ByteCenters& centers, int64_t g,
-                                                        Lanes& lanes, Event* events,
-                                                        int64_t* size) {
-  const int64_t j = g * kGroup;
-  const int32_t* words = centers.values + j * centers.quads;
-  Ints sum[C][kVectors];
-#pragma GCC unroll 8
-  for (int c = 0; c < C; ++c)
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) sum[c][v] = broadcast(centers.start[j + c]);
-  for (int64_t t = 0; t < centers.quads; ++t) {
-    Ints x[kVectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) x[v] = load(points.values + t * kTile + v * kLanes);
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) {
-      const Ints center = broadcast(words[t * C + c]);
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sum[c][v] = dot_bytes(sum[c][v], x[v], center);
+void take(const ByteRows& rows, int64_t quads, const int64_t* row, int64_t count,
+          const BytePoints& points, float* norm2) {
+  for (int p = 0; p < kTile; p += kLanes)
+    for (int64_t t = 0; t < quads; t += kLanes) {
+      Floats block[kLanes];
+      const auto wide = static_cast<int>(quads - t < kLanes ? quads - t : kLanes);
+      for (int i = 0; i < kLanes; ++i) {
+        const int64_t r = row[p + i < count ? p + i : count - 1];
+        block[i] = load_first(reinterpret_cast<const float*>(rows.words) + r * quads + t, wide);
+      }
+      transpose(block);
+      for (int i = 0; i < wide; ++i) store(points.words + (t + i) * kTile + p, (Ints)block[i]);
     }
+  for (int p = 0; p < kTile; ++p) {
+    const int64_t r = row[p < count ? p : count - 1];
+    points.scale[p] = rows.scale[r];
+    points.residual[p] = rows.residual[r];
+    norm2[p] = rows.norm2[r];
   }
-#pragma GCC unroll 8
-  for (int v = 0; v < kVectors; ++v) {
-    const Floats error = lanes.length[v] * centers.residual[g] +
-                         (lanes.residual[v] * centers.largest[g] + lanes.other[v]);
-    const Floats limit = lanes.threshold[v] - error;
-    Floats estimate[C], most;
-#pragma GCC unroll 8
-    for (int c = 0; c < C; ++c) {
-      estimate[c] = to_float(sum[c][v]) * lanes.scale[v] * centers.scale[j + c] +
-                    broadcast(centers.bias[j + c]);
-      most = c == 0 ? estimate[0] : max(most, estimate[c]);
-    }
-    if (not_below(most, limit) == 0) continue;
-    lanes.threshold[v] = max(lanes.threshold[v], most - error);
-    for (int c = 0; c < C; ++c) {
-      const unsigned reached = not_below(estimate[c], limit);
-      if (reached == 0) continue;
-      Event& event = events[(*size)++];
-      store(event.upper, estimate[c] + error);
-      event.center = static_cast<int32_t>(j + c);
-      event.first = v * kLanes;
-      event.lanes = reached;
-    }
-  }
+  complete(points, norm2, quads, quads);
 }
 
-template <int C = kGroup - 1>
-inline void screen_rest(int rest, const BytePoints& points, const ByteCenters& centers, int64_t g,
-                        Lanes& lanes, Event* events, int64_t* size) {
-  if constexpr (C > 0) {
-    if (rest == C)
-      screen_group<C>(points, centers, g, lanes, events, size);
+// --- residuals -------------------------------------------------------------------------------
+
+inline Floats bytes_to_floats(const uint32_t* words, int64_t wide) {
+  const __m128i bytes = _mm_maskz_loadu_epi32((__mmask8)((1u << wide) - 1), words);
+  return to_float((Ints)_mm512_cvtepi8_epi32(bytes));
+}
+
+void compare(const ByteRows& rows, const ByteCenters& centers, int64_t i, float other, float* row,
+             Shortlist& list, float& near, float& far) {
+  const uint32_t* words = rows.words + i * centers.quads;
+  const uint32_t* finer = rows.finer + i * centers.quads;
+  const float scale = rows.scale[i];
+  for (int64_t t = 0; t < centers.quads; t += 4) {
+    const int64_t wide = centers.quads - t < 4 ? centers.quads - t : 4;
+    store(row + t * 4,
+          (bytes_to_floats(words + t, wide) + bytes_to_floats(finer + t, wide) * (1.0f / 254)) *
+              broadcast(scale));
+  }
+  const auto columns = static_cast<float>(centers.quads * 4);
+  const float rest = scale * root(broadcast(columns))[0] * (1.02f / 508);
+  float upper[kCandidates];
+  for (int c = 0; c < list.count; ++c) {
+    const int32_t place = list.place[c];
+    const float* center = centers.rows + centers.index[place] * centers.stride;
+    Floats even{}, odd{};
+    for (int64_t t = 0; t < centers.stride; t += 2 * kLanes) {
+      even += load(row + t) * load(center + t);
+      odd += load(row + t + kLanes) * load(center + t + kLanes);
+    }
+    const float score = _mm512_reduce_add_ps((__m512)(even + odd)) + centers.bias[place];
+    const float error = rest * centers.lengths[place] + other;
+    upper[c] = score + error;
+    near = score - error > near ? score - error : near;
+  }
+  int32_t kept = 0;
+  for (int c = 0; c < list.count; ++c) {
+    if (upper[c] < near)
+      far = upper[c] > far ? upper[c] : far;
     else
-      screen_rest<C - 1>(rest, points, centers, g, lanes, events, size);
+      list.place[kept++] = list.place[c];
   }
-}
-
-int64_t screen(const BytePoints& points, const ByteCenters& centers, int64_t first,
-               const float* other, float* threshold, Event* events, int64_t capacity,
-               int64_t* size) {
-  Lanes lanes;
-  for (int v = 0; v < kVectors; ++v) {
-    lanes.scale[v] = load(points.scale + v * kLanes);
-    lanes.length[v] = load(points.length + v * kLanes);
-    lanes.residual[v] = load(points.residual + v * kLanes);
-    lanes.other[v] = load(other + v * kLanes);
-    lanes.threshold[v] = load(threshold + v * kLanes);
-  }
-  const int64_t groups = (centers.k + kGroup - 1) / kGroup;
-  int64_t g = first;
-  for (; g < groups && *size + kVectors * kGroup <= capacity; ++g) {
-    if ((g + 1) * kGroup <= centers.k)
-      screen_group<kGroup>(points, centers, g, lanes, events, size);
-    else
-      screen_rest(static_cast<int>(centers.k - g * kGroup), points, centers, g, lanes, events,
-                  size);
-  }
-  for (int v = 0; v < kVectors; ++v) store(threshold + v * kLanes, lanes.threshold[v]);
-  return g;
+  list.count = kept;
 }
 
 }  // namespace
 
 extern const ByteKernels byte_kernels;
-const ByteKernels byte_kernels = {round_tile, screen};
+const ByteKernels byte_kernels = {
+#if defined(__AMX_INT8__)
+    true,
+#else
+    false,
+#endif
+    begin, end, round_tile, put, take, sweep_tile, shortlist, compare};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -1,17 +1,26 @@
 // The int8 screen: scores from dot products of bytes, four times as many per instruction as
-// float32, with a bound on what rounding to bytes can have changed. It comes before float64 where
-// there are enough columns and centers to pay for it, in place of the float32 filter.
+// float32 (AMX: thirty times), with a bound on what rounding to bytes can have changed. It comes
+// before float64 where there are enough columns and centers to pay for it, in place of the float32
+// filter.
 //
-// In filter space (filter.h), X = s q + r with q bytes and s a scale per row, C_j = s_j q_j + r_j
-// likewise. Then X.C_j = s s_j (q.q_j) + (s q).r_j + r.C_j, and by Cauchy-Schwarz the last two are
-// at most |s q||r_j| + |r||C_j|. With F, the float32 filter's bound, for everything else, a score
-// differs from its estimate by at most
-//     error = (|X| + |r|) max|r_j| + |r| max|C_j| + F,     the maxima over a group of centers.
-// The largest (estimate - error) so far is a threshold below which no center can be nearest; a
-// pass that knows a row's old label starts with the threshold of that center. A center is an event
-// of a row if its estimate + error reaches the threshold, and a candidate if it still does at the
-// end. A single candidate is nearest; several are measured in float64. Cost per row and center:
-// d / 4 multiply-adds of four bytes and four operations, divided by the lanes.
+// In filter space (filter.h), X = s q + r with q bytes and s a scale per row, C_j = s_p q_j + r_j
+// with s_p a scale per panel of 16 centers. Then X.C_j = s s_p (q.q_j) + (s q).r_j + r.C_j, and by
+// Cauchy-Schwarz the last two are at most |s q||r_j| + |r||C_j|. With F, the float32 filter's
+// bound, for everything else, a score differs from its estimate by at most
+//     error_j = (|X| + |r|) |r_j| + |r| |C_j| + 2 F.
+// Two looks at a tile of rows:
+//   sweep     points in lanes, the estimates of all centers. Without a branch it keeps the largest
+//             of each panel, plus the panel's largest error: an upper bound of its scores; and the
+//             largest lower bound of all, the threshold below which no center can be nearest.
+//   shortlist centers in lanes, only the panels that reach the threshold, for most rows one: now
+//             with the error of each center. Centers that still reach it are candidates.
+// Centers of about the same largest value share a panel: then its scale and bounds fit all of them.
+//   compare   rows that are kept, several candidates: their residuals are kept as bytes too, r = s
+//   /
+//             254 q' + r', so |r'| <= s sqrt(d) / 508, and float32 takes the dot products.
+// A single candidate is nearest; several are measured in float64. Cycles per row and 16 centers,
+// with two dot products of bytes per cycle: d / 8 + 2 (AMX: d / 64 + 2); and about 40 per row for
+// its shortlist.
 #pragma once
 #include <memory>
 #include <vector>
@@ -20,60 +29,113 @@
 
 namespace shoal {
 
-// Four bytes in a 32-bit word, [quads] of them per vector; quads = d / 4, rounded up.
+inline constexpr int kPanel = 16;       // centers with a common scale
+inline constexpr int kCandidates = 14;  // of a row, at most
+inline constexpr int kLooks = 512;      // panels to look at closer, all rows of a tile together
+
+// Centers in panels of 16, the last filled up with centers that cannot be nearest. Four bytes in a
+// 32-bit word, quads = d / 4, rounded up.
 struct ByteCenters {
-  const int32_t* values;  // groups of centers, each [quads][group]; the last may be narrower
-  const int32_t* start;   // [k], makes up for the points' bytes being unsigned
-  const float* scale;     // [k]
-  const float* bias;      // [k], as in PackedCenters
-  const float* residual;  // [groups], largest |r_j|
-  const float* largest;   // [groups], largest |C_j|
-  int64_t k, quads;
+  const int32_t* index;    // [panels][16], which center it is
+  const uint32_t* words;   // [panels][quads][16], bytes + 128
+  const int8_t* blocks;    // [panels][d / 64][16][64], the bytes again as tiles of AMX; or null
+  const float* scale;      // [panels]
+  const float* inverse;    // [panels], 1 / scale
+  const float* residual;   // [panels], largest |r_j|
+  const float* length;     // [panels], largest |C_j|
+  const float* bias;       // [panels][16], -|C_j|^2 / 2; -infinity behind the last center
+  const float* residuals;  // [panels][16], |r_j|
+  const float* lengths;    // [panels][16], |C_j|
+  const float* rows;       // [k][stride], C_j, zero behind the last column; stride: 32 n
+  int64_t panels, quads, stride;
 };
 
+// A tile of points in lanes.
 struct BytePoints {
-  uint32_t* values;  // [quads][tile], bytes + 128
-  float* scale;      // [tile]
-  float* length;     // [tile], at least |s q|
-  float* residual;   // [tile], at least |r|
+  uint32_t* words;  // [quads of whole AMX tiles][tile], signed bytes; zero behind the last column
+  uint32_t* finer;  // [quads][tile], of the residuals; null: not wanted
+  int32_t* start;   // [tile], makes up for the bytes of centers being unsigned
+  float* scale;     // [tile]
+  float* residual;  // [tile], at least |r|
+  float* length;    // [tile], at least |s q|
+  float* other;     // [tile], 2 F
 };
 
-struct Event {
-  float upper[16];  // estimate + error, by lane
-  int32_t center;
-  int32_t first;   // point in lane 0
-  uint32_t lanes;  // those that reach the threshold
+// What the sweep found.
+struct Sweep {
+  float* upper;      // [panels][tile], above every score of the panel
+  float* threshold;  // [tile], below the best score
+};
+
+// What is left of a row's centers.
+struct Shortlist {
+  int32_t count;  // of candidates; kCandidates + 1: more, not all are listed
+  int32_t place[kCandidates + 1 + kPanel];  // in the panels; room for a whole panel at the end
+};
+
+// Panels of points that reach the threshold.
+struct Looks {
+  int32_t lane[kLooks + kPanel], panel[kLooks + kPanel];
+};
+
+// Rows as bytes, kept from pass to pass.
+struct ByteRows {
+  uint32_t* words;  // [n][quads]
+  uint32_t* finer;  // [n][quads], of the residuals
+  float* scale;     // [n]
+  float* residual;  // [n]
+  float* norm2;     // [n], |X|^2 as the tile loader gives it
 };
 
 struct ByteKernels {
-  // Rounds a full tile to bytes. IN tile [d][tile], norm2 [tile]; OUT points.
+  bool blocks;  // the sweep reads ByteCenters::blocks
+
+  // Before the first and after the last call on a thread.
+  void (*begin)();
+  void (*end)();
+
+  // Rounds a full tile to bytes. IN tile [d][tile], norm2 [tile]; OUT points, but `other`.
   void (*round)(const float* tile, const float* norm2, int64_t d, const BytePoints& points);
 
-  // Screens the groups from `first` on. IN other [tile], F of each point; INOUT threshold [tile];
-  // OUT events [capacity], `size` of them. Returns the first group not looked at (events are
-  // full), or the number of groups.
-  int64_t (*screen)(const BytePoints& points, const ByteCenters& centers, int64_t first,
-                    const float* other, float* threshold, Event* events, int64_t capacity,
-                    int64_t* size);
+  // Puts away `count` points of a tile, as rows row[0..count-1]; takes them out again, OUT points
+  // (but `other`), norm2 [tile]. Lanes past `count` repeat the last row.
+  void (*put)(const BytePoints& points, const float* norm2, int64_t quads, const int64_t* row,
+              int64_t count, const ByteRows& rows);
+  void (*take)(const ByteRows& rows, int64_t quads, const int64_t* row, int64_t count,
+               const BytePoints& points, float* norm2);
+
+  // IN points, norm2 [tile], centers; OUT points.other, sweep.
+  void (*sweep)(const BytePoints& points, const float* norm2, const TileBound& bound,
+                const ByteCenters& centers, const Sweep& sweep);
+
+  // OUT lists [count], one per point; far [tile]: above the scores of all that are no candidates.
+  // TMP looks. False where too much is left.
+  bool (*shortlist)(const BytePoints& points, const ByteCenters& centers, const Sweep& sweep,
+                    int64_t count, Looks& looks, Shortlist* lists, float* far);
+
+  // Shortens the list of row i. IN other: 2 F. INOUT list; near, far. TMP row [stride], zero at
+  // first behind the last column.
+  void (*compare)(const ByteRows& rows, const ByteCenters& centers, int64_t i, float other,
+                  float* row, Shortlist& list, float& near, float& far);
 };
+
+// Whole AMX tiles of 64 columns, in words.
+inline int64_t padded_quads(int64_t quads) { return (quads + 15) / 16 * 16; }
 
 // The centers of a filter as bytes.
 class ByteFilter {
  public:
-  ByteFilter(const Filter& filter, int group);
+  ByteFilter(const Filter& filter, const ExactCenters& centers, const ByteKernels& kernels,
+             int threads);
 
-  ByteCenters centers() const {
-    return {
-        values_.data(), start_.data(), scale_.data(), bias_, residual_.data(), largest_.data(), k_,
-        quads_};
-  }
-  int64_t quads() const { return quads_; }
+  const ByteCenters& centers() const { return centers_; }
 
  private:
-  int64_t k_, quads_;
-  const float* bias_;
-  std::vector<int32_t> values_, start_;
-  std::vector<float> scale_, residual_, largest_;
+  std::vector<uint32_t> words_;
+  std::vector<int8_t> blocks_;
+  std::vector<int32_t> index_;
+  std::vector<float> scale_, inverse_, residual_, length_, bias_, residuals_, lengths_, rows_;
+  ByteCenters centers_;
 };
 
 }  // namespace shoal

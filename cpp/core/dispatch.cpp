@@ -2,11 +2,18 @@
 
 #include <stdexcept>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace shoal {
 
 #define SHOAL_DECLARE(name)                \
   namespace name {                         \
   extern const TileKernels tile_kernels;   \
+  extern const BoundKernels bound_kernels; \
   extern const ExactKernels exact_kernels; \
   }
 #if defined(__x86_64__)
@@ -16,35 +23,61 @@ SHOAL_DECLARE(avx512)
 namespace avx512vnni {
 extern const ByteKernels byte_kernels;
 }
+namespace amx {
+extern const ByteKernels byte_kernels;
+}
 #elif defined(__aarch64__)
 SHOAL_DECLARE(neon)
 #else
 SHOAL_DECLARE(baseline)
 #endif
 
+namespace {
+
+#define SHOAL_TABLES(name) name::tile_kernels, name::bound_kernels, name::exact_kernels
+
+#if defined(__x86_64__)
+// Asks the system for the tiles, once; it grants them to the process.
+bool has_amx() {
+#if defined(__linux__)
+  constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;  // of CPUID leaf 7, edx
+  constexpr int kRequest = 0x1023, kTileData = 18;        // ARCH_REQ_XCOMP_PERM, XTILEDATA
+  unsigned a, b, c, d;
+  static const bool granted = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kTile) != 0 &&
+                              (d & kInt8) != 0 && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return granted;
+#else
+  return false;
+#endif
+}
+#endif
+
+}  // namespace
+
 std::vector<const Target*> usable_targets() {
   std::vector<const Target*> usable;
 #if defined(__x86_64__)
-  static const Target kBaseline{"baseline", baseline::tile_kernels, baseline::exact_kernels,
-                                nullptr};
-  static const Target kAvx2{"avx2", avx2::tile_kernels, avx2::exact_kernels, nullptr};
-  static const Target kAvx512{"avx512", avx512::tile_kernels, avx512::exact_kernels, nullptr};
+  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline), nullptr};
+  static const Target kAvx2{"avx2", SHOAL_TABLES(avx2), nullptr};
+  static const Target kAvx512{"avx512", SHOAL_TABLES(avx512), nullptr};
+  // The other kernels of avx512, and bytes.
+  static const Target kAvx512Vnni{"avx512vnni", SHOAL_TABLES(avx512), &avx512vnni::byte_kernels};
+  static const Target kAmx{"amx", SHOAL_TABLES(avx512), &amx::byte_kernels};
   usable.push_back(&kBaseline);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
     usable.push_back(&kAvx512);
-    // The other kernels of avx512, and bytes.
-    static const Target kAvx512Vnni{"avx512vnni", avx512::tile_kernels, avx512::exact_kernels,
-                                    &avx512vnni::byte_kernels};
-    if (__builtin_cpu_supports("avx512vnni")) usable.push_back(&kAvx512Vnni);
+    if (__builtin_cpu_supports("avx512vnni")) {
+      usable.push_back(&kAvx512Vnni);
+      if (has_amx()) usable.push_back(&kAmx);
+    }
   }
 #elif defined(__aarch64__)
-  static const Target kNeon{"neon", neon::tile_kernels, neon::exact_kernels, nullptr};
+  static const Target kNeon{"neon", SHOAL_TABLES(neon), nullptr};
   usable.push_back(&kNeon);
 #else
-  static const Target kBaseline{"baseline", baseline::tile_kernels, baseline::exact_kernels,
-                                nullptr};
+  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline), nullptr};
   usable.push_back(&kBaseline);
 #endif
   return usable;

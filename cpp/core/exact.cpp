@@ -182,6 +182,98 @@ void add_row(const double* x, const double* inverse, const double* quantum, doub
   }
 }
 
+// --- sums of two doubles ---------------------------------------------------------------------
+
+// a + b = sum + rest (Knuth's two-sum); a * b = product + rest (Dekker's, for |a|, |b| < 2^900).
+inline Doubles two_sum(Doubles a, Doubles b, Doubles& rest) {
+  const Doubles sum = a + b, part = sum - a;
+  rest = (a - (sum - part)) + (b - part);
+  return sum;
+}
+inline Doubles high_half(Doubles a) {
+  const Doubles scaled = a * 134217729.0;  // 2^27 + 1
+  return scaled - (scaled - a);
+}
+inline Doubles two_product(Doubles a, Doubles b, Doubles& rest) {
+  const Doubles product = a * b, a1 = high_half(a), b1 = high_half(b);
+  const Doubles a2 = a - a1, b2 = b - b1;
+  rest = ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2;
+  return product;
+}
+
+void squares(const double* x, double weight, int64_t d, double* high, double* low) {
+  constexpr double kSplit = 134217729.0;
+  const double w1 = weight * kSplit - (weight * kSplit - weight), w2 = weight - w1;
+  for (int64_t t = 0; t < d; ++t) {
+    const double a1 = x[t] * kSplit - (x[t] * kSplit - x[t]), a2 = x[t] - a1;
+    const double square = x[t] * x[t];
+    const double rest = ((a1 * a1 - square) + 2 * (a1 * a2)) + a2 * a2;
+    const double near = square < 0x1p900 ? square : square * 0x1p-100;  // splits without overflow
+    const double back = square < 0x1p900 ? 1 : 0x1p100;
+    const double s1 = (near * kSplit - (near * kSplit - near)) * back, s2 = square - s1;
+    high[t] = square * weight;
+    low[t] = ((s1 * w1 - high[t]) + s1 * w2 + s2 * w1) + s2 * w2 + rest * weight;
+  }
+}
+
+struct TwoSums {
+  Doubles high[kParts] = {}, low[kParts] = {};
+
+  void add(int part, Doubles value, Doubles rest) {
+    Doubles error;
+    high[part] = two_sum(high[part], value, error);
+    low[part] += error + rest;
+  }
+  // The eight interleaved sums one after the other: the same for every target. OUT total [2].
+  void total(double* total) const {
+    double h[8], l[8], sum = 0, rest = 0;
+    std::memcpy(h, high, sizeof h);
+    std::memcpy(l, low, sizeof l);
+    for (int i = 0; i < 8; ++i) {
+      const double next = sum + h[i], part = next - sum;
+      rest += ((sum - (next - part)) + (h[i] - part)) + l[i];
+      sum = next;
+    }
+    total[0] = sum;
+    total[1] = rest;
+  }
+};
+
+typedef int64_t Longs __attribute__((vector_size(kWide * 8)));
+
+void moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,
+             const double* c, int64_t d, double* dot, double* norm2) {
+  TwoSums dots, squares;
+  for (int64_t t = 0; t < d; t += 8) {
+    int64_t h[8] = {}, l[8] = {};
+    double q[8] = {}, x[8] = {};
+    const size_t count = d - t < 8 ? d - t : 8;
+    std::memcpy(h, high + t, count * 8);
+    if (low != nullptr) std::memcpy(l, low + t, count * 8);
+    std::memcpy(q, quantum + t, count * 8);
+    std::memcpy(x, c + t, count * 8);
+#pragma GCC unroll 4
+    for (int j = 0; j < kParts; ++j) {
+      Longs whole, fraction;
+      std::memcpy(&whole, h + j * kWide, sizeof whole);
+      std::memcpy(&fraction, l + j * kWide, sizeof fraction);
+      const Doubles rounded = __builtin_convertvector(whole, Doubles);
+      const Doubles left =
+          __builtin_convertvector(whole - __builtin_convertvector(rounded, Longs), Doubles);
+      const Doubles step = load_doubles(q + j * kWide), center = load_doubles(x + j * kWide);
+      const Doubles sum = rounded * step;
+      const Doubles rest = left * step + __builtin_convertvector(fraction, Doubles) * (step * fine);
+      Doubles error;
+      const Doubles product = two_product(sum, center, error);
+      dots.add(j, product, error + rest * center);
+      const Doubles square = two_product(center, center, error);
+      squares.add(j, square, error);
+    }
+  }
+  dots.total(dot);
+  squares.total(norm2);
+}
+
 void magnitude32(const char* row, int64_t d, uint32_t* bits) {
   for (int64_t t = 0; t < d; ++t) {
     uint32_t x;
@@ -203,7 +295,7 @@ void magnitude64(const char* row, int64_t d, uint64_t* bits) {
 }  // namespace
 
 extern const ExactKernels exact_kernels;
-const ExactKernels exact_kernels = {widen,   norm2,       distance,   distances,
-                                    add_row, magnitude32, magnitude64};
+const ExactKernels exact_kernels = {widen,   norm2,   distance,    distances,  add_row,
+                                    squares, moments, magnitude32, magnitude64};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "distance.h"
+#include "parallel.h"
 #include "targets.h"
 #include "types.h"
 
@@ -22,10 +23,13 @@ struct ExactCenters {
   std::vector<double> values;  // [k][d]
   std::vector<uint8_t> zero;   // [k]
 
-  ExactCenters(const Rows& centers, Metric metric, const ExactKernels& exact)
+  ExactCenters(const Rows& centers, Metric metric, const ExactKernels& exact, int threads = 1)
       : k(centers.n), d(centers.d), metric(metric), values(k * d), zero(k) {
-    for (int64_t j = 0; j < k; ++j)
-      zero[j] = !read_row(centers, j, metric, exact, values.data() + j * d);
+    threads = useful_threads(threads, static_cast<double>(k * d));
+    parallel_for((k + 15) / 16, threads, [&](int64_t group, int) {
+      for (int64_t j = group * 16; j < k && j < (group + 1) * 16; ++j)
+        zero[j] = !read_row(centers, j, metric, exact, values.data() + j * d);
+    });
   }
 
   const double* row(int64_t j) const { return values.data() + j * d; }

@@ -65,6 +65,19 @@ static inline void store(T* to, V v) {
 static inline Floats broadcast(float x) { return x - Floats{}; }
 static inline Ints broadcast(int32_t x) { return x - Ints{}; }
 
+// table[index] of each lane.
+static inline Floats gather(const float* table, Ints index) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_i32gather_ps((__m512i)index, table, 4);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_i32gather_ps(table, (__m256i)index, 4);
+#else
+  Floats v;
+  for (int l = 0; l < kLanes; ++l) v[l] = table[index[l]];
+  return v;
+#endif
+}
+
 // root: square roots; not_below: one bit per lane where !(a < b), so also for NaN.
 #if defined(__AVX512F__)
 static inline Floats root(Floats a) { return (Floats)_mm512_sqrt_ps((__m512)a); }

@@ -13,15 +13,18 @@ constexpr int64_t kCopiesBytes = 24 << 20;  // of private sums, all threads toge
 }  // namespace
 
 SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact,
-                       int threads, int64_t* sums)
+                       int threads, int64_t* sums, int64_t* squares, bool short_values)
     : grid_(grid),
       k_(k),
       width_(d + 1),
       exact_(exact),
-      unit_(static_cast<double>(int64_t{1} << grid.bits)),
+      unit_(grid.unit()),
       sums_(sums),
+      squares_(squares),
+      short_values_(short_values && grid.levels == 1),
       private_copies_((threads - 1) * 8 * grid.levels * k * (d + 1) <= kCopiesBytes),
-      copies_(private_copies_ ? threads : 0) {}
+      copies_(private_copies_ ? threads : 0),
+      squares_of_(threads) {}
 
 void SharedSums::add(int worker, const double* x, double weight, int32_t cluster, double* scratch) {
   for (int64_t t = 0; t + 1 < width_; ++t) scratch[t] = x[t] * weight;
@@ -39,9 +42,30 @@ void SharedSums::add(int worker, const double* x, double weight, int32_t cluster
   exact_.add_row(scratch, grid_.inverse, grid_.quantum, unit_, width_, high, low);
 }
 
+void SharedSums::add_squares(int worker, const double* x, double weight, bool directed,
+                             double* scratch) {
+  auto& into = squares_of_[worker];
+  if (into.empty()) into.resize(2 * width_);
+  scratch[width_ - 1] = directed ? 0 : weight;
+  if (short_values_) {  // squares of float32 and float16 are exact
+    for (int64_t t = 0; t + 1 < width_; ++t) scratch[t] = x[t] * x[t];
+    exact_.add_row(scratch, grid_.square_inverse, grid_.square_quantum, unit_, width_, into.data(),
+                   into.data() + width_);
+    return;
+  }
+  double* rest = scratch + width_;
+  exact_.squares(x, weight, width_ - 1, scratch, rest);
+  rest[width_ - 1] = 0;
+  for (const double* part : {scratch, rest})
+    exact_.add_row(part, grid_.square_inverse, grid_.square_quantum, unit_, width_, into.data(),
+                   into.data() + width_);
+}
+
 void SharedSums::finish() {
   for (const auto& copy : copies_)
     for (size_t i = 0; i < copy.size(); ++i) sums_[i] += copy[i];
+  for (const auto& squares : squares_of_)
+    for (size_t i = 0; i < squares.size(); ++i) squares_[i] += squares[i];
 }
 
 void add_sums(const Rows& rows, const double* weights, const int32_t* labels, int64_t k,

@@ -4,7 +4,8 @@
 // below 2^bits, and bits + log2(rows) < 63. Values are rounded once to that grid and added as
 // 64-bit integers. Two levels keep the remainders on a second grid 2^bits finer: float64 rows and
 // weighted rows lose nothing that a float64 sum would have kept. Taking a row away again is exact.
-// Cost: about d / 2 cycles a row.
+// Squares of all rows together are summed likewise, always on two levels: they hold for any labels,
+// and make the loss follow from the sums (loss.h). Cost: about d / 2 cycles a row.
 #pragma once
 #include <array>
 #include <mutex>
@@ -16,21 +17,29 @@
 namespace shoal {
 
 struct Grid {
-  const double* quantum;  // IN [d + 1], powers of two; the last column is the weight
-  const double* inverse;  // IN [d + 1], 1 / quantum
+  const double* quantum;         // IN [d + 1], powers of two; the last column is the weight
+  const double* inverse;         // IN [d + 1], 1 / quantum
+  const double* square_quantum;  // IN [d + 1], of the squares; the last column is a weight again
+  const double* square_inverse;  // IN [d + 1]
   int bits;
   int levels;  // 1 or 2
+
+  double unit() const { return static_cast<double>(int64_t{1} << bits); }
 };
 
-// Sums that several threads add to: INOUT sums [levels][k][d + 1].
+// Sums that several threads add to: INOUT sums [levels][k][d + 1], squares [2][d + 1] (weight *
+// x^2 per column; the weight of rows without direction), or null. short_values: of at most 26 bits.
 class SharedSums {
  public:
   SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact, int threads,
-             int64_t* sums);
+             int64_t* sums, int64_t* squares = nullptr, bool short_values = false);
 
   // Adds weight * row to a cluster (a negative weight takes it away). IN x [d], as read_row gives
   // it; TMP scratch [d + 1].
   void add(int worker, const double* x, double weight, int32_t cluster, double* scratch);
+
+  // Adds the squares of a row, once. directed: what read_row returned; TMP scratch [2 (d + 1)].
+  void add_squares(int worker, const double* x, double weight, bool directed, double* scratch);
 
   // Brings the threads' parts together; call once, when all have finished.
   void finish();
@@ -40,9 +49,10 @@ class SharedSums {
   const int64_t k_, width_;
   const ExactKernels& exact_;
   const double unit_;
-  int64_t* sums_;
+  int64_t *sums_, *squares_;
+  bool short_values_;
   bool private_copies_;  // else all add in place, under locks
-  std::vector<std::vector<int64_t>> copies_;
+  std::vector<std::vector<int64_t>> copies_, squares_of_;
   std::array<std::mutex, 64> locks_;
 };
 

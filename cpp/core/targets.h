@@ -27,6 +27,7 @@ struct FilterSpace {
 struct TileBound {
   float relative;   // of |x| * largest_center + largest_bias
   float quadratic;  // of |x|^2
+  float norm;       // relative error of |x|^2 itself
   float largest_center;
   float largest_bias;
 };
@@ -44,6 +45,13 @@ struct RunningBest {
   float* best;     // INOUT [lanes]
   float* second;   // INOUT [lanes]
   int32_t* index;  // INOUT [lanes]
+};
+
+// How centers moved since the last pass (bounds.h), all [k].
+struct CenterMoves {
+  const float* moved;       // the move of the center itself, or more
+  const float* others;      // the largest move of another, or more
+  const float* separation;  // distance to the nearest other center, or less
 };
 
 struct Hits {
@@ -68,8 +76,9 @@ struct TileKernels {
   void (*best)(const float* tile, const PackedCenters& centers, int64_t first, int64_t last,
                const RunningBest& running);
 
-  // Lists the points, of `count`, whose best and second the bound cannot tell apart, and returns
-  // how many. IN all (readable up to a multiple of `narrow`), OUT unsure [count].
+  // Lowers `best` and raises `second` by the bound, and lists the points, of `count`, that it
+  // cannot settle; returns how many. All readable and writable up to a multiple of `narrow`. IN
+  // norm2; INOUT best, second; OUT unsure [count].
   int64_t (*unsure)(const RunningBest& running, const float* norm2, const TileBound& bound,
                     int64_t count, int32_t* unsure);
 
@@ -77,6 +86,19 @@ struct TileKernels {
   // `first` on; returns the first group not looked at (hits are full), or the number of groups.
   int64_t (*hits)(const float* tile, const PackedCenters& centers, int64_t first,
                   const float* threshold, Hits* hits);
+};
+
+// The bounds per row; see bounds.h.
+struct BoundKernels {
+  // Moves the bounds of `count` rows as the centers moved, and lists the rows that they do not
+  // settle; returns how many. IN labels; INOUT upper, lower; OUT active.
+  int64_t (*move)(const int32_t* labels, const CenterMoves& moves, int64_t count, float* upper,
+                  float* lower, int32_t* active);
+  // Bounds of distances from bounds of scores. IN near (below the label's score), far (above all
+  // others), norm2, slack (relative error of norm2); OUT upper, lower. All readable and writable up
+  // to a multiple of 16.
+  void (*distances)(const float* near, const float* far, const float* norm2, float slack,
+                    int64_t count, float* upper, float* lower);
 };
 
 struct ExactKernels {
@@ -94,6 +116,13 @@ struct ExactKernels {
   // IN x [d], inverse [d]; INOUT high [d], low [d] or null. unit: 2^bits of a level.
   void (*add_row)(const double* x, const double* inverse, const double* quantum, double unit,
                   int64_t d, int64_t* high, int64_t* low);
+  // weight * x^2 as two doubles. IN x [d]; OUT high [d], low [d].
+  void (*squares)(const double* x, double weight, int64_t d, double* high, double* low);
+  // c.s and c.c of a center and a sum of rows, each as two doubles without visible rounding.
+  // IN high [d], low [d] or null: the sum in quanta; quantum [d], fine: quantum of `low` / quantum;
+  // c [d]; OUT dot [2], norm2 [2].
+  void (*moments)(const int64_t* high, const int64_t* low, const double* quantum, double fine,
+                  const double* c, int64_t d, double* dot, double* norm2);
   // Largest magnitude per column as bits (NaN and infinity are above all finite ones).
   // IN columns packed in memory; INOUT bits32 [d] or bits64 [d].
   void (*magnitude32)(const char* row, int64_t d, uint32_t* bits);
@@ -105,6 +134,7 @@ struct ByteKernels;
 struct Target {
   const char* name;
   TileKernels tile;
+  BoundKernels bounds;
   ExactKernels exact;
   const ByteKernels* bytes;  // null where the target has no dot products of bytes
 };

@@ -129,8 +129,11 @@ int64_t unsure(const RunningBest& running, const float* norm2, const TileBound& 
     const Floats error =
         bound.relative * (root(squares) * bound.largest_center + bound.largest_bias) +
         bound.quadratic * squares;
-    // Sure only where 2 error < best - second; a lane that overflowed is not.
-    unsigned lanes = not_below(2 * error, load(running.best + p) - load(running.second + p));
+    const Floats near = load(running.best + p) - error, far = load(running.second + p) + error;
+    store(running.best + p, near);
+    store(running.second + p, far);
+    // Sure only where far < near; a lane that overflowed is not.
+    unsigned lanes = not_below(far, near);
     if (count - p < kLanes) lanes &= (1u << (count - p)) - 1;
     for (; lanes != 0; lanes &= lanes - 1)
       unsure[found++] = static_cast<int32_t>(p) + __builtin_ctz(lanes);

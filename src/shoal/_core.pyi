@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.state import Grid
+
 _Floats = npt.NDArray[np.floating[Any]]
 
 def assign(
@@ -16,21 +18,33 @@ def assign(
     labels: npt.NDArray[np.int32] | None,  # INOUT [n]
     distances: _Floats | None,  # OUT [n] float64
 ) -> tuple[int, int, int]: ...
+
+class Keeper:
+    def __init__(self, rows: int, budget: int) -> None: ...
+    def forget(self) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+
 def assign_again(
     rows: _Floats,  # IN [n, d]
     weights: _Floats | None,  # IN [n] float64
     centers: _Floats,  # IN [k, d]
     cosine: bool,
     threads: int,
+    keeper: Keeper,  # INOUT
     labels: npt.NDArray[np.int32],  # INOUT [n], -1 for none so far
-    before: _Floats | None,  # IN [k, d], the centers of the last pass
-    lower: npt.NDArray[np.float32] | None,  # INOUT [n], the bounds
-    quantum: _Floats,  # IN [d + 1] float64
-    inverse: _Floats,  # IN [d + 1] float64
-    bits: int,
-    levels: int,
+    grid: Grid,
     sums: npt.NDArray[np.int64],  # INOUT [levels, k, d + 1], of the labels
-) -> tuple[int, int, int, int]: ...
+    squares: npt.NDArray[np.int64],  # INOUT [2, d + 1], of the rows
+) -> tuple[int, int, int]: ...
+def loss(
+    sums: npt.NDArray[np.int64],  # IN [levels, k, d + 1]
+    squares: npt.NDArray[np.int64],  # IN [2, d + 1]
+    grid: Grid,
+    centers: _Floats,  # IN [k, d]
+    cosine: bool,
+    threads: int,
+) -> float: ...
 def reference_assign(
     rows: _Floats,  # IN [n, d]
     centers: _Floats,  # IN [k, d]
@@ -43,10 +57,7 @@ def add_sums(
     weights: _Floats | None,  # IN [n] float64
     labels: npt.NDArray[np.int32],  # IN [n]
     cosine: bool,
-    quantum: _Floats,  # IN [d + 1] float64
-    inverse: _Floats,  # IN [d + 1] float64
-    bits: int,
-    levels: int,
+    grid: Grid,
     k: int,
     threads: int,
     sums: npt.NDArray[np.int64],  # INOUT [levels, k, d + 1]

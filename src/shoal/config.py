@@ -89,10 +89,10 @@ class Parameters:
             given["memory_budget"] = whole_number("memory_budget", given["memory_budget"], 0)
         return cls(**given)
 
-    def allows(self, kept: int, data: int) -> bool:
-        """Whether ``kept`` bytes beside ``data`` bytes of rows are within the memory budget."""
+    def budget(self, data: int) -> int:
+        """How many bytes may be kept beside ``data`` bytes of rows."""
         default = max(data // 4, DEFAULT_MEMORY_BUDGET)
-        return kept <= (default if self.memory_budget is None else self.memory_budget)
+        return default if self.memory_budget is None else self.memory_budget
 
 
 def check_initial_clusters(value: object) -> InitialClusters:

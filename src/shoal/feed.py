@@ -231,9 +231,13 @@ def make_batch(shards: list[Rows], parameters: Parameters) -> Batch:
 def join(blocks: list[Block], parameters: Parameters, keep: bool = False) -> Batch:
     """One batch of validated blocks; ``keep``: it will be passed over again and again."""
     metric, threads = parameters.distance_metric, parameters.num_threads
-    rows = sum(len(block.rows) for block in blocks)
-    bounds = keep and parameters.allows(4 * rows, sum(block.rows.nbytes for block in blocks))
-    parts = [Shard.of_block(block, metric, threads, bounds) for block in blocks]
+    size = max(sum(block.rows.nbytes for block in blocks), 1)
+    budget = parameters.budget(size) if keep else 0
+    shares = [budget * block.rows.nbytes // size for block in blocks]
+    parts = [
+        Shard.of_block(block, metric, threads, share)
+        for block, share in zip(blocks, shares, strict=True)
+    ]
     executor = LocalExecutor(parts, is_cosine(metric))
     return Batch(executor, [block.rows for block in blocks])
 

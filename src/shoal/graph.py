@@ -18,7 +18,7 @@ from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances
 from shoal.shard import nearest
 from shoal.sources.array import ArraySource, Rows, is_shard_list
 from shoal.sources.open import open_source
-from shoal.state import State, empty_state, exact_to_float
+from shoal.state import State, empty_state
 from shoal.steps import seeding
 
 Array = npt.NDArray[Any]
@@ -212,8 +212,8 @@ class KMeans:
             state = self._require("training_op")
             batch = self._next()
             check_columns(state, batch.inputs[0].shape[1], "inputs")
-            self._state, found = apply_step(state, batch, self._parameters)
-            return exact_to_float(found.loss)
+            self._state, _, loss = apply_step(state, batch, self._parameters)
+            return loss
 
     def _require(self, operation: str) -> State:
         if self._state is None or not self._state.initialized:

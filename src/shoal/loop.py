@@ -17,9 +17,10 @@ from shoal.errors import TooFewRowsError
 from shoal.feed import Batch, Demand, Feed, check_columns
 from shoal.hooks import Context, Monitors
 from shoal.metric import is_cosine, to_unit
+from shoal.shard import loss_of
 from shoal.sources.array import ArraySource, Floats
 from shoal.sources.stream import StreamSource
-from shoal.state import Partial, State, empty_state, exact_to_float
+from shoal.state import Partial, State, empty_state
 from shoal.steps import lloyd, minibatch, seeding
 from shoal.steps.convergence import Judge, Stop
 
@@ -68,8 +69,7 @@ def train(state: State | None, source: ArraySource | StreamSource, task: Task) -
             if batch.position is not None and judge.out_of_epochs(*batch.position):
                 break
             task.monitors.tell("before_step", context)
-            current, found = apply_step(current, batch, given)
-            loss = exact_to_float(found.loss)
+            current, found, loss = apply_step(current, batch, given)
             context.step, context.loss, context.rows = current.global_step, loss, found.rows
             done = judge.says_stop(current.epoch, loss, found)
             current = current.replace(unfinished=judge.unfinished)
@@ -120,8 +120,8 @@ def too_few_rows(parameters: Parameters, how: str) -> TooFewRowsError:
     )
 
 
-def apply_step(state: State, batch: Batch, parameters: Parameters) -> tuple[State, Partial]:
-    """One step of either kind; float64 rows make float64 centers of float32 ones."""
+def apply_step(state: State, batch: Batch, parameters: Parameters) -> tuple[State, Partial, float]:
+    """One step of either kind, and its loss; float64 rows make float64 centers of float32 ones."""
     if batch.executor.scan().double and state.clusters.dtype != np.float64:
         state = state.replace(
             clusters=state.clusters.astype(np.float64),
@@ -131,7 +131,8 @@ def apply_step(state: State, batch: Batch, parameters: Parameters) -> tuple[Stat
     after, found = step(state, batch.executor, parameters)
     if batch.position is not None:
         after = after.replace(epoch=batch.position[0], row=batch.position[1])
-    return after, found
+    loss = loss_of(found, state.clusters, parameters.distance_metric, parameters.num_threads)
+    return after, found, loss
 
 
 def users_clusters(state: State, parameters: Parameters) -> Floats:

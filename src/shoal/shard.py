@@ -137,6 +137,13 @@ def nearest(rows: Floats, centers: Floats, metric: str, threads: int) -> tuple[L
     return labels, distances
 
 
+def loss_of(partial: Partial, centers: Floats, metric: str, threads: int) -> float:
+    """Sum of weight * distance over the rows of a pass with ``centers``, from its sums."""
+    return _core.loss(
+        partial.sums, partial.squares, partial.grid, centers, is_cosine(metric), threads
+    )
+
+
 class Shard:
     """Some rows of a data set, read in blocks.
 
@@ -148,8 +155,8 @@ class Shard:
         The distance metric.
     threads
         How many threads a pass may use.
-    keep_bounds
-        Whether to keep a bound per row (4 bytes) from pass to pass.
+    budget
+        How many bytes may be kept beside the rows, from pass to pass, to make passes cheaper.
     reread
         Whether each pass reads the rows anew, so that they could be others: then it is checked.
     """
@@ -159,7 +166,7 @@ class Shard:
         read: Callable[[], Iterable[Block]],
         metric: str,
         threads: int,
-        keep_bounds: bool = False,
+        budget: int = 0,
         reread: bool = False,
     ) -> None:
         self._read = read
@@ -167,18 +174,18 @@ class Shard:
         self._checksums: list[int] = []
         self._metric = metric
         self._threads = threads
-        self._keep_bounds = keep_bounds
+        self._budget = budget
         self._labels: list[Labels] = []
-        self._lower: list[npt.NDArray[np.float32]] = []
+        self._keepers: list[_core.Keeper] = []
         self._sums: npt.NDArray[np.int64] | None = None  # of the labels
+        self._squares = np.zeros(0, np.int64)  # of the rows
         self._grid: Grid | None = None  # of the sums
-        self._before: Floats | None = None  # the centers of the last pass
         self._scan: Scan | None = None
 
     @classmethod
-    def of_block(cls, block: Block, metric: str, threads: int, keep_bounds: bool = False) -> Shard:
+    def of_block(cls, block: Block, metric: str, threads: int, budget: int = 0) -> Shard:
         """Shard of one block in memory."""
-        return cls(lambda: (block,), metric, threads, keep_bounds)
+        return cls(lambda: (block,), metric, threads, budget)
 
     def scan(self) -> Scan:
         """Size and magnitudes of the rows (one pass, the first time)."""
@@ -205,43 +212,37 @@ class Shard:
     def assign(self, centers: Floats, grid: Grid) -> Partial:
         """Assign all rows and add them up on ``grid``.
 
-        Labels, sums and bounds are kept for the next pass, which then costs less and gives the
-        same: sums of integers can be brought up to date, and a bound only says what need not be
-        computed.
+        Labels, sums and whatever saves work are kept for the next pass, which then costs less and
+        gives the same: sums of integers can be brought up to date, and the rest only says what need
+        not be computed.
         """
         shape = (grid.levels, len(centers), centers.shape[1] + 1)
         if self._sums is None or self._sums.shape != shape or grid is not self._grid:
             self._forget()
             self._sums, self._grid = np.zeros(shape, np.int64), grid
-        before, self._before = self._before, None
-        inverse = 1 / grid.quantum
-        loss = changes = rows = 0
+            self._squares = np.zeros((2, shape[2]), np.int64)
+        changes = rows = 0
         try:
             for position, block in enumerate(self._checked_blocks()):
-                labels, lower = self._kept_of(position, len(block.rows))
-                changed, block_loss, _, _ = _core.assign_again(
+                labels, keeper = self._kept_of(position, len(block.rows))
+                changed, _, _ = _core.assign_again(
                     block.rows,
                     block.weights,
                     centers,
                     is_cosine(self._metric),
                     self._threads,
+                    keeper,
                     labels,
-                    before,
-                    lower,
-                    grid.quantum,
-                    inverse,
-                    grid.bits,
-                    grid.levels,
+                    grid,
                     self._sums,
+                    self._squares,
                 )
                 changes += changed
-                loss += block_loss
                 rows += len(block.rows)
         except BaseException:
             self._forget()  # a pass that ends half-way leaves labels and sums of two passes
             raise
-        self._before = centers
-        return Partial(self._sums.copy(), grid, loss, rows, changes)
+        return Partial(self._sums.copy(), self._squares.copy(), grid, rows, changes)
 
     def row_sums(self, indices: npt.NDArray[np.int64], grid: Grid) -> npt.NDArray[np.int64]:
         """What each of some rows adds to a sum, [levels, m, d + 1] in quanta."""
@@ -252,10 +253,7 @@ class Shard:
             weights,
             np.arange(len(rows), dtype=np.int32),
             is_cosine(self._metric),
-            grid.quantum,
-            1 / grid.quantum,
-            grid.bits,
-            grid.levels,
+            grid,
             len(rows),
             self._threads,
             sums,
@@ -335,20 +333,20 @@ class Shard:
     def _forget(self) -> None:
         """Start anew: the next pass is a first one."""
         self._labels.clear()
-        self._lower.clear()
-        self._sums = self._before = None
+        self._keepers.clear()
+        self._sums = None
 
-    def _kept_of(self, position: int, rows: int) -> tuple[Labels, npt.NDArray[np.float32] | None]:
-        """Labels of a block, and its bounds where there is room for them."""
+    def _kept_of(self, position: int, rows: int) -> tuple[Labels, _core.Keeper]:
+        """Labels of a block, and what else is kept of it."""
         if position == len(self._labels):
             self._labels.append(np.full(rows, -1, np.int32))
-            if self._keep_bounds:
-                self._lower.append(np.zeros(rows, np.float32))
+            share = self._budget * rows // max(self.rows, 1)
+            self._keepers.append(_core.Keeper(rows, share))
         if len(self._labels[position]) != rows:
             raise _source_changed(
                 f"batch {position} had {len(self._labels[position])} rows, now {rows}"
             )
-        return self._labels[position], self._lower[position] if self._lower else None
+        return self._labels[position], self._keepers[position]
 
     def _check_same(self, position: int, block: Block) -> None:
         """Labels are kept by position: the rows must be the same, in the same order."""

@@ -7,6 +7,7 @@ order, to the bits of the whole. ``State`` is everything a run needs to continue
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,12 @@ class Grid:
     """The fixed-point grid on which rows are added: one power of two per column.
 
     Values below ``2**bits`` quanta are rounded to whole quanta and added as int64, which cannot
-    overflow for the rows that were scanned. A second level holds the remainders of float64 rows
-    and of weighted rows. Sums of integers have no order, so no split of the data changes a bit.
+    overflow for the rows that were scanned. A second level holds the remainders of float64 rows,
+    of weighted rows and of rows brought to length one. Sums of integers have no order, so no split of the data changes a bit.
     """
 
     quantum: Floats  # [d + 1] float64; the last column is the weight
+    square_quantum: Floats  # [d + 1] float64, of the squares; the last column is a weight again
     bits: int
     levels: int
 
@@ -73,12 +75,28 @@ class Grid:
         """Choose the grid for the scanned rows (``unit_rows``: they will have length one)."""
         room = max(1, (max(scan.rows, 1) - 1).bit_length())
         bits = min(51, 62 - room)
-        magnitude = np.ones_like(scan.magnitude) if unit_rows else scan.magnitude
-        largest = np.append(magnitude, 1.0) * scan.heaviest
-        exponent = np.frexp(largest)[1]
-        quantum = np.ldexp(1.0, np.maximum(exponent - bits, -1000))
-        levels = 2 if scan.double or scan.weighted or bits < 32 else 1
-        return cls(quantum, bits, levels)
+        magnitude = np.append(np.ones_like(scan.magnitude) if unit_rows else scan.magnitude, 1.0)
+        levels = 2 if scan.double or scan.weighted or unit_rows or bits < 32 else 1
+        with np.errstate(under="ignore"):
+            squares = magnitude * magnitude * scan.heaviest
+        return cls(_quanta(magnitude * scan.heaviest, bits), _quanta(squares, bits), bits, levels)
+
+    @cached_property
+    def inverse(self) -> Floats:
+        """1 / quantum."""
+        return 1 / self.quantum
+
+    @cached_property
+    def square_inverse(self) -> Floats:
+        """1 / square_quantum."""
+        return 1 / self.square_quantum
+
+
+def _quanta(largest: Floats, bits: int) -> Floats:
+    """Powers of two such that ``largest`` is below ``2**bits`` of them."""
+    exponent: npt.NDArray[np.int_] = np.frexp(largest)[1]
+    quanta: Floats = np.ldexp(1.0, np.maximum(exponent - bits, -1000))
+    return quanta
 
 
 @dataclass(frozen=True)
@@ -86,8 +104,8 @@ class Partial:
     """The result of assigning some rows: all that training needs of them."""
 
     sums: Ints  # [levels, k, d + 1] in quanta of the grid; the last column is the weight
+    squares: Ints  # [2, d + 1]: weighted squares of all rows; the weight of those of no direction
     grid: Grid
-    loss: int  # exact, in units of 2**-1074
     rows: int
     changes: int  # labels that differ from the pass before
 
@@ -95,8 +113,8 @@ class Partial:
         """Return the partial of both parts: associative and commutative, to the bit."""
         return Partial(
             self.sums + other.sums,
+            self.squares + other.squares,
             self.grid,
-            self.loss + other.loss,
             self.rows + other.rows,
             self.changes + other.changes,
         )

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -18,6 +19,7 @@
 #include "core/dispatch.h"
 #include "core/distances.h"
 #include "core/exact_sum.h"
+#include "core/loss.h"
 #include "core/parallel.h"
 #include "core/reference.h"
 #include "core/scan.h"
@@ -436,15 +438,15 @@ struct Expected {
 };
 
 void check_assign(const Expected& expected, const Rows& rows, const Rows& centers, Metric metric,
-                  const Target& target, int threads, bool weighted) {
+                  const Target& target, int threads, bool weighted, Plan plan) {
   std::vector<int32_t> labels(rows.n);
   for (int64_t i = 0; i < rows.n; ++i) labels[i] = static_cast<int32_t>(below(centers.n));
   int64_t changes = 0;
   for (int64_t i = 0; i < rows.n; ++i) changes += labels[i] != expected.labels[i];
   std::vector<double> distances(rows.n, -1);
   const double* weights = weighted ? expected.weights.data() : nullptr;
-  const Assignment result =
-      assign(rows, weights, centers, metric, target, threads, labels.data(), distances.data());
+  const Assignment result = assign({rows, weights, centers, metric, target, threads, plan},
+                                   labels.data(), distances.data());
   CHECK(labels == expected.labels);
   CHECK(std::memcmp(distances.data(), expected.distances.data(), rows.n * 8) == 0);
   CHECK(equal(result.loss, weighted ? expected.weighted_loss : expected.loss));
@@ -462,7 +464,9 @@ void try_assign(const std::string& kind, const Table& x, const Table& c, Metric 
       context = std::string(target->name) + ", " + kind + ", " + describe(x, c.n, metric) +
                 ", rows: " + of_rows.name + ", centers: " + of_centers.name;
       const int threads = 1 + static_cast<int>(below(4));
-      check_assign(expected, rows.rows, centers.rows, metric, *target, threads, trial % 2 == 1);
+      for (const Plan plan : {Plan::automatic, Plan::bytes})
+        check_assign(expected, rows.rows, centers.rows, metric, *target, threads, trial % 2 == 1,
+                     plan);
     }
   }
 }
@@ -530,12 +534,13 @@ void test_assign_paths() {
     std::vector<double> distance(1);
     reference_assign(part(row.rows, 0, 1), centers.rows, Metric::squared_euclidean, one.data(),
                      distance.data());
-    assign(row.rows, nullptr, centers.rows, Metric::squared_euclidean, *target, 2, labels.data(),
+    assign({row.rows, nullptr, centers.rows, Metric::squared_euclidean, *target, 2}, labels.data(),
            nullptr);
     CHECK(labels == std::vector<int32_t>(200, one[0]));
     context = std::string(target->name) + ", no rows";
-    const Assignment none = assign(part(row.rows, 0, 0), nullptr, centers.rows, Metric::cosine,
-                                   *target, 2, nullptr, nullptr);
+    const Rows nothing = part(row.rows, 0, 0);
+    const Assignment none =
+        assign({nothing, nullptr, centers.rows, Metric::cosine, *target, 2}, nullptr, nullptr);
     CHECK(none.changes == 0 && equal(none.loss, LongSum{}));
   }
 }
@@ -553,9 +558,12 @@ void test_filter_settles() {
       const Laid rows(x, kLayouts[0]), centers(c, kLayouts[0]);
       for (const Target* target : usable_targets()) {
         context = std::string(target->name) + ", offset " + std::to_string(offset);
-        const Assignment result = assign(rows.rows, nullptr, centers.rows,
-                                         Metric::squared_euclidean, *target, 1, nullptr, nullptr);
-        CHECK(result.looked_again < 30);
+        for (const Plan plan : {Plan::floats, Plan::bytes}) {
+          const Assignment result = assign(
+              {rows.rows, nullptr, centers.rows, Metric::squared_euclidean, *target, 1, plan},
+              nullptr, nullptr);
+          CHECK(result.looked_again < 30);
+        }
       }
     }
 }
@@ -563,10 +571,10 @@ void test_filter_settles() {
 // ---- Sums ----
 
 struct Grids {
-  std::vector<double> quantum, inverse;
+  std::vector<double> quantum, inverse, square_quantum, square_inverse;
 
   Grids(const Table& x, Metric metric, double largest_weight, int bits)
-      : quantum(x.d + 1), inverse(x.d + 1) {
+      : quantum(x.d + 1), inverse(x.d + 1), square_quantum(x.d + 1), square_inverse(x.d + 1) {
     for (int64_t t = 0; t <= x.d; ++t) {
       double largest = 1;
       if (t < x.d && metric == Metric::squared_euclidean) {
@@ -576,7 +584,16 @@ struct Grids {
       const double most = largest * largest_weight;
       quantum[t] = std::ldexp(1.0, (most > 0 ? std::ilogb(most) : 0) + 2 - bits);
       inverse[t] = 1 / quantum[t];
+      const double square = largest * largest * largest_weight;
+      const int exponent = square > 0 ? std::ilogb(square) + 2 - bits : 0;
+      square_quantum[t] = std::ldexp(1.0, std::max(exponent, -1000));
+      square_inverse[t] = 1 / square_quantum[t];
     }
+  }
+
+  Grid grid(int bits, int levels) const {
+    return {quantum.data(),        inverse.data(), square_quantum.data(),
+            square_inverse.data(), bits,           levels};
   }
 };
 
@@ -619,7 +636,7 @@ void test_sums() {
           for (double& weight : weights) weight = 3 * uniform();
           const int bits = levels == 1 ? 49 : 48;
           const Grids grids(x, metric, weights.empty() ? 1 : 3, bits);
-          const Grid grid{grids.quantum.data(), grids.inverse.data(), bits, levels};
+          const Grid grid = grids.grid(bits, levels);
           const auto expected = expected_sums(x, weights, labels, k, metric, grid);
           const double* w = weights.empty() ? nullptr : weights.data();
           for (const Target* target : usable_targets())
@@ -641,36 +658,64 @@ void test_sums() {
 
 // ---- Pass after pass ----
 
+// One contender of check_passes: a target, a plan, and how much it may keep.
+struct Contender {
+  const Target* target;
+  Plan plan;
+  Keeper keeper;
+  std::vector<int32_t> labels;
+  std::vector<int64_t> sums, squares;
+  double loss = 0;
+
+  Contender(const Target* target, Plan plan, int64_t budget, int64_t n, int64_t k, int64_t d)
+      : target(target),
+        plan(plan),
+        keeper(n, budget),
+        labels(n, -1),
+        sums(2 * k * (d + 1)),
+        squares(2 * (d + 1)) {}
+};
+
 // Passes over the same rows while the centers move: what is kept must change no result.
 void check_passes(const std::string& kind, const Table& x, Table c, Metric metric) {
-  const auto targets = usable_targets();
   const Grids grids(x, metric, 1, 40);
-  const Grid grid{grids.quantum.data(), grids.inverse.data(), 40, 2};
-  std::vector<std::vector<float>> lower(targets.size(), std::vector<float>(x.n));
-  std::vector<std::vector<int32_t>> labels(targets.size(), std::vector<int32_t>(x.n, -1));
-  std::vector<std::vector<int64_t>> sums(targets.size(), std::vector<int64_t>(2 * c.n * (x.d + 1)));
+  const Grid grid = grids.grid(40, 2);
+  std::vector<std::unique_ptr<Contender>> contenders;
+  for (const Target* target : usable_targets())
+    for (const Plan plan : {Plan::floats, Plan::bytes})
+      for (const int64_t budget : {int64_t{0}, 8 * x.n, int64_t{1} << 30})
+        contenders.push_back(std::make_unique<Contender>(target, plan, budget, x.n, c.n, x.d));
   std::vector<int32_t> last(x.n, -1);
-  Table before = c;
   const Laid rows(x, one_of(kLayouts));
   for (int pass = 0; pass < 7; ++pass) {
     const Expected expected(x, c, metric);
     const auto total = expected_sums(x, {}, expected.labels, c.n, metric, grid);
-    const Laid centers(c, kLayouts[0]), old(before, kLayouts[0]);
+    const Laid centers(c, kLayouts[0]);
     int64_t changes = 0;
     for (int64_t i = 0; i < x.n; ++i) changes += expected.labels[i] != last[i];
-    for (size_t t = 0; t < targets.size(); ++t) {
-      context = std::string(targets[t]->name) + ", pass " + std::to_string(pass) + ", " + kind +
-                ", " + describe(x, c.n, metric);
-      const Kept kept{pass == 0 ? nullptr : &old.rows, lower[t].data(), &grid, sums[t].data()};
-      const Assignment result = assign(rows.rows, nullptr, centers.rows, metric, *targets[t],
-                                       1 + pass % 3, labels[t].data(), nullptr, kept);
-      CHECK(labels[t] == expected.labels);
-      CHECK(equal(result.loss, expected.loss));
+    double size = 0;
+    for (const double v : x.values) size += metric == Metric::cosine ? 1 : v * v;
+    for (const auto& one : contenders) {
+      context = std::string(one->target->name) + (one->plan == Plan::bytes ? " bytes" : " floats") +
+                ", keeps " + std::to_string(one->keeper.bytes()) + ", pass " +
+                std::to_string(pass) + ", " + kind + ", " + describe(x, c.n, metric);
+      const Task task{rows.rows,    nullptr,      centers.rows, metric,
+                      *one->target, 1 + pass % 3, one->plan};
+      const Assignment result = assign_again(task, one->keeper, one->labels.data(), grid,
+                                             one->sums.data(), one->squares.data());
+      CHECK(one->labels == expected.labels);
       CHECK(result.changes == changes);
-      CHECK(sums[t] == total);
+      CHECK(one->sums == total);
+      one->loss = loss_of(one->sums.data(), one->squares.data(), grid, centers.rows, metric,
+                          *one->target, 1 + pass % 2);
+      CHECK(one->loss == contenders[0]->loss);
+      CHECK(one->squares == contenders[0]->squares);
+      double loss = 0;
+      for (const double distance : expected.distances) loss += distance;
+      // The grid here holds 40 bits and 40 more; squares beyond the range of double lose some.
+      CHECK(std::fabs(one->loss - loss) <= 1e-9 * loss + 1e-20 * size + 0x1p-960);
     }
     last = expected.labels;
-    before = c;
     // All centers move, less and less; then one moves far; then none.
     const double part = pass < 4 ? std::ldexp(1.0, -2 * pass) : 0;
     for (double& v : c.values) v *= 1 + part * normal();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def relocate(
     for i, (row, target) in enumerate(zip(rows, targets, strict=True)):
         sums[:, labels[row]] -= moved[:, i]
         sums[:, target] += moved[:, i]
-    return Partial(sums, partial.grid, partial.loss, partial.rows, partial.changes)
+    return replace(partial, sums=sums)
 
 
 def _farthest(distances: Floats, movable: npt.NDArray[np.bool_], number: int) -> list[int]:

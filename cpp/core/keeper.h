@@ -1,0 +1,106 @@
+// What a shard keeps beside its rows between passes, within a budget. It saves work and never
+// changes a result.
+#pragma once
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "bytes.h"
+#include "filter.h"
+
+namespace shoal {
+
+// Room for numbers that are written before they are read; in huge pages where the system has them,
+// as rows are taken from all over it.
+template <class T>
+class Room {
+ public:
+  explicit Room(int64_t size) {
+    constexpr size_t kHuge = size_t{2} << 20;
+    const size_t bytes = (static_cast<size_t>(size) * sizeof(T) + kHuge - 1) / kHuge * kHuge;
+    data_.reset(static_cast<T*>(std::aligned_alloc(kHuge, bytes)));
+    if (!data_) throw std::bad_alloc();
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    madvise(data_.get(), bytes, MADV_HUGEPAGE);  // only a wish
+#endif
+  }
+  T* data() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(T* data) const { std::free(data); }
+  };
+  std::unique_ptr<T, Free> data_;
+};
+
+class Keeper {
+ public:
+  // n rows, and how many bytes may be kept beside them.
+  Keeper(int64_t n, int64_t budget) : n_(n), left_(budget) {
+    if (!spend(8 * n)) return;
+    upper_.resize(n);
+    lower_.resize(n);
+  }
+
+  int64_t rows() const { return n_; }
+  int64_t bytes() const { return spent_; }
+  bool bounds() const { return !upper_.empty(); }
+  float* upper() { return upper_.data(); }
+  float* lower() { return lower_.data(); }
+
+  // Starts anew: nothing is known of any row.
+  void forget() {
+    before_.reset();
+    space_.reset();
+    coded_ = false;
+  }
+
+  // The centers of the last pass; null before the first.
+  const ExactCenters* before() const { return before_ ? &*before_ : nullptr; }
+  void remember(ExactCenters&& centers) { before_.emplace(std::move(centers)); }
+
+  // The space of all passes until `forget`.
+  const Space& space(const ExactCenters& centers, Dtype rows) {
+    if (!space_) space_.emplace(centers, rows);
+    return *space_;
+  }
+
+  // Room for the rows as bytes, or null where the budget has none.
+  const ByteRows* codes(int64_t quads) {
+    if (!codes_ && bounds() && spend(n_ * (quads * 8 + 12))) {
+      words_.emplace(n_ * quads * 2);
+      numbers_.emplace(n_ * 3);
+      float* numbers = numbers_->data();
+      codes_ = {words_->data(), words_->data() + n_ * quads, numbers, numbers + n_,
+                numbers + 2 * n_};
+    }
+    return codes_ ? &*codes_ : nullptr;
+  }
+  // Whether they hold every row.
+  bool coded() const { return coded_; }
+  void set_coded() { coded_ = codes_.has_value(); }
+
+ private:
+  bool spend(int64_t bytes) {
+    if (bytes > left_) return false;
+    left_ -= bytes;
+    spent_ += bytes;
+    return true;
+  }
+
+  int64_t n_, left_, spent_ = 0;
+  std::vector<float> upper_, lower_;
+  std::optional<ExactCenters> before_;
+  std::optional<Space> space_;
+  std::optional<Room<uint32_t>> words_;
+  std::optional<Room<float>> numbers_;
+  std::optional<ByteRows> codes_;
+  bool coded_ = false;
+};
+
+}  // namespace shoal

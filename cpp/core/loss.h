@@ -1,0 +1,18 @@
+// The loss of a pass from its sums, without the rows.
+//
+// With s_j and W_j the weighted sum and the weight of cluster j, and Q the weighted sum of all
+// |x|^2,
+//     sum over rows of weight * |x - c|^2 = Q - 2 sum_j c_j.s_j + sum_j W_j |c_j|^2
+// for any labels. The terms cancel, so they are added as pairs of doubles (Dekker 1971): about 100
+// bits. Sums of integers have no order, and neither has the loss, whatever the threads and shards.
+#pragma once
+#include "sums.h"
+
+namespace shoal {
+
+// IN sums [levels][k][d + 1], squares [2][d + 1], as SharedSums leaves them; centers [k, d].
+// Under cosine, half of it for unit rows and centers, and 1 for whatever has no direction.
+double loss_of(const int64_t* sums, const int64_t* squares, const Grid& grid, const Rows& centers,
+               Metric metric, const Target& target, int threads);
+
+}  // namespace shoal
