@@ -1,19 +1,13 @@
-"""Timing of several contenders in turn, and a description of the machine."""
+"""Timing of several contenders in turn."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
 import os
-import platform
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
-
-from shoal import _core
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -23,39 +17,95 @@ PAUSE = 0.02
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: until every contender has taken `seconds`, within the limits."""
+    """How long to measure: until every contender has taken `seconds`, within the limits.
+
+    A contender that took more than `hopeless` times as long as the fastest other one in the first
+    round cannot become the best, and is not repeated.
+    """
 
     least: int = 5
     most: int = 15
     seconds: float = 0.5
+    hopeless: float = float("inf")
 
 
 QUICK = Effort(least=3, most=3)
+RUNS = Effort(least=3, most=7)  # whole training runs, which take seconds
 
 
-def interleave(
-    contenders: dict[str, Callable[[], T]], effort: Effort
-) -> tuple[dict[str, T], dict[str, list[float]]]:
-    """Run A B C A B C and so on; return what each returned and the seconds of each call.
+@dataclass
+class Race(Generic[T]):
+    """What each contender returned the first time, the seconds of each call, and who failed.
 
-    One round comes first that is not timed: it starts threads and touches memory.
+    `warmed` is what the calls that were not timed returned.
     """
-    results = {name: call() for name, call in contenders.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+
+    warmed: dict[str, object] = field(default_factory=dict)
+    results: dict[str, T] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The least time of each contender, in seconds."""
+        return {name: min(times) for name, times in self.seconds.items()}
+
+    @property
+    def noise(self) -> float:
+        """The largest ratio of a contender's median time to its best; 1 is undisturbed."""
+        return max(statistics.median(times) / min(times) for times in self.seconds.values())
+
+
+def race(
+    contenders: Mapping[str, Callable[[], T]],
+    effort: Effort,
+    warm_up: Mapping[str, Callable[[], object]] | None = None,
+) -> Race[T]:
+    """Run A B C A B C and so on.
+
+    One round comes first that is not timed: it starts threads and touches memory. It makes the
+    calls of `warm_up`, or of the contenders themselves. Who raises there takes no part, with the
+    reason kept; shoal must not fail.
+    """
+    found: Race[T] = Race()
+    for name, call in (warm_up or contenders).items():
+        _warm_up(found, name, call)
+    running = {name: call for name, call in contenders.items() if name not in found.failed}
+    found.seconds = {name: [] for name in running}
     for round_ in range(effort.most):
-        if round_ >= effort.least and min(map(sum, seconds.values())) >= effort.seconds:
+        enough = min(sum(found.seconds[name]) for name in running) >= effort.seconds
+        if round_ >= effort.least and enough:
             break
-        for name, call in contenders.items():
+        for name, call in running.items():
             time.sleep(PAUSE)
             begin = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - begin)
-    return results, seconds
+            result = call()
+            found.seconds[name].append(time.perf_counter() - begin)
+            found.results.setdefault(name, result)
+        if round_ == 0:
+            running = _hopeful(running, found.best, effort.hopeless)
+    return found
 
 
-def noise(seconds: dict[str, list[float]]) -> float:
-    """Return the largest ratio of a contender's median time to its best; 1 is undisturbed."""
-    return max(statistics.median(times) / min(times) for times in seconds.values())
+def _warm_up(found: Race[T], name: str, call: Callable[[], object]) -> None:
+    try:
+        found.warmed[name] = call()
+    except Exception as error:
+        if name.startswith("shoal"):
+            raise
+        found.failed[name] = str(error).strip().splitlines()[-1][:200]
+
+
+def _hopeful(
+    running: dict[str, Callable[[], T]], best: dict[str, float], hopeless: float
+) -> dict[str, Callable[[], T]]:
+    others = [seconds for name, seconds in best.items() if not name.startswith("shoal")]
+    limit = hopeless * min(others, default=float("inf"))
+    return {
+        name: call
+        for name, call in running.items()
+        if name.startswith("shoal") or best[name] <= limit
+    }
 
 
 def available_threads() -> int:
@@ -63,75 +113,3 @@ def available_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def machine(threads: int) -> dict[str, Any]:
-    """Describe the processor, the libraries and the instructions each of them uses."""
-    versions = {"python": platform.python_version()}
-    for package in ("shoal", "numpy", "scikit-learn", "faiss-cpu"):
-        versions[package] = _version(package)
-    return {
-        "cpu": _cpu_model(),
-        "cpus": os.cpu_count(),
-        "threads": threads,
-        "load_at_start": round(os.getloadavg()[0], 2),
-        "simd": {"shoal": _core.simd_target(), **_peer_simd()},
-        "versions": versions,
-    }
-
-
-def describe(about: dict[str, Any]) -> str:
-    """Return one line from what `machine` returned."""
-    simd = ", ".join(f"{name} {value}" for name, value in about["simd"].items())
-    versions = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
-    return (
-        f"{about['cpu']}, {about['cpus']} CPUs, {about['threads']} threads, "
-        f"load {about['load_at_start']} at start; SIMD: {simd}; {versions}"
-    )
-
-
-def handicap(about: dict[str, Any]) -> str:
-    """Return a warning when the peers' BLAS leaves AVX-512 unused, else an empty string."""
-    simd = about["simd"]
-    narrow = [name for name, value in simd.items() if value.endswith(("Haswell", "Zen", "None"))]
-    if not simd["shoal"].startswith("avx512") or not narrow:
-        return ""
-    return (
-        f"note: AVX2 kernels in {' and '.join(narrow)} though the processor has AVX-512; "
-        "OPENBLAS_CORETYPE=SkylakeX gives the peers theirs (see benchmarks/README.md)"
-    )
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _peer_simd() -> dict[str, str]:
-    """Name the kernels of the peers' matrix products (scikit-learn takes scipy's)."""
-    found: dict[str, str] = {}
-    if importlib.util.find_spec("threadpoolctl") is not None:
-        import threadpoolctl
-
-        for pool in threadpoolctl.threadpool_info():
-            for folder in ("scipy.libs", "faiss_cpu.libs"):
-                if pool["user_api"] == "blas" and folder in pool["filepath"]:
-                    kernels = f"{pool['internal_api']} {pool.get('architecture')}"
-                    found[f"{folder.split('.')[0]}'s BLAS"] = kernels
-    if importlib.util.find_spec("faiss") is not None:
-        import faiss
-
-        found["faiss"] = faiss.get_compile_options().strip()
-    return found
