@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,10 +13,22 @@ from benchmarks import machine, peers, report
 from benchmarks.settings import Settings
 from benchmarks.timing import QUICK, Effort, available_threads
 
-# One module each, with cases(settings), run(case, settings), notes(rows) and COLUMNS; MERGES where
-# cases join those written before.
-NAMES = ("train", "predict", "minibatch", "seeding", "dtypes", "threads", "small")
+# One module each, with cases(settings), run(case, settings), notes(rows) and COLUMNS; where it
+# MERGES, cases join those written before, and finish(rows, folder) draws them.
+NAMES = (
+    "train",
+    "converge",
+    "predict",
+    "minibatch",
+    "seeding",
+    "dtypes",
+    "threads",
+    "peak",
+    "small",
+    "grid",
+)
 RESULTS = Path(__file__).with_name("results")
+PICTURES = Path(__file__).resolve().parent.parent / "docs"
 
 
 def main() -> None:
@@ -38,7 +51,7 @@ def main() -> None:
             ]
             if chosen:
                 found = True
-                _benchmark(name, module, chosen, settings, args.out, about)
+                _benchmark(name, module, chosen, settings, args, about)
     if not found:
         raise SystemExit(f"no case matches {args.only!r}")
 
@@ -58,14 +71,39 @@ def _arguments() -> argparse.Namespace:
         type=Path,
         help="folder for JSON and Markdown; whole benchmarks write to benchmarks/results",
     )
+    grid = parser.add_argument_group("the grid's share")
+    grid.add_argument("--kinds", type=_words, default=(), help="of data, as in blobs,uniform")
+    grid.add_argument("--dims", type=_numbers, default=(), help="columns, as in 2,3,16")
+    grid.add_argument("--ks", type=_numbers, default=(), help="numbers of centers")
+    grid.add_argument(
+        "--grid-seconds", type=float, default=0.05, help="that a plain run takes; default 0.05"
+    )
+    grid.add_argument("--grid-minutes", type=float, default=float("inf"), help="stop after them")
+    grid.add_argument("--resume", action="store_true", help="only cells without a result")
     args = parser.parse_args()
     if args.out is None and not args.quick and args.only in ("", *NAMES):
         args.out = RESULTS
     return args
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
 def _settings(args: argparse.Namespace) -> Settings:
-    return Settings(args.threads, args.quick, QUICK if args.quick else Effort())
+    return Settings(
+        args.threads,
+        args.quick,
+        QUICK if args.quick else Effort(),
+        args.kinds,
+        args.dims,
+        args.ks,
+        args.grid_seconds / 5 if args.quick else args.grid_seconds,
+    )
 
 
 def _benchmark(
@@ -73,26 +111,46 @@ def _benchmark(
     module: ModuleType,
     chosen: list[Any],
     settings: Settings,
-    out: Path | None,
+    args: argparse.Namespace,
     about: dict[str, Any],
 ) -> None:
     """Run the cases of one benchmark; what is known is written after each of them."""
     table = report.Table(module.COLUMNS)
     print(f"\n{name}: {module.__doc__}\n{table.header()}", flush=True)
-    rows: list[report.Row] = []
+    merges, out = getattr(module, "MERGES", False), args.out
+    kept = report.read(out, name) if merges and out is not None else []
+    end = time.monotonic() + (args.grid_minutes * 60 if merges else float("inf"))
+    rows: dict[str, report.Row] = {row["name"]: row for row in kept}
     for case in chosen:
+        if merges and args.resume and case.name in rows:
+            continue
+        if time.monotonic() > end:
+            print("the time is over: go on with --resume", flush=True)
+            break
         row = module.run(case, settings)
         if row is None:
             continue
-        rows.append(row)
+        rows[case.name] = row
         print(table.line(row), flush=True)
         if out is not None:
-            notes = [*report.verdict(rows), *module.notes(rows)]
-            report.write(out, name, about, rows, module.COLUMNS, notes)
-    for line in (*report.verdict(rows), *module.notes(rows)):
+            _write(name, module, list(rows.values()), out, about)
+    if not rows:
+        return
+    for line in (*report.verdict(list(rows.values())), *module.notes(list(rows.values()))):
         print(line, flush=True)
-    if rows and out is not None:
-        print(f"written: {out / name}.json, {out / name}.md", flush=True)
+    if out is not None:
+        written = [f"{out / name}.json", f"{out / name}.md"]
+        if hasattr(module, "finish"):
+            folder = PICTURES if out == RESULTS else out
+            written += map(str, filter(None, module.finish(list(rows.values()), folder)))
+        print(f"written: {', '.join(written)}", flush=True)
+
+
+def _write(
+    name: str, module: ModuleType, rows: list[report.Row], out: Path, about: dict[str, Any]
+) -> None:
+    notes = [*report.verdict(rows), *module.notes(rows)]
+    report.write(out, name, about, rows, module.COLUMNS, notes)
 
 
 if __name__ == "__main__":

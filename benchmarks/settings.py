@@ -17,7 +17,7 @@ class Settings:
     kinds: tuple[str, ...] = ()  # of the grid's data; empty: all
     dims: tuple[int, ...] = ()
     ks: tuple[int, ...] = ()
-    grid_seconds: float = 0.1  # what a run of the grid shall take
+    grid_seconds: float = 0.05  # what a run of the grid shall take
 
     def quick_rows(self, wanted: int = 20_000) -> int | None:
         """Return how many rows to keep of a data set: all, or few for a quick look."""

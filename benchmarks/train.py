@@ -120,12 +120,22 @@ def notes(rows: Sequence[report.Row]) -> list[str]:
         "computed in float64 from its centers, is above shoal's. scikit-learn's and "
         "scikit-learn-intelex's `fit` make one more assignment at the end."
     )
+    return lines + remarks(rows)
+
+
+def remarks(rows: Sequence[report.Row]) -> list[str]:
+    """Return a line for each peer that did not do quite what the others did."""
+    lines = []
     for row in rows:
         if row["own_start"]:
             names = ", ".join(row["own_start"])
-            lines.append(f"{row['name']}: started from centers of its own choice: {names}.")
-        for name, reason in row["failed"].items():
-            lines.append(f"{row['name']}: {name} cannot: {reason}")
+            lines.append(
+                f"{row['name']}: not at the centers of the others after one iteration, by its own "
+                f"choice of first ones or treatment of empty clusters: {names}."
+            )
+        lines += [
+            f"{row['name']}: {name} cannot: {reason}" for name, reason in row["failed"].items()
+        ]
     return lines
 
 

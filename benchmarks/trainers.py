@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ import numpy.typing as npt
 from benchmarks import ours, peers, starts
 from benchmarks.data import Rows
 
-WITHOUT_END = 10_000
+WITHOUT_END = 2_000  # iterations, where a library wants a limit and convergence is the aim
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,11 @@ class Trained(NamedTuple):
 Run = Callable[[], Trained]
 
 
-def jobs(job: Job) -> dict[str, Job]:
+def jobs(job: Job, arranged: bool = True) -> dict[str, Job]:
     """Return the job of each library that is installed.
 
-    Three libraries choose their first centers themselves. They get the rows in an order in which
-    they choose the given ones (see `starts`).
+    Three libraries choose their first centers themselves. They get the rows `arranged` in an order
+    in which they choose the given ones (see `starts`), or as they are.
     """
     found = {"shoal": job}
     if peers.sklearn is not None:
@@ -66,7 +68,8 @@ def jobs(job: Job) -> dict[str, Job]:
     if peers.faiss is not None:
         found["faiss"] = job
     for name in starts.available():
-        found[name] = replace(job, rows=starts.arranged(name, job.rows, job.first))
+        rows = starts.arranged(name, job.rows, job.first) if arranged else job.rows
+        found[name] = replace(job, rows=rows)
     return found
 
 
@@ -142,9 +145,13 @@ def _fastkmeans(job: Job) -> Trained:
         gpu=False,
         seed=starts.SEED,
         tol=0 if job.iterations else np.finfo(np.float32).tiny,
+        verbose=job.iterations is None,  # the only place that tells how many iterations it made
     )
-    model.train(job.rows)
-    return Trained(model.centroids, -1 if job.iterations is None else job.iterations)
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        model.train(job.rows)
+    made = told.getvalue().count("Iteration ")
+    return Trained(model.centroids, job.iterations or made)
 
 
 _RUNS: dict[str, Callable[[Job], Trained]] = {
