@@ -33,7 +33,7 @@ def draw(rows: Sequence[report.Row], what: str, folder: Path, kinds: Sequence[st
     dims = sorted({row["d"] for row in rows})
     ks = sorted({row["k"] for row in rows})
     figure, panels = pyplot.subplots(
-        1, len(kinds), figsize=(0.55 * len(ks) * len(kinds) + 2, 0.36 * len(dims) + 1.6),
+        1, len(kinds), figsize=(max(9, 0.4 * len(ks) * len(kinds) + 2), 0.3 * len(dims) + 1.6),
         sharey=True, squeeze=False, layout="constrained",
     )  # fmt: skip
     image: Any = None

@@ -47,7 +47,7 @@ def write(
     name: str,
     about: dict[str, Any],
     rows: Sequence[Row],
-    columns: Sequence[Column],
+    tables: Sequence[Sequence[Column]],
     notes: Sequence[str],
 ) -> None:
     """Write NAME.json, with every value and every repetition, and NAME.md."""
@@ -55,8 +55,9 @@ def write(
     lines = ",\n".join(json.dumps(row) for row in rows)
     machine = json.dumps(about)
     (folder / f"{name}.json").write_text(f'{{"machine": {machine},\n"rows": [\n{lines}\n]}}\n')
-    text = [describe(about).replace("\n", "\n\n"), ""]
-    text += Table(columns).markdown(rows)
+    text = [describe(about).replace("\n", "\n\n")]
+    for columns in tables:
+        text += ["", *Table(columns).markdown(rows)]
     text += [line for note in notes for line in ("", note)]
     (folder / f"{name}.md").write_text("\n".join(text) + "\n")
 

@@ -13,8 +13,9 @@ from benchmarks import machine, peers, report
 from benchmarks.settings import Settings
 from benchmarks.timing import QUICK, Effort, available_threads
 
-# One module each, with cases(settings), run(case, settings), notes(rows) and COLUMNS; where it
-# MERGES, cases join those written before, and finish(rows, folder) draws them.
+# One module each, with cases(settings), run(case, settings), notes(rows) and COLUMNS. It may have
+# DETAILS, a second table in Markdown; where it MERGES, cases join those written before, and
+# finish(rows, folder) draws them.
 NAMES = (
     "train",
     "converge",
@@ -150,7 +151,8 @@ def _write(
     name: str, module: ModuleType, rows: list[report.Row], out: Path, about: dict[str, Any]
 ) -> None:
     notes = [*report.verdict(rows), *module.notes(rows)]
-    report.write(out, name, about, rows, module.COLUMNS, notes)
+    tables = [module.COLUMNS, *([module.DETAILS] if hasattr(module, "DETAILS") else [])]
+    report.write(out, name, about, rows, tables, notes)
 
 
 if __name__ == "__main__":

@@ -26,13 +26,15 @@ class Effort:
     """How long to measure: until every contender has taken `seconds`, within the limits.
 
     A peer that takes more than `hopeless` times as long as the best peer cannot become the best:
-    it is not repeated after the first round, nor run at all where its warm-up alone took so long.
+    it is not repeated after the first round; with `skips`, it does not run at all where its warm-up
+    alone took so long.
     """
 
     least: int = 5
     most: int = 15
     seconds: float = 0.5
     hopeless: float = math.inf
+    skips: bool = False
 
 
 QUICK = Effort(least=3, most=3)
@@ -129,7 +131,8 @@ def _warm_up(found: Race[T], name: str, call: Callable[[], object]) -> None:
     except Exception as error:
         if _is_ours(name):
             raise
-        found.failed[name] = str(error).strip().splitlines()[-1][:200]
+        reason = str(error).strip().splitlines()[-1]
+        found.failed[name] = reason.rpartition("Error: ")[2][:200]
 
 
 def _limit(found: Race[T], effort: Effort) -> float:

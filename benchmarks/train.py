@@ -126,6 +126,7 @@ def notes(rows: Sequence[report.Row]) -> list[str]:
 def remarks(rows: Sequence[report.Row]) -> list[str]:
     """Return a line for each peer that did not do quite what the others did."""
     lines = []
+    reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["own_start"]:
             names = ", ".join(row["own_start"])
@@ -133,10 +134,11 @@ def remarks(rows: Sequence[report.Row]) -> list[str]:
                 f"{row['name']}: not at the centers of the others after one iteration, by its own "
                 f"choice of first ones or treatment of empty clusters: {names}."
             )
-        lines += [
-            f"{row['name']}: {name} cannot: {reason}" for name, reason in row["failed"].items()
-        ]
-    return lines
+        for failed in row["failed"].items():
+            reasons.setdefault(failed, []).append(row["name"])
+    return lines + [
+        f"{name} cannot {', '.join(which)}: {reason}" for (name, reason), which in reasons.items()
+    ]
 
 
 def _mb(budget: str) -> report.Column:
@@ -156,10 +158,13 @@ COLUMNS: list[report.Column] = [
     report.number("ratio"),
     report.GOAL,
     report.MET,
-    ("shoal inertia", lambda row: f"{row['inertia']['shoal']:.8g}"),
-    *(report.excess(name) for name in PEERS),
     _mb("default"),
     _mb("0"),
     ("in budget", lambda row: report.flag(row.get("within_budget"))),
     report.NOISE,
 ]
+INERTIA: list[report.Column] = [
+    ("shoal inertia", lambda row: f"{row['inertia']['shoal']:.8g}"),
+    *(report.excess(name) for name in PEERS),
+]
+DETAILS: list[report.Column] = [report.text("name", "case"), *INERTIA]

@@ -131,7 +131,8 @@ def _superkmeans(job: Job) -> Trained:
         n_threads=job.threads,
         seed=starts.SEED,
         early_termination=job.iterations is None,
-        tol=0,
+        # To convergence: the least that its float32 comparison of two losses can tell from 0.
+        tol=0 if job.iterations else float(np.finfo(np.float32).epsneg),
     )
     centers = model.train(job.rows)
     return Trained(centers, len(model.iteration_stats))
