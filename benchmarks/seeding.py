@@ -38,10 +38,10 @@ class Case:
 
     @property
     def trials(self) -> int | None:
-        """scikit-learn's candidates per pick; None where it has no such method."""
+        """Candidates per pick: as many as shoal's; None where scikit-learn has no such method."""
         if self.method != "kmeans_plus_plus":
             return None
-        return 2 + int(math.log(self.k)) if self.options == GREEDY else 1
+        return 3 + int(math.log(self.k)) if self.options == GREEDY else 1
 
 
 def cases(settings: Settings) -> Iterator[Case]:
