@@ -61,15 +61,49 @@ def cities() -> Rows | None:
 
 
 @lru_cache(maxsize=1)
-def gaussian(n: int, d: int) -> Rows:
-    """Return standard normal rows."""
-    return np.random.default_rng(d).standard_normal((n, d), dtype=np.float32)
+def china() -> Rows | None:
+    """Return the 273,280 pixels of scikit-learn's china.jpg, red, green and blue in 0...255."""
+    try:
+        from sklearn.datasets import load_sample_image
+
+        image = load_sample_image("china.jpg")
+    except ImportError:
+        _skip("china", "scikit-learn or pillow is not installed")
+        return None
+    return _float32(image.reshape(-1, 3))
+
+
+@lru_cache(maxsize=1)
+def blobs(n: int, d: int, true_centers: int) -> Rows:
+    """Return normal rows of variance 1 around centers uniform in [-10, 10), as `make_blobs`."""
+    random = np.random.default_rng(0)
+    centers = random.uniform(-10, 10, (true_centers, d)).astype(np.float32)
+    rows = random.standard_normal((n, d), dtype=np.float32)
+    rows += centers[random.integers(true_centers, size=n)]
+    return rows
+
+
+def uniform(n: int, d: int) -> Rows:
+    """Return rows uniform in the unit cube."""
+    return np.random.default_rng(0).random((n, d), dtype=np.float32)
+
+
+def heavy_tailed(n: int, d: int) -> Rows:
+    """Return rows of Student's t distribution with two degrees of freedom: variance infinite."""
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((n, d), dtype=np.float32)
+    rows *= np.sqrt(2 / random.chisquare(2, n)).astype(np.float32)[:, None]
+    return rows
+
+
+def first_rows(rows: Rows, k: int) -> npt.NDArray[np.int64]:
+    """Return the indices of k rows drawn without replacement: the first centers of everybody."""
+    return np.random.default_rng(k).choice(len(rows), k, replace=False)
 
 
 def first_centers(rows: Rows, k: int) -> Rows:
-    """Return k rows drawn at random, without replacement, always the same ones."""
-    chosen = np.random.default_rng(k).choice(len(rows), k, replace=False)
-    return np.ascontiguousarray(rows[chosen])
+    """Return the rows `first_rows` chooses."""
+    return np.ascontiguousarray(rows[first_rows(rows, k)])
 
 
 def _float32(rows: Rows) -> Rows:

@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from benchmarks import assign, peers, report, train
-from benchmarks.timing import QUICK, Effort, available_threads, machine
+from benchmarks import machine, peers, report
+from benchmarks.settings import Settings
+from benchmarks.timing import QUICK, Effort, available_threads
 
-BENCHMARKS: dict[str, ModuleType] = {"assign": assign, "train": train}
-NOISY = 1.25
+# One module each, with cases(settings), run(case, settings), notes(rows) and COLUMNS. It may have
+# DETAILS, a second table in Markdown; where it MERGES, cases join those written before, and
+# finish(rows, folder) draws them.
+NAMES = (
+    "train",
+    "converge",
+    "predict",
+    "minibatch",
+    "seeding",
+    "dtypes",
+    "threads",
+    "peak",
+    "small",
+    "grid",
+)
 RESULTS = Path(__file__).with_name("results")
+PICTURES = Path(__file__).resolve().parent.parent / "docs"
 
 
 def main() -> None:
     """Parse the arguments, run what they choose, print and write the tables."""
     args = _arguments()
+    settings = _settings(args)
     peers.announce_missing()
-    about = machine(args.threads)
-    print(report.header(about), flush=True)
+    about = machine.machine(args.threads)
+    print(machine.describe(about), flush=True)
     found = False
     with peers.limited(args.threads):
-        for name, module in BENCHMARKS.items():
-            chosen = [case for case in module.cases() if args.only in f"{name} {case.name}"]
-            found = found or bool(chosen)
-            if args.quick:
-                chosen = [case for case in chosen if case.quick]
-            rows = _table(name, module, chosen, args)
-            if rows and args.out is not None:
-                report.write(args.out, name, about, rows, module.COLUMNS)
-                print(f"written: {args.out / name}.json, {args.out / name}.md", flush=True)
+        for name in NAMES:
+            if args.only in NAMES and args.only != name:
+                continue
+            module = importlib.import_module(f"benchmarks.{name}")
+            chosen = [
+                case
+                for case in module.cases(settings)
+                if args.only in f"{name} {case.name}" and (case.quick or not args.quick)
+            ]
+            if chosen:
+                found = True
+                _benchmark(name, module, chosen, settings, args, about)
     if not found:
         raise SystemExit(f"no case matches {args.only!r}")
 
@@ -39,42 +61,98 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rows, cases and repetitions")
     parser.add_argument(
-        "--only", default="", metavar="NAME", help="cases with this in their name: assign, glove"
+        "--only",
+        default="",
+        metavar="NAME",
+        help=f"one benchmark ({', '.join(NAMES)}), or the cases with this in their name",
     )
     parser.add_argument("--threads", type=int, default=available_threads())
     parser.add_argument(
         "--out",
         type=Path,
-        help="folder for JSON and Markdown; a complete run writes to benchmarks/results",
+        help="folder for JSON and Markdown; whole benchmarks write to benchmarks/results",
     )
+    grid = parser.add_argument_group("the grid's share")
+    grid.add_argument("--kinds", type=_words, default=(), help="of data, as in blobs,uniform")
+    grid.add_argument("--dims", type=_numbers, default=(), help="columns, as in 2,3,16")
+    grid.add_argument("--ks", type=_numbers, default=(), help="numbers of centers")
+    grid.add_argument(
+        "--grid-seconds", type=float, default=0.05, help="that a plain run takes; default 0.05"
+    )
+    grid.add_argument("--grid-minutes", type=float, default=float("inf"), help="stop after them")
+    grid.add_argument("--resume", action="store_true", help="only cells without a result")
     args = parser.parse_args()
-    if args.out is None and not args.quick and args.only in ("", *BENCHMARKS):
+    if args.out is None and not args.quick and args.only in ("", *NAMES):
         args.out = RESULTS
     return args
 
 
-def _table(
-    name: str, module: ModuleType, chosen: list[object], args: argparse.Namespace
-) -> list[report.Row]:
-    if not chosen:
-        return []
-    widths = module.WIDTHS
-    print(f"\n{name}: {module.__doc__}", flush=True)
-    print(report.text_line([title for title, _ in module.COLUMNS], widths), flush=True)
-    rows = []
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return Settings(
+        args.threads,
+        args.quick,
+        QUICK if args.quick else Effort(),
+        args.kinds,
+        args.dims,
+        args.ks,
+        args.grid_seconds / 5 if args.quick else args.grid_seconds,
+    )
+
+
+def _benchmark(
+    name: str,
+    module: ModuleType,
+    chosen: list[Any],
+    settings: Settings,
+    args: argparse.Namespace,
+    about: dict[str, Any],
+) -> None:
+    """Run the cases of one benchmark; what is known is written after each of them."""
+    table = report.Table(module.COLUMNS)
+    print(f"\n{name}: {module.__doc__}\n{table.header()}", flush=True)
+    merges, out = getattr(module, "MERGES", False), args.out
+    kept = report.read(out, name) if merges and out is not None else []
+    end = time.monotonic() + (args.grid_minutes * 60 if merges else float("inf"))
+    rows: dict[str, report.Row] = {row["name"]: row for row in kept}
     for case in chosen:
-        row = module.run(case, args.threads, QUICK if args.quick else Effort(), args.quick)
-        if row is not None:
-            rows.append(row)
-            cells = [cell(row) for _, cell in module.COLUMNS]
-            print(report.text_line(cells, widths), flush=True)
-    disturbed = sum(row["noise"] > NOISY for row in rows)
-    if disturbed:
-        print(f"{disturbed} of {len(rows)} rows are noisy: repeat them on a quiet machine")
-    judged = [row["met"] for row in rows if row.get("met") is not None]
-    if judged:
-        print(f"{sum(judged)} of {len(judged)} goals met", flush=True)
-    return rows
+        if merges and args.resume and case.name in rows:
+            continue
+        if time.monotonic() > end:
+            print("the time is over: go on with --resume", flush=True)
+            break
+        row = module.run(case, settings)
+        if row is None:
+            continue
+        rows[case.name] = row
+        print(table.line(row), flush=True)
+        if out is not None:
+            _write(name, module, list(rows.values()), out, about)
+    if not rows:
+        return
+    for line in (*report.verdict(list(rows.values())), *module.notes(list(rows.values()))):
+        print(line, flush=True)
+    if out is not None:
+        written = [f"{out / name}.json", f"{out / name}.md"]
+        if hasattr(module, "finish"):
+            folder = PICTURES if out == RESULTS else out
+            written += map(str, filter(None, module.finish(list(rows.values()), folder)))
+        print(f"written: {', '.join(written)}", flush=True)
+
+
+def _write(
+    name: str, module: ModuleType, rows: list[report.Row], out: Path, about: dict[str, Any]
+) -> None:
+    notes = [*report.verdict(rows), *module.notes(rows)]
+    tables = [module.COLUMNS, *([module.DETAILS] if hasattr(module, "DETAILS") else [])]
+    report.write(out, name, about, rows, tables, notes)
 
 
 if __name__ == "__main__":

@@ -1,115 +1,170 @@
-"""Whole runs: 20 full-batch iterations from the same centers, shoal and scikit-learn."""
+"""Whole runs: 20 full-batch iterations from the same centers, beside every peer."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import shoal
-from benchmarks import data, peers, report
-from benchmarks.data import Rows
-from benchmarks.timing import Effort, interleave, noise
-from shoal import _core
+import numpy as np
 
-ITERATIONS = 20
-QUICK_ROWS = 20_000
+from benchmarks import exact, memory, ours, report, starts
+from benchmarks.data import Rows, first_rows
+from benchmarks.settings import Settings
+from benchmarks.table import CASES, ITERATIONS, MEAN_GOAL, Case
+from benchmarks.timing import QUICK, RUNS, Race, race
+from benchmarks.trainers import Job, Trained, calls, jobs
 
-
-@dataclass(frozen=True)
-class Case:
-    """Rows and a number of centers."""
-
-    name: str
-    rows: Callable[[], Rows | None]
-    k: int
-    quick: bool = True
-
-
-def cases() -> Iterator[Case]:
-    """Yield the data sets."""
-    yield Case("glove k=100", data.glove, 100)
-    yield Case("minilm k=100", data.minilm, 100)
+PEERS = (
+    "sklearn lloyd",
+    "sklearn elkan",
+    "sklearnex",
+    "faiss",
+    "faiss super",
+    "superkmeans",
+    "fastkmeans",
+)
 
 
-def run(case: Case, threads: int, effort: Effort, quick: bool) -> report.Row | None:
-    """Measure one case; None where its data or the estimator is missing."""
-    if not hasattr(shoal, "KMeansClustering"):
-        print(f"skipped: train {case.name}: this build has no shoal.KMeansClustering", flush=True)
-        return None
-    rows = case.rows()
+def cases(settings: Settings) -> Iterator[Case]:
+    """Yield the rows of the table."""
+    del settings
+    yield from CASES
+
+
+def run(case: Case, settings: Settings) -> report.Row | None:
+    """Measure one case; None where its data is missing."""
+    rows = case.load(settings)
     if rows is None:
         return None
-    if quick:
-        rows = rows[:QUICK_ROWS]
-    centers = data.first_centers(rows, case.k)
-    contenders: dict[str, Callable[[], Any]] = {"shoal": lambda: _shoal(rows, centers, threads)}
-    if peers.sklearn_kmeans is not None:
-        contenders["sklearn"] = lambda: _sklearn(rows, centers)
-    results, seconds = interleave(contenders, Effort(3, min(effort.most, 7), effort.seconds))
+    job = Job(rows, first_rows(rows, case.k), ITERATIONS, settings.threads)
+    given = jobs(job)
+    found = race(calls(given, ITERATIONS), QUICK if settings.quick else RUNS, calls(given, 1))
+    row = describe(job, found)
+    check_own_loss(case.name, job)
+    row.update(name=case.name, quick=settings.quick, goal=case.goal)
+    row["met"] = None if row["ratio"] is None else row["ratio"] >= case.goal
+    row.update(_memory(rows, job))
+    return row
 
-    inertia = {"shoal": abs(float(results["shoal"].score(rows)))}
-    iterations = {"shoal": ITERATIONS}
-    if "sklearn" in results:
-        inertia["sklearn"] = _inertia(rows, results["sklearn"].cluster_centers_, threads)
-        iterations["sklearn"] = int(results["sklearn"].n_iter_)
-    ms = {name: min(times) * 1e3 for name, times in seconds.items()}
+
+def describe(job: Job, found: Race[Trained]) -> report.Row:
+    """Return times, ratio to the best peer and inertia of a race of whole runs."""
+    ms = {name: seconds * 1e3 for name, seconds in found.best.items()}
+    peers = {name: time for name, time in ms.items() if name != "shoal"}
+    best = min(peers, key=lambda name: peers[name], default=None)
     return {
-        "name": case.name,
-        "n": rows.shape[0],
-        "d": rows.shape[1],
-        "k": case.k,
-        "dtype": str(rows.dtype),
-        "threads": threads,
-        "quick": quick,
-        "iterations": iterations,
+        "n": len(job.rows),
+        "d": job.rows.shape[1],
+        "k": job.k,
+        "dtype": str(job.rows.dtype),
+        "threads": job.threads,
+        "iterations": {name: result.iterations for name, result in found.results.items()},
         "ms": ms,
-        "ratio": {name: ms[name] / ms["shoal"] for name in ms if name != "shoal"},
-        "inertia": inertia,
-        "excess": {name: value / inertia["shoal"] - 1 for name, value in inertia.items()},
-        "noise": noise(seconds),
-        "seconds": seconds,
+        "best": best,
+        "ratio": None if best is None else ms[best] / ms["shoal"],
+        "inertia": {
+            name: exact.inertia(job.rows, result.centers) for name, result in found.results.items()
+        },
+        "own_start": _own_start(found),
+        "failed": found.failed,
+        "noise": found.noise,
+        "seconds": found.seconds,
     }
 
 
-def _shoal(rows: Rows, centers: Rows, threads: int) -> Any:
-    model = shoal.KMeansClustering(
-        len(centers), initial_clusters=centers, use_mini_batch=False, num_threads=threads
+def check_own_loss(name: str, job: Job) -> None:
+    """Stop where the loss that shoal reports is not the float64 inertia of its centers."""
+    model = ours.train(job.rows, job.centers, min(job.most, 3), job.threads)
+    recomputed = exact.inertia(job.rows, model.clusters())
+    scale = float(np.square(job.rows, dtype=np.float64).sum()) if recomputed == 0 else 0.0
+    exact.check(name, abs(model.score(job.rows)), recomputed, scale)
+
+
+def _own_start(found: Race[Trained]) -> list[str]:
+    """Name the peers that did not begin at the given centers."""
+    first: dict[str, Any] = found.warmed
+    expected = first["shoal"].centers
+    return [
+        name
+        for name in found.results
+        if name in first and not starts.same(first[name].centers, expected)
+    ]
+
+
+def _memory(rows: Rows, job: Job) -> report.Row:
+    budgets = {"default": None, "0": 0}
+    jobs = [memory.train(budget, ITERATIONS, job.threads) for budget in budgets.values()]
+    grown = memory.Memory(rows, job.centers).growth(jobs)
+    if grown is None:
+        return {"memory_mb": None}
+    measured = dict(zip(budgets, grown, strict=True))
+    allowed = {name: memory.allowed_mb(rows, budget) for name, budget in budgets.items()}
+    within = all(measured[name] <= allowed[name] for name in budgets)
+    return {"memory_mb": measured, "memory_allowed_mb": allowed, "within_budget": within}
+
+
+def notes(rows: Sequence[report.Row]) -> list[str]:
+    """Return the lines below the table."""
+    ratios = [row["ratio"] for row in rows if row["ratio"] is not None]
+    lines = []
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        met = report.flag(mean >= MEAN_GOAL)
+        lines.append(
+            f"Geometric mean of the ratio over {len(ratios)} cases: {mean:.2f} "
+            f"(goal {MEAN_GOAL}: {met})."
+        )
+    lines.append(
+        "Ratio: time of the best peer / time of shoal. Inertia columns: how far each peer's, "
+        "computed in float64 from its centers, is above shoal's. scikit-learn's and "
+        "scikit-learn-intelex's `fit` make one more assignment at the end."
     )
-    model.fit(rows, steps=ITERATIONS)
-    return model
+    return lines + remarks(rows)
 
 
-def _sklearn(rows: Rows, centers: Rows) -> Any:
-    from sklearn.cluster import KMeans
+def remarks(rows: Sequence[report.Row]) -> list[str]:
+    """Return a line for each peer that did not do quite what the others did."""
+    lines = []
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["own_start"]:
+            names = ", ".join(row["own_start"])
+            lines.append(
+                f"{row['name']}: not at the centers of the others after one iteration, by its own "
+                f"choice of first ones or treatment of empty clusters: {names}."
+            )
+        for failed in row["failed"].items():
+            reasons.setdefault(failed, []).append(row["name"])
+    return lines + [
+        f"{name} cannot {', '.join(which)}: {reason}" for (name, reason), which in reasons.items()
+    ]
 
-    model = KMeans(
-        len(centers), init=centers, n_init=1, max_iter=ITERATIONS, tol=0, algorithm="lloyd"
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it has not converged yet
-        return model.fit(rows)
 
+def _mb(budget: str) -> report.Column:
+    def cell(row: report.Row) -> str:
+        return "-" if row["memory_mb"] is None else f"{row['memory_mb'][budget]:.1f}"
 
-def _inertia(rows: Rows, centers: Rows, threads: int) -> float:
-    """Return the exact inertia of centers, as `score` measures shoal's."""
-    _, units, _ = _core.assign(rows, None, centers, False, threads, None, None)
-    return peers.exact_loss(units)
+    return f"MB budget {budget}", cell
 
 
 COLUMNS: list[report.Column] = [
-    ("case", lambda row: row["name"]),
-    ("n", lambda row: str(row["n"])),
-    ("d", lambda row: str(row["d"])),
-    ("k", lambda row: str(row["k"])),
-    ("dtype", lambda row: row["dtype"]),
-    ("threads", lambda row: str(row["threads"])),
-    ("iterations", lambda row: "/".join(map(str, row["iterations"].values()))),
-    *(report.milliseconds(name) for name in ("shoal", "sklearn")),
-    report.ratio("sklearn"),
-    ("inertia", lambda row: f"{row['inertia']['shoal']:.8g}"),
-    report.excess("sklearn"),
+    report.text("name", "case"),
+    report.text("n"),
+    report.text("d"),
+    report.text("k"),
+    *(report.milliseconds(name) for name in ("shoal", *PEERS)),
+    report.text("best", "best peer"),
+    report.number("ratio"),
+    report.GOAL,
+    report.MET,
+    _mb("default"),
+    _mb("0"),
+    ("in budget", lambda row: report.flag(row.get("within_budget"))),
     report.NOISE,
 ]
-WIDTHS = [19, 7, 4, 5, 8, 7, 10, 9, 10, 13, 13, 15, 5]
+INERTIA: list[report.Column] = [
+    ("shoal inertia", lambda row: f"{row['inertia']['shoal']:.8g}"),
+    *(report.excess(name) for name in PEERS),
+]
+DETAILS: list[report.Column] = [report.text("name", "case"), *INERTIA]
