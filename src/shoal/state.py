@@ -62,7 +62,8 @@ class Grid:
 
     Values below ``2**bits`` quanta are rounded to whole quanta and added as int64, which cannot
     overflow for the rows that were scanned. A second level holds the remainders of float64 rows,
-    of weighted rows and of rows brought to length one. Sums of integers have no order, so no split of the data changes a bit.
+    of weighted rows and of rows brought to length one. Sums of integers have no order, so no
+    split of the data changes a bit.
     """
 
     quantum: Floats  # [d + 1] float64; the last column is the weight
