@@ -25,6 +25,7 @@
 #include <memory>
 #include <vector>
 
+#include "aligned.h"
 #include "filter.h"
 
 namespace shoal {
@@ -131,10 +132,10 @@ class ByteFilter {
   const ByteCenters& centers() const { return centers_; }
 
  private:
-  std::vector<uint32_t> words_;
-  std::vector<int8_t> blocks_;
-  std::vector<int32_t> index_;
-  std::vector<float> scale_, inverse_, residual_, length_, bias_, residuals_, lengths_, rows_;
+  Aligned<uint32_t> words_;
+  Aligned<int8_t> blocks_;
+  Aligned<int32_t> index_;
+  Aligned<float> scale_, inverse_, residual_, length_, bias_, residuals_, lengths_, rows_;
   ByteCenters centers_;
 };
 

@@ -241,34 +241,46 @@ struct TwoSums {
 
 typedef int64_t Longs __attribute__((vector_size(kWide * 8)));
 
+// Eight columns of `moments`.
+inline void add_moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,
+                        const double* c, TwoSums& dots, TwoSums& squares) {
+#pragma GCC unroll 4
+  for (int j = 0; j < kParts; ++j) {
+    Longs whole, fraction;
+    std::memcpy(&whole, high + j * kWide, sizeof whole);
+    const Doubles rounded = __builtin_convertvector(whole, Doubles);
+    const Doubles left =
+        __builtin_convertvector(whole - __builtin_convertvector(rounded, Longs), Doubles);
+    const Doubles step = load_doubles(quantum + j * kWide), center = load_doubles(c + j * kWide);
+    Doubles rest = left * step, error;
+    if (low != nullptr) {
+      std::memcpy(&fraction, low + j * kWide, sizeof fraction);
+      rest += __builtin_convertvector(fraction, Doubles) * (step * fine);
+    }
+    const Doubles product = two_product(rounded * step, center, error);
+    dots.add(j, product, error + rest * center);
+    const Doubles square = two_product(center, center, error);
+    squares.add(j, square, error);
+  }
+}
+
 void moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,
              const double* c, int64_t d, double* dot, double* norm2) {
   TwoSums dots, squares;
-  for (int64_t t = 0; t < d; t += 8) {
+  int64_t t = 0;
+  for (; t + 8 <= d; t += 8)
+    add_moments(high + t, low != nullptr ? low + t : nullptr, quantum + t, fine, c + t, dots,
+                squares);
+  if (t < d) {
     int64_t h[8] = {}, l[8] = {};
     double q[8] = {}, x[8] = {};
-    const size_t count = d - t < 8 ? d - t : 8;
-    std::memcpy(h, high + t, count * 8);
-    if (low != nullptr) std::memcpy(l, low + t, count * 8);
-    std::memcpy(q, quantum + t, count * 8);
-    std::memcpy(x, c + t, count * 8);
-#pragma GCC unroll 4
-    for (int j = 0; j < kParts; ++j) {
-      Longs whole, fraction;
-      std::memcpy(&whole, h + j * kWide, sizeof whole);
-      std::memcpy(&fraction, l + j * kWide, sizeof fraction);
-      const Doubles rounded = __builtin_convertvector(whole, Doubles);
-      const Doubles left =
-          __builtin_convertvector(whole - __builtin_convertvector(rounded, Longs), Doubles);
-      const Doubles step = load_doubles(q + j * kWide), center = load_doubles(x + j * kWide);
-      const Doubles sum = rounded * step;
-      const Doubles rest = left * step + __builtin_convertvector(fraction, Doubles) * (step * fine);
-      Doubles error;
-      const Doubles product = two_product(sum, center, error);
-      dots.add(j, product, error + rest * center);
-      const Doubles square = two_product(center, center, error);
-      squares.add(j, square, error);
+    for (int64_t i = 0; t + i < d; ++i) {
+      h[i] = high[t + i];
+      l[i] = low != nullptr ? low[t + i] : 0;
+      q[i] = quantum[t + i];
+      x[i] = c[t + i];
     }
+    add_moments(h, l, q, fine, x, dots, squares);
   }
   dots.total(dot);
   squares.total(norm2);

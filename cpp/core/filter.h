@@ -16,6 +16,7 @@
 #pragma once
 #include <vector>
 
+#include "aligned.h"
 #include "rows.h"
 #include "targets.h"
 
@@ -44,7 +45,7 @@ class Space {
  private:
   double scale_;
   std::vector<double> shift_;
-  std::vector<float> shift32_;  // readable up to a multiple of 16
+  Aligned<float> shift32_;  // readable up to a multiple of 16
 };
 
 class Filter {
@@ -74,7 +75,7 @@ class Filter {
  private:
   int64_t k_, d_;
   const Space& space_;
-  std::vector<float> values_, bias_;
+  Aligned<float> values_, bias_;
   TileBound bound_;
 };
 

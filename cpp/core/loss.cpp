@@ -4,7 +4,9 @@
 #include <cmath>
 #include <vector>
 
+#include "aligned.h"
 #include "parallel.h"
+#include "scan.h"
 
 namespace shoal {
 namespace {
@@ -39,16 +41,23 @@ Pair product(const Pair& a, const Pair& b) {
   return {p, error + (a.high * b.low + a.low * b.high)};
 }
 
+constexpr int64_t kRows = 16;  // centers a thread takes at a time
+
+double magnitude_of(const Rows& centers, const Target& target, int threads) {
+  std::vector<double> magnitude(centers.d);
+  scan(centers, target, threads, magnitude.data());
+  return *std::max_element(magnitude.begin(), magnitude.end());
+}
+
 }  // namespace
 
 double loss_of(const int64_t* sums, const int64_t* squares, const Grid& grid, const Rows& centers,
                Metric metric, const Target& target, int threads) {
-  const ExactCenters exact(centers, metric, target.exact);
-  const int64_t k = exact.k, d = exact.d, width = d + 1;
+  const int64_t k = centers.n, d = centers.d, width = d + 1;
   const double fine = 1 / grid.unit();
+  threads = useful_threads(threads, static_cast<double>(k * d) * 4);
   // Everything is scaled to about 1 by a power of two, so that no square leaves the range.
-  double largest = 0;
-  for (const double c : exact.values) largest = std::max(largest, std::fabs(c));
+  double largest = metric == Metric::cosine ? 1 : magnitude_of(centers, target, threads);
   for (int64_t t = 0; t < d; ++t) largest = std::max(largest, grid.quantum[t] * grid.unit());
   const int exponent = largest > 0 ? std::ilogb(largest) : 0;
   const double scale = std::ldexp(1.0, std::clamp(-exponent, -500, 480));
@@ -56,26 +65,27 @@ double loss_of(const int64_t* sums, const int64_t* squares, const Grid& grid, co
   for (int64_t t = 0; t < d; ++t) steps[t] = grid.quantum[t] * scale;
 
   std::vector<Pair> part(k);
-  threads = useful_threads(threads, static_cast<double>(k * d) * 4);
-  parallel_for(k, threads, [&](int64_t j, int) {
-    const int64_t* high = sums + j * width;
-    const int64_t* low = grid.levels == 2 ? high + k * width : nullptr;
-    Pair weight = whole(high[d], grid.quantum[d]);
-    if (low != nullptr) weight.add(whole(low[d], grid.quantum[d] * fine), 1);
-    if (metric == Metric::cosine && j == 0) {  // rows without direction are no part of the sums
-      weight.add(whole(squares[d], grid.square_quantum[d]), -1);
-      weight.add(whole(squares[width + d], grid.square_quantum[d] * fine), -1);
+  parallel_for((k + kRows - 1) / kRows, threads, [&](int64_t item, int) {
+    Aligned<double> c(d);
+    for (int64_t j = item * kRows; j < std::min(k, (item + 1) * kRows); ++j) {
+      const int64_t* high = sums + j * width;
+      const int64_t* low = grid.levels == 2 ? high + k * width : nullptr;
+      Pair weight = whole(high[d], grid.quantum[d]);
+      if (low != nullptr) weight.add(whole(low[d], grid.quantum[d] * fine), 1);
+      if (metric == Metric::cosine && j == 0) {  // rows without direction are no part of the sums
+        weight.add(whole(squares[d], grid.square_quantum[d]), -1);
+        weight.add(whole(squares[width + d], grid.square_quantum[d] * fine), -1);
+      }
+      if (!read_row(centers, j, metric, target.exact, c.data())) {
+        part[j].add(weight, scale * scale);  // every row at distance 1; its half square is in Q
+        continue;
+      }
+      for (double& x : c) x *= scale;
+      double dot[2], norm2[2];
+      target.exact.moments(high, low, steps.data(), fine, c.data(), d, dot, norm2);
+      part[j].add(product(weight, {norm2[0], norm2[1]}), 1);
+      part[j].add({dot[0], dot[1]}, -2);
     }
-    if (exact.zero[j] != 0) {  // every row at distance 1; its half square is in Q
-      part[j].add(weight, scale * scale);
-      return;
-    }
-    std::vector<double> c(exact.row(j), exact.row(j) + d);
-    for (double& x : c) x *= scale;
-    double dot[2], norm2[2];
-    target.exact.moments(high, low, steps.data(), fine, c.data(), d, dot, norm2);
-    part[j].add(product(weight, {norm2[0], norm2[1]}), 1);
-    part[j].add({dot[0], dot[1]}, -2);
   });
   Pair total;
   for (int64_t t = 0; t < d; ++t) {

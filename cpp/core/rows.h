@@ -2,6 +2,7 @@
 #pragma once
 #include <vector>
 
+#include "aligned.h"
 #include "distance.h"
 #include "parallel.h"
 #include "targets.h"
@@ -20,7 +21,7 @@ inline bool read_row(const Rows& rows, int64_t i, Metric metric, const ExactKern
 struct ExactCenters {
   int64_t k, d;
   Metric metric;
-  std::vector<double> values;  // [k][d]
+  Aligned<double> values;      // [k][d]
   std::vector<uint8_t> zero;   // [k]
 
   ExactCenters(const Rows& centers, Metric metric, const ExactKernels& exact, int threads = 1)

@@ -4,6 +4,7 @@
 #pragma once
 #include <vector>
 
+#include "aligned.h"
 #include "assign.h"
 #include "bounds.h"
 
@@ -66,16 +67,16 @@ class Worker {
   const TileKernels& kernels_;
   const int64_t d_;
   const int64_t tiles_;
-  std::vector<float> points_;      // [tiles][d][tile]
-  std::vector<double> unit_rows_;  // [tile][d], cosine only
-  std::vector<float> again_;       // [d][narrow]
-  std::vector<double> row_;        // [d], and [2 (d + 1)] to add it
+  Aligned<float> points_;      // [tiles][d][tile]
+  Aligned<double> unit_rows_;  // [tile][d], cosine only
+  Aligned<float> again_;       // [d][narrow]
+  Aligned<double> row_;        // [d], and [2 (d + 1)] to add it
   std::vector<int32_t> hit_lane_, hit_center_;
-  std::vector<double> exact_rows_;  // [narrow][d]
-  std::vector<uint32_t> words_;     // [padded quads][tile], bytes
-  std::vector<uint32_t> finer_;     // [quads][tile], where they are kept
-  std::vector<float> panels_;       // [panels][tile], of the sweep
-  std::vector<float> dequantized_;  // [stride], a row
+  Aligned<double> exact_rows_;  // [narrow][d]
+  Aligned<uint32_t> words_;     // [padded quads][tile], bytes
+  Aligned<uint32_t> finer_;     // [quads][tile], where they are kept
+  Aligned<float> panels_;       // [panels][tile], of the sweep
+  Aligned<float> dequantized_;  // [stride], a row
   ExactAdder loss_;                 // flushed after every item
   int64_t begin_ = 0;
   int32_t count_ = 0;

@@ -122,10 +122,19 @@ class Partial:
 
     def totals(self) -> tuple[Floats, Floats]:
         """Weighted sums [k, d] and weights [k] as float64."""
-        values = self.sums[0] * self.grid.quantum
+        return self._values(slice(-1)), self.weights
+
+    @cached_property
+    def weights(self) -> Floats:
+        """Weights [k] as float64."""
+        return self._values(-1)
+
+    def _values(self, columns: slice | int) -> Floats:
+        quantum = self.grid.quantum[columns]
+        values: Floats = self.sums[0][:, columns] * quantum
         if self.grid.levels == 2:
-            values += self.sums[1] * (self.grid.quantum * 2.0**-self.grid.bits)
-        return values[:, :-1], values[:, -1]
+            values += self.sums[1][:, columns] * (quantum * 2.0**-self.grid.bits)
+        return values
 
 
 @dataclass(frozen=True)

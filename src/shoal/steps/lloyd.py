@@ -21,7 +21,7 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
     """Assign all rows, move every center, and return what was found before the move."""
     found = batch.assign(state.clusters)
     partial = found
-    empty = np.flatnonzero(partial.totals()[1] == 0)
+    empty = np.flatnonzero(partial.weights == 0)
     if len(empty) and parameters.empty_clusters == "error":
         raise BadInputError(
             f"cluster {empty[0]} has no rows at step {state.global_step} "
@@ -30,7 +30,7 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
     if len(empty) and parameters.empty_clusters == "relocate":
         partial = relocate(partial, empty, state.clusters, batch, parameters.distance_metric)
     clusters = _means(partial, state.clusters, parameters.distance_metric)
-    counts = partial.totals()[1]
+    counts = partial.weights
     moved = state.replace(
         clusters=clusters,
         clusters_updated=clusters,
@@ -42,12 +42,14 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
 
 def _means(partial: Partial, before: Floats, metric: str) -> Floats:
     """Mean of each cluster; a cluster without rows or without a direction stays where it is."""
-    sums, weights = partial.totals()
+    means, weights = partial.totals()
     keep = weights == 0
     if is_cosine(metric):
-        keep |= ~sums.any(axis=1)
-    means = sums / np.where(keep, 1.0, weights)[:, None]
-    return as_stored(np.where(keep[:, None], before, means).astype(before.dtype), metric)
+        keep |= ~means.any(axis=1)
+    means /= np.where(keep, 1.0, weights)[:, None]
+    if keep.any():
+        means[keep] = before[keep]
+    return as_stored(means.astype(before.dtype), metric)
 
 
 def relocate(
