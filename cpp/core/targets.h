@@ -101,12 +101,14 @@ struct ExactKernels {
 };
 
 struct ByteKernels;
+struct BoxKernels;
 
 struct Target {
   const char* name;
   TileKernels tile;
   ExactKernels exact;
   const ByteKernels* bytes;  // null where the target has no dot products of bytes
+  const BoxKernels* boxes;
 };
 
 }  // namespace shoal
