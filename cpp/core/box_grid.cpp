@@ -46,7 +46,8 @@ BoxCells::BoxCells(std::vector<float>& sample, int64_t d, int bits) {
     width[widest] /= 2;
   }
   int64_t first[kMostBoxColumns + 1] = {};
-  for (int64_t t = 0; t < d; ++t) first[t + 1] = first[t] + (int64_t{1} << of_column[t]);
+  for (int64_t t = 0; t < d; ++t)
+    first[t + 1] = first[t] + std::max<int64_t>(32, int64_t{1} << of_column[t]);
   codes_.assign(first[d], 0);
   for (int64_t t = 0; t < d; ++t) {
     const int places = 1 << of_column[t];

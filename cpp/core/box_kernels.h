@@ -39,9 +39,9 @@ struct SettleBound {
 // Cells of equal width: cell = sum_t code[t][place of x_t in column t].
 struct BoxGrid {
   float low[kMostBoxColumns];
-  float per_width[kMostBoxColumns];  // 1 / the width of a cell
-  float last[kMostBoxColumns];       // the last place; values outside are in the first or last
-  const int32_t* code[kMostBoxColumns];
+  float per_width[kMostBoxColumns];      // 1 / the width of a cell
+  float last[kMostBoxColumns];           // the last place; values outside are in the first or last
+  const int32_t* code[kMostBoxColumns];  // each readable for 32 places
 };
 
 struct BoxKernels {
@@ -62,20 +62,20 @@ struct BoxKernels {
   void (*cells)(const float* points, const float* norm2, int64_t d, int width, const BoxGrid& grid,
                 int32_t* cell);
 
-  // Smallest and largest of `count` values, count > 0.
-  void (*range)(const float* values, int64_t count, float* smallest, float* largest);
+  // Smallest and largest of `count` points in each column, count > 0. IN points, column t at
+  // points + t * stride; OUT smallest, largest [d].
+  void (*range)(const float* points, int64_t stride, int64_t d, int64_t count, float* smallest,
+                float* largest);
 
   // How many of `count` values are below `limit`.
   int64_t (*below)(const float* values, int64_t count, float limit);
 
-  // Chooses values below `low`, and the first `spare` of those below `high`. Values are readable,
-  // and left writable, up to a multiple of kBoxPad. OUT left [count], a bit each.
-  void (*choose)(const float* values, int64_t count, float low, float high, int64_t spare,
-                 uint16_t* left);
-
-  // Moves the chosen ones of `count` words to the front, the others behind them. Words are readable
-  // for kBoxPad more, and writable, but as they were afterwards. IN from, left; OUT to [count].
-  void (*move)(const uint32_t* from, int64_t count, const uint16_t* left, uint32_t* to);
+  // Moves the rows whose value is below `low`, and the first `spare` of those below `high`, to the
+  // front, the others behind them. Words are readable for kBoxPad more, and writable, but as they
+  // were afterwards. IN values [count], from [columns], each [count], a stride apart; TMP left
+  // [count]; OUT to, like from.
+  void (*part)(const float* values, int64_t count, float low, float high, int64_t spare,
+               const uint32_t* from, uint32_t* to, int64_t stride, int64_t columns, uint16_t* left);
 };
 
 }  // namespace shoal

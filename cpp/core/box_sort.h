@@ -66,8 +66,7 @@ class BoxSorter {
         kernels_(*boxes.target_.boxes),
         d_(boxes_.rows_.d),
         loader_(boxes_.rows_, boxes_.metric_, boxes_.target_),
-        points_{std::vector<float>(d_ * kRoom), std::vector<float>(d_ * kRoom)},
-        rows_{std::vector<int32_t>(kRoom), std::vector<int32_t>(kRoom)},
+        buffers_{std::vector<uint32_t>((d_ + 1) * kRoom), std::vector<uint32_t>((d_ + 1) * kRoom)},
         left_(kRoom) {}
 
   // Fills in the boxes of a part, and adds its superboxes; false where float32 cannot hold it.
@@ -102,25 +101,24 @@ class BoxSorter {
       const int64_t some = std::min<int64_t>(width, part_.rows - i);
       loader_.load(some, space, true, [&](int64_t p) { return order[i + p]; });
       for (int64_t t = 0; t < d_; ++t)
-        std::copy_n(loader_.tile() + t * width, width, points_[0].data() + t * kRoom + i);
+        std::copy_n(loader_.tile() + t * width, width, points(0) + t * kRoom + i);
     }
-    std::copy_n(order, part_.rows, rows_[0].data());
-    for (int64_t t = 0; t < d_; ++t) {
-      float low, high;
-      kernels_.range(points_[0].data() + t * kRoom, part_.rows, &low, &high);
-      if (!(low > -kBoxFarthest && high < kBoxFarthest)) return false;
-    }
-    return true;
+    std::copy_n(order, part_.rows, rows(0));
+    float low[kMostBoxColumns], high[kMostBoxColumns];
+    kernels_.range(points(0), kRoom, d_, part_.rows, low, high);
+    bool near = true;
+    for (int64_t t = 0; t < d_; ++t)
+      near = near && low[t] > -kBoxFarthest && high[t] < kBoxFarthest;
+    return near;
   }
 
   // Splits `count` rows from place `begin` of buffer `from` on. inside: of a superbox.
   void split(int64_t begin, int64_t count, int from, bool inside) {
     float low[kMostBoxColumns], high[kMostBoxColumns];
     int column = 0;
-    for (int t = 0; t < d_; ++t) {
-      kernels_.range(points_[from].data() + t * kRoom + begin, count, low + t, high + t);
+    kernels_.range(points(from) + begin, kRoom, d_, count, low, high);
+    for (int t = 1; t < d_; ++t)
       if (high[t] - low[t] > high[column] - low[column]) column = t;
-    }
     if (!inside && count <= kSuperRows) {
       add_super(begin, count, low, high);
       inside = true;
@@ -140,7 +138,7 @@ class BoxSorter {
   int64_t divide(int64_t begin, int64_t count, int from, int column, float low, float high) {
     const int64_t boxes = (count + kBoxRows - 1) / kBoxRows;
     if (!(high > low)) return boxes / 2 * kBoxRows;
-    const float* values = points_[from].data() + column * kRoom + begin;
+    const float* values = points(from) + column * kRoom + begin;
     // `before` rows are below `low`, `within` below `high`; of those between, any will do.
     float limit = low + (high - low) / 2;
     int64_t rows = kernels_.below(values, count, limit);
@@ -164,27 +162,26 @@ class BoxSorter {
       if (!(limit > low && limit < high)) break;
       rows = kernels_.below(values, count, limit);
     }
-    kernels_.choose(values, count, low, outside, target - before, left_.data());
-    for (int64_t t = 0; t <= d_; ++t)
-      kernels_.move(words(from, t) + begin, count, left_.data(), words(1 - from, t) + begin);
+    kernels_.part(values, count, low, outside, target - before, buffers_[from].data() + begin,
+                  buffers_[1 - from].data() + begin, kRoom, d_ + 1, left_.data());
     return target;
   }
 
-  // Column t of a buffer; column d is the rows.
-  uint32_t* words(int buffer, int64_t t) {
-    return t < d_ ? reinterpret_cast<uint32_t*>(points_[buffer].data() + t * kRoom)
-                  : reinterpret_cast<uint32_t*>(rows_[buffer].data());
+  // Columns of a buffer, kRoom apart: the points, then the rows.
+  float* points(int buffer) { return reinterpret_cast<float*>(buffers_[buffer].data()); }
+  int32_t* rows(int buffer) {
+    return reinterpret_cast<int32_t*>(buffers_[buffer].data() + d_ * kRoom);
   }
 
   void add_box(int64_t begin, int64_t count, int from, const float* low, const float* high) {
     const int64_t box = part_.box + begin / kBoxRows;
-    std::copy_n(rows_[from].data() + begin, count, boxes_.order_.get() + part_.slot + begin);
-    float* points = boxes_.points_.get() + box * kBoxRows * d_;
+    std::copy_n(rows(from) + begin, count, boxes_.order_.get() + part_.slot + begin);
+    float* kept = boxes_.points_.get() + box * kBoxRows * d_;
     float* middle = boxes_.extents_.get() + box * 2 * d_;
     for (int64_t t = 0; t < d_; ++t) {
-      const float* source = points_[from].data() + t * kRoom + begin;
-      std::copy_n(source, count, points + t * kBoxRows);
-      std::fill_n(points + t * kBoxRows + count, kBoxRows - count, source[0]);
+      const float* source = points(from) + t * kRoom + begin;
+      std::copy_n(source, count, kept + t * kBoxRows);
+      std::fill_n(kept + t * kBoxRows + count, kBoxRows - count, source[0]);
       middle[t] = low[t] + (high[t] - low[t]) / 2;
       const float reach = std::max(high[t] - middle[t], middle[t] - low[t]);
       middle[d_ + t] = widened(reach, low[t], high[t]);
@@ -228,9 +225,8 @@ class BoxSorter {
   std::vector<Superbox>* supers_ = nullptr;
   double origin_[kMostBoxColumns] = {};
   // Two buffers, from one to the other at each split:
-  std::vector<float> points_[2];  // [d][kRoom]
-  std::vector<int32_t> rows_[2];  // [kRoom]
-  std::vector<uint16_t> left_;    // [kRoom / lanes], of what is split, a bit each
+  std::vector<uint32_t> buffers_[2];  // [d + 1][kRoom], points and rows
+  std::vector<uint16_t> left_;        // [kRoom / lanes], of what is split, a bit each
 };
 
 }  // namespace shoal

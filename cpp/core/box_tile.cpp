@@ -156,86 +156,125 @@ uint64_t settle(const float* points, const BoxCenters& centers, const int32_t* w
 
 // --- putting rows in order -------------------------------------------------------------------
 
+// table[place] by lanes; at most 32 places are in the table if `few`.
+inline Ints look_up(const int32_t* table, Ints place, bool few) {
+#if defined(__AVX512F__)
+  if (few)
+    return (Ints)_mm512_permutex2var_epi32((__m512i)load(table), (__m512i)place,
+                                           (__m512i)load(table + 16));
+#else
+  (void)few;
+#endif
+  Ints found;
+  for (int l = 0; l < kLanes; ++l) found[l] = table[place[l]];
+  return found;
+}
+
 void cells(const float* points, const float* norm2, int64_t d, int width, const BoxGrid& grid,
            int32_t* cell) {
   for (int p = 0; p < width; p += kLanes) {
     const Floats factor = norm2 != nullptr ? 1 / root(load(norm2 + p)) : broadcast(1.0f);
-    int32_t sum[kLanes] = {};
+    Ints sum{};
     for (int64_t t = 0; t < d; ++t) {
       const Floats x = load(points + t * width + p) * factor;
       const Floats at = (x - broadcast(grid.low[t])) * broadcast(grid.per_width[t]);
       // max(at, 0) is 0 where `at` is not a number.
       const Floats place = min(max(at, Floats{}), broadcast(grid.last[t]));
-      int32_t whole[kLanes];
-      store(whole, __builtin_convertvector(place, Ints));
-      for (int l = 0; l < kLanes; ++l) sum[l] += grid.code[t][whole[l]];
+      sum += look_up(grid.code[t], __builtin_convertvector(place, Ints), grid.last[t] < 32);
     }
-    std::memcpy(cell + p, sum, sizeof sum);
+    store(cell + p, sum);
   }
 }
 
-void range(const float* values, int64_t count, float* smallest, float* largest) {
+template <int D>
+void range_as(const float* points, int64_t stride, int64_t count, float* smallest, float* largest) {
+  Floats least[D], most[D];
   if (count < kLanes) {
-    *smallest = *largest = values[0];
-    for (int64_t i = 1; i < count; ++i) {
-      *smallest = values[i] < *smallest ? values[i] : *smallest;
-      *largest = values[i] > *largest ? values[i] : *largest;
+    for (int t = 0; t < D; ++t) {
+      smallest[t] = largest[t] = points[t * stride];
+      for (int64_t i = 1; i < count; ++i) {
+        const float x = points[t * stride + i];
+        smallest[t] = x < smallest[t] ? x : smallest[t];
+        largest[t] = x > largest[t] ? x : largest[t];
+      }
     }
     return;
   }
   // The last register overlaps the one before it.
-  Floats least = load(values + count - kLanes), most = least;
-  for (int64_t i = 0; i + kLanes <= count; i += kLanes) {
-    const Floats x = load(values + i);
-    least = min(least, x);
-    most = max(most, x);
+#pragma GCC unroll 8
+  for (int t = 0; t < D; ++t) least[t] = most[t] = load(points + t * stride + count - kLanes);
+  for (int64_t i = 0; i + kLanes <= count; i += kLanes)
+#pragma GCC unroll 8
+    for (int t = 0; t < D; ++t) {
+      const Floats x = load(points + t * stride + i);
+      least[t] = min(least[t], x);
+      most[t] = max(most[t], x);
+    }
+#pragma GCC unroll 8
+  for (int t = 0; t < D; ++t) {
+    smallest[t] = smallest_of(least[t]);
+    largest[t] = -smallest_of(-most[t]);
   }
-  *smallest = smallest_of(least);
-  *largest = -smallest_of(-most);
+}
+
+void range(const float* points, int64_t stride, int64_t d, int64_t count, float* smallest,
+           float* largest) {
+  with_columns(d, [&]<int D>() { range_as<D>(points, stride, count, smallest, largest); });
 }
 
 int64_t below(const float* values, int64_t count, float limit) {
   const Floats limits = broadcast(limit);
+  int64_t sum = 0, i = 0;
+#if defined(__AVX512F__)
+  for (; i + kLanes <= count; i += kLanes)
+    sum += __builtin_popcount(
+        _mm512_cmp_ps_mask((__m512)load(values + i), (__m512)limits, _CMP_LT_OQ));
+#else
   Ints found{};
-  int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) found -= (Ints)(load(values + i) < limits);
-  int64_t sum = 0;
   for (int l = 0; l < kLanes; ++l) sum += found[l];
+#endif
   for (; i < count; ++i) sum += values[i] < limit;
   return sum;
 }
 
-void choose(const float* values, int64_t count, float low, float high, int64_t spare,
-            uint16_t* left) {
+void part(const float* values, int64_t count, float low, float high, int64_t spare,
+          const uint32_t* from, uint32_t* to, int64_t stride, int64_t columns, uint16_t* left) {
   constexpr unsigned kAll = (1u << kLanes) - 1;
+  const Floats lows = broadcast(low), highs = broadcast(high);
+  int64_t chosen = 0;
   for (int64_t i = 0; i < count; i += kLanes) {
     const unsigned valid = count - i < kLanes ? (1u << (count - i)) - 1 : kAll;
     const Floats x = load(values + i);
-    unsigned chosen = ~not_below(x, broadcast(low)) & valid;
-    for (unsigned rest = ~not_below(x, broadcast(high)) & valid & ~chosen; rest != 0 && spare > 0;
-         rest &= rest - 1, --spare)
-      chosen |= rest & -rest;
-    left[i / kLanes] = static_cast<uint16_t>(chosen);
+    unsigned some = ~not_below(x, lows) & valid;
+    unsigned between = ~not_below(x, highs) & valid & ~some;
+    if (between != 0 && spare > 0) {
+      while (__builtin_popcount(between) > spare) between &= ~(1u << (31 - __builtin_clz(between)));
+      spare -= __builtin_popcount(between);
+      some |= between;
+    }
+    left[i / kLanes] = static_cast<uint16_t>(some);
+    chosen += __builtin_popcount(some);
   }
-}
-
-void move(const uint32_t* from, int64_t count, const uint16_t* left, uint32_t* to) {
-  constexpr unsigned kAll = (1u << kLanes) - 1;
-  const Ints behind = load(to + count);  // registers are written whole
-  int64_t moved = 0;
-  for (int64_t i = 0; i < count; i += kLanes)
-    moved += compress(load(from + i), left[i / kLanes], reinterpret_cast<int32_t*>(to) + moved);
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const unsigned valid = count - i < kLanes ? (1u << (count - i)) - 1 : kAll;
-    moved += compress(load(from + i), valid & ~unsigned{left[i / kLanes]},
-                      reinterpret_cast<int32_t*>(to) + moved);
+  for (int64_t t = 0; t < columns; ++t) {
+    const uint32_t* source = from + t * stride;
+    auto* target = reinterpret_cast<int32_t*>(to) + t * stride;
+    const Ints behind = load(target + count);  // registers are written whole
+    int64_t front = 0;
+    for (int64_t i = 0; i < count; i += kLanes)
+      front += compress(load(source + i), left[i / kLanes], target + front);
+    int64_t back = chosen;
+    for (int64_t i = 0; i < count; i += kLanes) {
+      const unsigned valid = count - i < kLanes ? (1u << (count - i)) - 1 : kAll;
+      back += compress(load(source + i), valid & ~unsigned{left[i / kLanes]}, target + back);
+    }
+    store(target + count, behind);
   }
-  store(to + count, behind);
 }
 
 }  // namespace
 
 extern const BoxKernels box_kernels;
-const BoxKernels box_kernels = {near, settle, cells, range, below, choose, move};
+const BoxKernels box_kernels = {near, settle, cells, range, below, part};
 
 }  // namespace shoal::SHOAL_TARGET

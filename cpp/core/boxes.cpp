@@ -12,8 +12,9 @@
 namespace shoal {
 namespace {
 
-constexpr int64_t kSampled = 512;  // rows that a grid is made from
-constexpr int kDeepest = 6;        // grids within grids
+constexpr int64_t kSampled = 256;    // rows that a grid is made from
+constexpr int32_t kLeafRows = 1536;  // of a leaf of a grid
+constexpr int kDeepest = 6;          // grids within grids
 
 }  // namespace
 
@@ -122,7 +123,7 @@ class BoxBuilder {
       for (int64_t t = 0; t < rows_.d; ++t)
         columns[t * count + i] =
             static_cast<float>(values[i * rows_.d + t] * boxes_.scale_ - boxes_.shift_[t]);
-    const BoxCells cells(columns, rows_.d, std::clamp(std::ilogb(n) - 6, 4, 16));
+    const BoxCells cells(columns, rows_.d, std::clamp(std::ilogb(n) - 4, 4, 16));
     const int threads = useful_threads(threads_, static_cast<double>(n) * 10);
     const int width = boxes_.target_.tile.tile;
     const int64_t ranges = threads * int64_t{2};
@@ -152,7 +153,7 @@ class BoxBuilder {
     std::vector<int32_t> total(cells.cells()), leaf(cells.cells());
     for (int64_t range = 0; range < ranges; ++range)
       for (int64_t c = 0; c < cells.cells(); ++c) total[c] += in_cell[range * cells.cells() + c];
-    const int32_t leaves = cells.leaves(total, kPartRows, leaf.data());
+    const int32_t leaves = cells.leaves(total, kLeafRows, leaf.data());
     // Where each range puts its next row of each leaf.
     std::vector<int32_t> next((ranges + 1) * leaves);
     for (int64_t range = 0; range < ranges; ++range)
@@ -171,9 +172,12 @@ class BoxBuilder {
     if (ordered) before.assign(boxes_.order_.get() + slot, boxes_.order_.get() + slot + n);
     parallel_for(ranges, threads, [&](int64_t range, int) {
       int32_t* place = next.data() + range * leaves;
+      int32_t* const order = boxes_.order_.get();
+      const int32_t *const of_cell = leaf.data(), *const old = before.data();
+      const uint16_t* const cell_of = cell.get();
       const int64_t end = std::min(n, (range + 1) * step);
       for (int64_t i = range * step; i < end; ++i)
-        boxes_.order_[place[leaf[cell[i]]]++] = ordered ? before[i] : static_cast<int32_t>(i);
+        order[place[of_cell[cell_of[i]]]++] = ordered ? old[i] : static_cast<int32_t>(i);
     });
   }
 
