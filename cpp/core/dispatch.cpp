@@ -15,6 +15,7 @@ namespace shoal {
   extern const TileKernels tile_kernels;   \
   extern const BoundKernels bound_kernels; \
   extern const ExactKernels exact_kernels; \
+  extern const BoxKernels box_kernels;     \
   }
 #if defined(__x86_64__)
 SHOAL_DECLARE(baseline)
@@ -34,7 +35,8 @@ SHOAL_DECLARE(baseline)
 
 namespace {
 
-#define SHOAL_TABLES(name) name::tile_kernels, name::bound_kernels, name::exact_kernels
+#define SHOAL_TABLES(name, bytes) \
+  name::tile_kernels, name::bound_kernels, name::exact_kernels, bytes, &name::box_kernels
 
 #if defined(__x86_64__)
 // Asks the system for the tiles, once; it grants them to the process.
@@ -57,12 +59,12 @@ bool has_amx() {
 std::vector<const Target*> usable_targets() {
   std::vector<const Target*> usable;
 #if defined(__x86_64__)
-  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline), nullptr};
-  static const Target kAvx2{"avx2", SHOAL_TABLES(avx2), nullptr};
-  static const Target kAvx512{"avx512", SHOAL_TABLES(avx512), nullptr};
+  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline, nullptr)};
+  static const Target kAvx2{"avx2", SHOAL_TABLES(avx2, nullptr)};
+  static const Target kAvx512{"avx512", SHOAL_TABLES(avx512, nullptr)};
   // The other kernels of avx512, and bytes.
-  static const Target kAvx512Vnni{"avx512vnni", SHOAL_TABLES(avx512), &avx512vnni::byte_kernels};
-  static const Target kAmx{"amx", SHOAL_TABLES(avx512), &amx::byte_kernels};
+  static const Target kAvx512Vnni{"avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::byte_kernels)};
+  static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::byte_kernels)};
   usable.push_back(&kBaseline);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
@@ -74,10 +76,10 @@ std::vector<const Target*> usable_targets() {
     }
   }
 #elif defined(__aarch64__)
-  static const Target kNeon{"neon", SHOAL_TABLES(neon), nullptr};
+  static const Target kNeon{"neon", SHOAL_TABLES(neon, nullptr)};
   usable.push_back(&kNeon);
 #else
-  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline), nullptr};
+  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline, nullptr)};
   usable.push_back(&kBaseline);
 #endif
   return usable;

@@ -130,6 +130,7 @@ struct ExactKernels {
 };
 
 struct ByteKernels;
+struct BoxKernels;
 
 struct Target {
   const char* name;
@@ -137,6 +138,7 @@ struct Target {
   BoundKernels bounds;
   ExactKernels exact;
   const ByteKernels* bytes;  // null where the target has no dot products of bytes
+  const BoxKernels* boxes;
 };
 
 }  // namespace shoal

@@ -1,0 +1,205 @@
+#include "boxes.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <utility>
+
+#include "box_grid.h"
+#include "box_sort.h"
+#include "parallel.h"
+
+namespace shoal {
+namespace {
+
+constexpr int64_t kSampled = 256;    // rows that a grid is made from
+constexpr int32_t kLeafRows = 1536;  // of a leaf of a grid
+constexpr int kDeepest = 6;          // grids within grids
+
+}  // namespace
+
+// Makes boxes: rows to parts by grids, then each part on its own.
+class BoxBuilder {
+ public:
+  BoxBuilder(Boxes& boxes, int threads)
+      : boxes_(boxes), kernels_(*boxes.target_.boxes), rows_(boxes.rows_), threads_(threads) {}
+
+  void build() {
+    if (!(boxes_.usable_ = choose_space())) return;
+    boxes_.order_.reset(new int32_t[rows_.n]);
+    find_parts();
+    std::sort(parts_.begin(), parts_.end(),
+              [](const BoxPart& a, const BoxPart& b) { return a.slot < b.slot; });
+    int64_t box_count = 0;
+    for (BoxPart& part : parts_) {
+      part.box = box_count;
+      box_count += (part.rows + kBoxRows - 1) / kBoxRows;
+    }
+    boxes_.points_.reset(new float[box_count * kBoxRows * rows_.d]);
+    boxes_.extents_.reset(new float[box_count * 2 * rows_.d]);
+    std::vector<std::vector<Superbox>> supers(parts_.size());
+    std::vector<std::unique_ptr<BoxSorter>> sorters(threads_);
+    std::atomic<bool> far{false};
+    parallel_for(static_cast<int64_t>(parts_.size()), threads_, [&](int64_t at, int worker) {
+      if (!sorters[worker]) sorters[worker] = std::make_unique<BoxSorter>(boxes_);
+      if (!sorters[worker]->run(parts_[at], supers[at])) far = true;
+    });
+    for (const auto& some : supers)
+      boxes_.supers_.insert(boxes_.supers_.end(), some.begin(), some.end());
+    boxes_.usable_ = !far;
+  }
+
+ private:
+  struct Segment {
+    int64_t slot, rows;
+    int depth;
+  };
+
+  int64_t row_in(int64_t slot, bool ordered) const { return ordered ? boxes_.order_[slot] : slot; }
+
+  // A sample of a segment. OUT sample [count][d]; returns count.
+  int64_t sample(const Segment& segment, bool ordered, std::vector<double>& sample) const {
+    const int64_t count = std::min(segment.rows, kSampled);
+    sample.resize(count * rows_.d);
+    for (int64_t i = 0; i < count; ++i) {  // spread evenly, but in step with nothing
+      const int64_t first = i * segment.rows / count, next = (i + 1) * segment.rows / count;
+      const uint64_t mixed = static_cast<uint64_t>(i) * 0x9e3779b97f4a7c15u >> 33;
+      const auto skip = static_cast<int64_t>(mixed % static_cast<uint64_t>(next - first));
+      read_row(rows_, row_in(segment.slot + first + skip, ordered), boxes_.metric_,
+               boxes_.target_.exact, sample.data() + i * rows_.d);
+    }
+    return count;
+  }
+
+  // Scale and origin; false where float32 cannot hold the rows.
+  bool choose_space() {
+    const bool cosine = boxes_.metric_ == Metric::cosine;
+    std::vector<double> values;
+    const int64_t count = sample({0, rows_.n, 0}, false, values);
+    double largest = 0;
+    boxes_.shift_.assign(rows_.d, 0);
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t t = 0; t < rows_.d; ++t) {
+        const double x = values[i * rows_.d + t];
+        largest = std::max(largest, std::fabs(x));
+        if (!cosine) boxes_.shift_[t] += x / static_cast<double>(count);
+      }
+    const int range = rows_.dtype == Dtype::float32 || cosine ? 120 : 400;
+    const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
+    boxes_.scale_ = std::ldexp(1.0, exponent);
+    for (double& x : boxes_.shift_) x = static_cast<double>(static_cast<float>(x * boxes_.scale_));
+    const double scaled = largest * boxes_.scale_;
+    return largest == 0 || (scaled >= 0x1p-20 && scaled <= 0x1p20);
+  }
+
+  void find_parts() {
+    std::vector<Segment> open{{0, rows_.n, 0}};
+    if (rows_.n <= kPartRows)
+      for (int64_t i = 0; i < rows_.n; ++i) boxes_.order_[i] = static_cast<int32_t>(i);
+    while (!open.empty()) {
+      Segment segment = open.back();
+      open.pop_back();
+      if (segment.rows > kPartRows && segment.depth < kDeepest) {
+        spread(segment, open);
+        continue;
+      }
+      // Rows that look alike to every grid are cut anywhere.
+      for (int64_t some; segment.rows > 0; segment.slot += some, segment.rows -= some) {
+        some = std::min(segment.rows, kPartRows);
+        parts_.push_back({segment.slot, some, 0});
+      }
+    }
+  }
+
+  // Puts the rows of a segment into the order of the leaves of a grid of its own.
+  void spread(const Segment& segment, std::vector<Segment>& open) {
+    const auto [slot, n, depth] = segment;
+    const bool ordered = depth > 0;
+    const bool cosine = boxes_.metric_ == Metric::cosine;
+    std::vector<double> values;
+    const int64_t count = sample(segment, ordered, values);
+    std::vector<float> columns(values.size());
+    for (int64_t i = 0; i < count; ++i)
+      for (int64_t t = 0; t < rows_.d; ++t)
+        columns[t * count + i] =
+            static_cast<float>(values[i * rows_.d + t] * boxes_.scale_ - boxes_.shift_[t]);
+    const BoxCells cells(columns, rows_.d, std::clamp(std::ilogb(n) - 4, 4, 16));
+    const int threads = useful_threads(threads_, static_cast<double>(n) * 10);
+    const int width = boxes_.target_.tile.tile;
+    const int64_t ranges = threads * int64_t{2};
+    const int64_t step = (n / ranges / width + 1) * width;
+    std::unique_ptr<uint16_t[]> cell(new uint16_t[n]);
+    std::vector<int32_t> in_cell(ranges * cells.cells());
+    std::vector<float> shift32(rows_.d + 16);
+    std::copy(boxes_.shift_.begin(), boxes_.shift_.end(), shift32.begin());
+    const FilterSpace space{boxes_.scale_, boxes_.shift_.data(), shift32.data(),
+                            static_cast<float>(boxes_.scale_)};
+    parallel_for(ranges, threads, [&](int64_t range, int) {
+      BoxLoader loader(rows_, boxes_.metric_, boxes_.target_);
+      int32_t* rows = in_cell.data() + range * cells.cells();
+      int32_t found[kBoxRows];
+      const int64_t end = std::min(n, (range + 1) * step);
+      for (int64_t i = range * step; i < end; i += width) {
+        const int64_t some = std::min<int64_t>(width, end - i);
+        loader.load(some, space, false, [&](int64_t p) { return row_in(slot + i + p, ordered); });
+        kernels_.cells(loader.tile(), cosine ? loader.norm2() : nullptr, rows_.d, width,
+                       cells.grid(), found);
+        for (int64_t p = 0; p < some; ++p) {
+          cell[i + p] = static_cast<uint16_t>(found[p]);
+          ++rows[found[p]];
+        }
+      }
+    });
+    std::vector<int32_t> total(cells.cells()), leaf(cells.cells());
+    for (int64_t range = 0; range < ranges; ++range)
+      for (int64_t c = 0; c < cells.cells(); ++c) total[c] += in_cell[range * cells.cells() + c];
+    const int32_t leaves = cells.leaves(total, kLeafRows, leaf.data());
+    // Where each range puts its next row of each leaf.
+    std::vector<int32_t> next((ranges + 1) * leaves);
+    for (int64_t range = 0; range < ranges; ++range)
+      for (int64_t c = 0; c < cells.cells(); ++c) {
+        const int32_t rows = in_cell[range * cells.cells() + c];
+        if (rows > 0) next[range * leaves + leaf[c]] += rows;
+      }
+    auto at = static_cast<int32_t>(slot);
+    for (int64_t l = 0; l < leaves; ++l) {
+      const int32_t begin = at;
+      for (int64_t range = 0; range < ranges; ++range)
+        at += std::exchange(next[range * leaves + l], at);
+      open.push_back({begin, at - begin, leaves > 1 ? depth + 1 : kDeepest});
+    }
+    std::vector<int32_t> before;
+    if (ordered) before.assign(boxes_.order_.get() + slot, boxes_.order_.get() + slot + n);
+    parallel_for(ranges, threads, [&](int64_t range, int) {
+      int32_t* place = next.data() + range * leaves;
+      int32_t* const order = boxes_.order_.get();
+      const int32_t *const of_cell = leaf.data(), *const old = before.data();
+      const uint16_t* const cell_of = cell.get();
+      const int64_t end = std::min(n, (range + 1) * step);
+      for (int64_t i = range * step; i < end; ++i)
+        order[place[of_cell[cell_of[i]]]++] = ordered ? old[i] : static_cast<int32_t>(i);
+    });
+  }
+
+  Boxes& boxes_;
+  const BoxKernels& kernels_;
+  const Rows& rows_;
+  const int threads_;
+  std::vector<BoxPart> parts_;
+};
+
+Boxes::Boxes(const Rows& rows, Metric metric, const Target& target, int threads)
+    : rows_(rows), metric_(metric), target_(target) {
+  usable_ = rows.d >= 1 && rows.d <= kMostBoxColumns && rows.n < int64_t{1} << 31;
+  if (!usable_ || rows.n == 0) return;
+  BoxBuilder(*this, useful_threads(threads, static_cast<double>(rows.n) * 20)).build();
+}
+
+int64_t Boxes::bytes(int64_t n, int64_t d) {
+  const int64_t boxes = n / kBoxRows + n / 512 + 2;  // some are not full
+  const int64_t supers = n / 512 + 2;
+  return 4 * n + boxes * (kBoxRows + 2) * d * 4 +
+         supers * 2 * static_cast<int64_t>(sizeof(Superbox));
+}
+
+}  // namespace shoal

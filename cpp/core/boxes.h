@@ -1,0 +1,118 @@
+// Boxes: rows reordered so that neighbours lie together, for tiny d. A box of 64 rows inside a
+// superbox of up to 1,024 is told from the centers as a whole; most rows are never looked at.
+//
+// The test. Let a box have the middle m and reach h_t to both sides in column t. For two centers
+// b, c and a row x of the box, with x = m + y and |y_t| <= h_t,
+//     |x - c|^2 - |x - b|^2 = |m - c|^2 - |m - b|^2 - 2 y.(c - b)
+//                          >= |m - c|^2 - |m - b|^2 - 2 sum_t h_t |c_t - b_t|,
+// reached in a corner. Where that is positive, c is nearest to no row of the box. b is the center
+// nearest to m. (It excludes all that the smallest and largest distance to b exclude, and more.)
+// What a superbox leaves is tried on its boxes; where a box leaves more than one center, float32
+// finds each row's best and second best of them, by differences; where these are too close,
+// float64 decides among the centers that were left, in the order of distance.h.
+//
+// The bounds. Space is x' = scale * x, scale a power of two; a superbox keeps its rows relative to
+// an origin near them, and centers are made relative to it in float64, so that float32 rounds
+// differences and not positions. u = 2^-24. A coordinate X or C errs by at most r = u max|X| or
+// u max|C|. A computed sum of squares of d differences is within (1 +- (d + 2) u) of that of the
+// rounded coordinates; for lengths, |exact| = sqrt(computed) (1 +- (d / 2 + 2) u) +- sqrt(d) r,
+// and with (y +- r)^2 = y^2 (1 +- v) +- r^2 (1 + 1 / v) for any v > 0 this is linear in the squares
+// (v is chosen by the size of the box). |C_c - C_b| errs by 2 r, which gives per_half. float64's
+// own error, (d + 3) 2^-53 of a squared distance on either side, is part of keep and grow, so what
+// is excluded is also farther in float64's arithmetic. Underflow adds less than 2^-140.
+//
+// Cost, in cycles per row with 16 lanes: building about 50 in all; searching k (4 d + 8) / 32 /
+// 700 for superboxes, 2 to 4 for boxes, and (2 d + 5) / 32 per center that a box leaves.
+#pragma once
+#include <memory>
+#include <vector>
+
+#include "box_kernels.h"
+#include "dispatch.h"
+#include "rows.h"
+
+namespace shoal {
+
+inline constexpr int kSuperRows = 1024;  // the most rows of a superbox
+
+struct Superbox {
+  int64_t slot, rows;  // where its rows are in the order, and how many
+  int64_t box;         // its first box: all have kBoxRows rows, the last what is left
+  double origin[kMostBoxColumns];
+  float middle[kMostBoxColumns], half[kMostBoxColumns];  // relative to the origin of all
+  float farthest;                                        // largest |X| of its rows
+  float size;                                            // at least |half|
+};
+
+// IN rows [n, d], n < 2^31, d <= kMostBoxColumns; they must stay as they are while boxes are used.
+class Boxes {
+ public:
+  Boxes(const Rows& rows, Metric metric, const Target& target, int threads);
+  Boxes(const Boxes&) = delete;
+  Boxes& operator=(const Boxes&) = delete;
+
+  // What boxes of n rows take; twice 4 n bytes more while they are made.
+  static int64_t bytes(int64_t n, int64_t d);
+
+  // False where values are too far apart for float32: nothing may be searched then.
+  bool usable() const { return usable_; }
+
+  int64_t superboxes() const { return static_cast<int64_t>(supers_.size()); }
+  // Superbox s holds slots begin(s) to begin(s + 1).
+  int64_t begin(int64_t s) const { return s < superboxes() ? supers_[s].slot : rows_.n; }
+  const int32_t* order() const { return order_.get(); }  // [n], the row in each slot
+
+ private:
+  friend class BoxBuilder;
+  friend class BoxSorter;
+  friend class BoxSearch;
+
+  Rows rows_;
+  Metric metric_;
+  const Target& target_;
+  bool usable_ = true;
+  double scale_ = 1;
+  std::vector<double> shift_;  // [d], the origin of all
+  std::vector<Superbox> supers_;
+  std::unique_ptr<int32_t[]> order_;  // [n]
+  std::unique_ptr<float[]> points_;   // [boxes][d][kBoxRows]
+  std::unique_ptr<float[]> extents_;  // [boxes][2][d], middle and half
+};
+
+// The centers of one pass over boxes.
+class BoxSearch {
+ public:
+  // IN centers [k, d], with the metric of the boxes. Both must outlive this.
+  BoxSearch(const Boxes& boxes, const ExactCenters& centers);
+  BoxSearch(const Boxes& boxes, ExactCenters&& centers) = delete;
+  BoxSearch(const BoxSearch&) = delete;
+  BoxSearch& operator=(const BoxSearch&) = delete;
+
+  // False where boxes are not, and where some center has no direction.
+  bool usable() const { return usable_; }
+
+  struct Scratch;  // one thread's buffers
+  std::unique_ptr<Scratch, void (*)(Scratch*)> scratch() const;
+
+  // Labels of the rows of a superbox by slot, as float64 decides. OUT labels [rows of s];
+  // whole [boxes of s] (or null): the label of a box whose rows all were settled at once, else -1.
+  void find(int64_t s, Scratch& scratch, int32_t* labels, int32_t* whole = nullptr) const;
+
+ private:
+  void localise(const Superbox& super, int64_t count, Scratch& scratch) const;
+  void measure(const Superbox& super, int64_t first, uint64_t unsure, int64_t count,
+               Scratch& scratch, int32_t* labels) const;
+
+  const Boxes& boxes_;
+  const ExactCenters& centers_;
+  bool usable_;
+  int64_t stride_;
+  float largest_ = 0;          // |C|, by coordinate
+  std::vector<double> wide_;   // [d][k], scaled
+  std::vector<float> narrow_;  // [d][stride], relative to the origin of all
+};
+
+// Whether building boxes and searching them once beats float32 tiles (measured).
+bool boxes_pay(int64_t n, int64_t d, int64_t k);
+
+}  // namespace shoal
