@@ -103,7 +103,8 @@ Plan plan() {
   if (name.empty()) return Plan::automatic;
   if (name == "floats") return Plan::floats;
   if (name == "bytes") return Plan::bytes;
-  throw std::invalid_argument("SHOAL_PLAN=" + name + " is not known; plans are: floats, bytes");
+  if (name == "boxes") return Plan::boxes;
+  throw std::invalid_argument("SHOAL_PLAN=" + name + " is not known; plans are: floats, bytes, boxes");
 }
 
 nb::object as_int(const ExactSum& sum) {

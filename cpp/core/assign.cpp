@@ -21,9 +21,15 @@ bool screen_pays(int64_t k, int64_t d, bool kept, bool blocks) {
   return panels * sweep + row < floats;
 }
 
+bool wants_boxes(const Task& task) {
+  const int64_t n = task.rows.n, d = task.rows.d, k = task.centers.n;
+  if (d > kMostBoxColumns || n >= int64_t{1} << 31) return false;
+  return task.plan == Plan::boxes || (task.plan == Plan::automatic && boxes_pay(n, d, k));
+}
+
 bool wants_bytes(const Task& task, const ExactCenters& centers, const Filter& filter, bool kept) {
   const ByteKernels* bytes = task.target.bytes;
-  if (bytes == nullptr || task.plan == Plan::floats || centers.d > kMostByteColumns ||
+  if (bytes == nullptr || task.plan == Plan::floats || task.plan == Plan::boxes || centers.d > kMostByteColumns ||
       !filter.usable())
     return false;
   return task.plan == Plan::bytes || screen_pays(centers.k, centers.d, kept, bytes->blocks);
@@ -45,10 +51,14 @@ Assignment run(const Step& step, int threads) {
   const int64_t n = step.rows.n, tile = step.target.tile.tile;
   const int64_t fair = (n + threads * 8 - 1) / (threads * 8);
   const int64_t item = std::clamp((fair + tile - 1) / tile * tile, tile, kItemRows);
+  const int64_t items = step.boxes != nullptr ? step.boxes->superboxes() : (n + item - 1) / item;
   std::vector<std::unique_ptr<Worker>> workers(threads);
-  parallel_for((n + item - 1) / item, threads, [&](int64_t at, int worker) {
+  parallel_for(items, threads, [&](int64_t at, int worker) {
     if (!workers[worker]) workers[worker] = std::make_unique<Worker>(step, worker);
-    workers[worker]->run(at * item, std::min(n, (at + 1) * item));
+    if (step.boxes != nullptr)
+      workers[worker]->run_box(at);
+    else
+      workers[worker]->run(at * item, std::min(n, (at + 1) * item));
   });
   Assignment total;
   for (const auto& worker : workers) {
@@ -89,13 +99,25 @@ Assignment assign(const Task& task, int32_t* labels, double* distances) {
   const ExactCenters exact(task.centers, task.metric, task.target.exact, task.threads);
   const Space space(exact, loaded(task));
   const Filter filter(exact, space, task.target.tile.group, task.threads);
+  const int threads = threads_for(task);
+  std::optional<Boxes> boxes;
+  std::optional<BoxSearch> search;
+  if (wants_boxes(task)) {
+    boxes.emplace(task.rows, task.metric, task.target, threads);
+    if (boxes->usable()) search.emplace(*boxes, exact);
+  }
+  const bool boxed = search && search->usable();
   std::optional<ByteFilter> bytes;
-  if (wants_bytes(task, exact, filter, false))
+  if (!boxed && wants_bytes(task, exact, filter, false))
     bytes.emplace(filter, exact, *task.target.bytes, task.threads);
-  const Step step{task.rows, task.weights, exact,   filter,  task.target, labels,
-                  distances, true,         nullptr, nullptr, nullptr,     bytes ? &*bytes : nullptr,
-                  nullptr};
-  return run(step, threads_for(task));
+  Step step{task.rows, task.weights, exact, filter, task.target, labels, distances};
+  step.measured = true;
+  step.bytes = bytes ? &*bytes : nullptr;
+  if (boxed) {
+    step.boxes = &*boxes;
+    step.search = &*search;
+  }
+  return run(step, threads);
 }
 
 Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const Grid& grid,
@@ -105,33 +127,45 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   // No direction, no geometry.
   const bool regular = std::find(exact.zero.begin(), exact.zero.end(), 1) == exact.zero.end();
   const bool comparable = keeper.before() != nullptr && keeper.before()->k == exact.k;
-  if (!regular || !comparable) keeper.forget();
+  const Boxes* boxes = nullptr;
+  std::optional<BoxSearch> search;
+  if (wants_boxes(task)) boxes = keeper.boxes(task.rows, task.metric, task.target, threads);
+  if (boxes != nullptr) search.emplace(*boxes, exact);
+  const bool boxed = search && search->usable();
+  if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const Space& space = keeper.space(exact, loaded(task));
   const Filter filter(exact, space, task.target.tile.group, task.threads);
-  std::optional<Bounds> bounds;
-  if (keeper.bounds() && keeper.before() != nullptr) {
-    bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
-    separate(task, exact, labels, keeper, *bounds, threads);
-  }
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, sums, squares,
                     loaded(task) == Dtype::float32);
-  std::optional<ByteFilter> bytes;
-  const ByteRows* codes = nullptr;
-  if (wants_bytes(task, exact, filter, keeper.bounds())) {
-    bytes.emplace(filter, exact, *task.target.bytes, task.threads);
-    // Every row passes by only while nothing is known.
-    if (regular && (keeper.coded() || !bounds)) codes = keeper.codes(bytes->centers().quads);
+  Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};
+  step.sums = &shared;
+  if (boxed) {
+    step.boxes = boxes;
+    step.search = &*search;
+    step.boxed_labels = keeper.boxed_labels(labels);
+  } else {
+    keeper.forget_boxed_labels();
   }
-  const Step step{task.rows,   task.weights,
-                  exact,       filter,
-                  task.target, labels,
-                  nullptr,     false,
-                  &keeper,     bounds ? &*bounds : nullptr,
-                  &shared,     bytes ? &*bytes : nullptr,
-                  codes};
+  std::optional<Bounds> bounds;
+  std::optional<ByteFilter> bytes;
+  if (step.boxes == nullptr) {
+    step.keeper = &keeper;
+    if (keeper.bounds() && keeper.before() != nullptr) {
+      bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
+      separate(task, exact, labels, keeper, *bounds, threads);
+      step.bounds = &*bounds;
+    }
+    if (wants_bytes(task, exact, filter, keeper.bounds())) {
+      bytes.emplace(filter, exact, *task.target.bytes, task.threads);
+      step.bytes = &*bytes;
+      // Every row passes by only while nothing is known.
+      if (regular && (keeper.coded() || !bounds)) step.codes = keeper.codes(bytes->centers().quads);
+    }
+  }
   const Assignment total = run(step, threads);
   shared.finish();
-  if (codes != nullptr) keeper.set_coded();
+  if (step.codes != nullptr) keeper.set_coded();
+  if (step.boxes != nullptr) return total;
   keeper.remember(std::move(exact));
   if (!regular) keeper.forget();
   return total;

@@ -54,6 +54,13 @@ class Boxes {
   // What boxes of n rows take; twice 4 n bytes more while they are made.
   static int64_t bytes(int64_t n, int64_t d);
 
+  // Whether these are the rows that the boxes were made of.
+  bool same(const Rows& rows, Metric metric) const {
+    return rows.data == rows_.data && rows.n == rows_.n && rows.dtype == rows_.dtype &&
+           rows.row_stride == rows_.row_stride && rows.col_stride == rows_.col_stride &&
+           metric == metric_;
+  }
+
   // False where values are too far apart for float32: nothing may be searched then.
   bool usable() const { return usable_; }
 

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #endif
 
+#include "boxes.h"
 #include "bytes.h"
 #include "filter.h"
 
@@ -41,15 +42,18 @@ class Room {
 class Keeper {
  public:
   // n rows, and how many bytes may be kept beside them.
-  Keeper(int64_t n, int64_t budget) : n_(n), left_(budget) {
-    if (!spend(8 * n)) return;
-    upper_.resize(n);
-    lower_.resize(n);
-  }
+  Keeper(int64_t n, int64_t budget) : n_(n), left_(budget) {}
 
   int64_t rows() const { return n_; }
   int64_t bytes() const { return spent_; }
-  bool bounds() const { return !upper_.empty(); }
+  // Makes room for the bounds, if the budget has any; whether there is.
+  bool bounds() {
+    if (upper_.empty() && n_ > 0 && spend(8 * n_)) {
+      upper_.resize(n_);
+      lower_.resize(n_);
+    }
+    return !upper_.empty();
+  }
   float* upper() { return upper_.data(); }
   float* lower() { return lower_.data(); }
 
@@ -69,6 +73,26 @@ class Keeper {
     if (!space_) space_.emplace(centers, rows);
     return *space_;
   }
+
+  // The rows in boxes, made when they are first asked for; null where the budget has no room, or
+  // where float32 cannot tell the rows apart.
+  const Boxes* boxes(const Rows& rows, Metric metric, const Target& target, int threads) {
+    if (boxes_ && !boxes_->same(rows, metric)) boxes_.reset();
+    if (!boxes_ && spend(Boxes::bytes(rows.n, rows.d) + 4 * rows.n))
+      boxes_ = std::make_unique<Boxes>(rows, metric, target, threads);
+    return boxes_ && boxes_->usable() ? boxes_.get() : nullptr;
+  }
+
+  // Labels by slot of the boxes, as they are in `labels` [n] by row.
+  int32_t* boxed_labels(const int32_t* labels) {
+    if (boxed_labels_.empty()) {
+      boxed_labels_.resize(n_);
+      for (int64_t slot = 0; slot < n_; ++slot)
+        boxed_labels_[slot] = labels[boxes_->order()[slot]];
+    }
+    return boxed_labels_.data();
+  }
+  void forget_boxed_labels() { boxed_labels_.clear(); }
 
   // Room for the rows as bytes, or null where the budget has none.
   const ByteRows* codes(int64_t quads) {
@@ -96,6 +120,8 @@ class Keeper {
   int64_t n_, left_, spent_ = 0;
   std::vector<float> upper_, lower_;
   std::optional<ExactCenters> before_;
+  std::unique_ptr<Boxes> boxes_;
+  std::vector<int32_t> boxed_labels_;
   std::optional<Space> space_;
   std::optional<Room<uint32_t>> words_;
   std::optional<Room<float>> numbers_;

@@ -27,7 +27,9 @@ Worker::Worker(const Step& step, int number)
       row_(3 * d_ + 2),
       hit_lane_(kHitCapacity + kernels_.narrow * kernels_.group),
       hit_center_(hit_lane_.size()),
+      scratch_(nullptr, nullptr),
       exact_rows_(static_cast<int64_t>(kernels_.narrow) * d_) {
+  if (step.search != nullptr) scratch_ = step.search->scratch();
   if (step.bytes == nullptr) return;
   words_.resize(padded_quads(step.bytes->centers().quads) * kernels_.tile);
   panels_.resize(step.bytes->centers().panels * kernels_.tile);
@@ -58,6 +60,31 @@ void Worker::run(int64_t begin, int64_t end) {
   for (int64_t at = 0; at < unsure_count_; at += kernels_.narrow)
     look_again(unsure_ + at, std::min<int64_t>(kernels_.narrow, unsure_count_ - at));
   settle();
+}
+
+void Worker::run_box(int64_t superbox) {
+  const int64_t slot = step_.boxes->begin(superbox);
+  const int32_t* row = step_.boxes->order() + slot;
+  const auto count = static_cast<int32_t>(step_.boxes->begin(superbox + 1) - slot);
+  begin_ = 0;
+  step_.search->find(superbox, *scratch_, index_);
+  if (step_.measured) {
+    for (int32_t p = 0; p < count; ++p) {
+      label_[p] = index_[p];
+      measure_row(p, row[p]);
+    }
+    loss_.flush(result.loss);
+  }
+  if (step_.labels == nullptr) return;
+  int32_t changed = 0;
+  int32_t* boxed = step_.boxed_labels != nullptr ? step_.boxed_labels + slot : nullptr;
+  for (int32_t p = 0; p < count; ++p) {
+    changed_[changed] = row[p];
+    renamed_[changed] = index_[p];
+    changed += (boxed != nullptr ? boxed[p] : step_.labels[row[p]]) != index_[p];
+  }
+  if (boxed != nullptr && changed > 0) std::copy_n(index_, count, boxed);
+  take_over(changed);
 }
 
 // Asks for the memory of row i, which will be read soon. (Not inlined, it looks like a function
@@ -327,18 +354,24 @@ void Worker::settle() {
       step_.keeper->upper()[i] = upper_[s];
       step_.keeper->lower()[i] = lower_[s];
     }
-    changed_[changed] = static_cast<int32_t>(s);
+    changed_[changed] = static_cast<int32_t>(i - begin_);
+    renamed_[changed] = index_[s];
     changed += step_.labels != nullptr && step_.labels[i] != index_[s];
   }
+  take_over(changed);
+}
+
+// Labels and sums of rows whose label changed.
+void Worker::take_over(int32_t changed) {
   result.changes += changed;
   constexpr int32_t kAhead = 12;
   for (int32_t c = 0; c < changed + kAhead; ++c) {
-    if (c < changed && step_.sums != nullptr) fetch(row_of(changed_[c]), false);
+    if (c < changed && step_.sums != nullptr) fetch(begin_ + changed_[c], false);
     if (c < kAhead) continue;
-    const int32_t s = changed_[c - kAhead];
-    const int64_t i = row_of(s);
-    if (step_.sums != nullptr) change(i, step_.labels[i], index_[s]);
-    step_.labels[i] = index_[s];
+    const int64_t i = begin_ + changed_[c - kAhead];
+    const int32_t label = renamed_[c - kAhead];
+    if (step_.sums != nullptr) change(i, step_.labels[i], label);
+    step_.labels[i] = label;
   }
 }
 
@@ -357,21 +390,24 @@ void Worker::change(int64_t i, int32_t before, int32_t now) {
 
 // Distances of all rows to the centers of label_, and the loss.
 void Worker::measure() {
-  const ExactCenters& centers = step_.centers;
-  const ExactKernels& exact = step_.target.exact;
-  if (!cosine())
-    exact.distances(step_.rows, begin_, begin_ + count_, label_, centers.values.data(), distance_,
-                    row_.data());
-  for (int32_t p = 0; p < count_; ++p) {
-    const int64_t i = begin_ + p;
-    if (cosine()) {
-      const bool directed = read_row(step_.rows, i, Metric::cosine, exact, row_.data());
-      distance_[p] = centers.distance(row_.data(), directed, label_[p], exact);
-    }
-    if (step_.distances != nullptr) step_.distances[i] = distance_[p];
-    loss_.add(step_.weights != nullptr ? step_.weights[i] * distance_[p] : distance_[p]);
-  }
+  for (int32_t p = 0; p < count_; ++p) measure_row(p, begin_ + p);
   loss_.flush(result.loss);
+}
+
+// Distance of row i to the center label_[place].
+void Worker::measure_row(int32_t place, int64_t i) {
+  double distance;
+  const ExactCenters& centers = step_.centers;
+  if (cosine()) {
+    const bool directed =
+        read_row(step_.rows, i, Metric::cosine, step_.target.exact, row_.data());
+    distance = centers.distance(row_.data(), directed, label_[place], step_.target.exact);
+  } else {
+    step_.target.exact.distances(step_.rows, i, i + 1, label_ + place, centers.values.data(),
+                                 &distance, row_.data());
+  }
+  if (step_.distances != nullptr) step_.distances[i] = distance;
+  loss_.add(step_.weights != nullptr ? step_.weights[i] * distance : distance);
 }
 
 }  // namespace shoal

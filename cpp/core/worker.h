@@ -21,14 +21,17 @@ struct Step {
   const ExactCenters& centers;
   const Filter& filter;
   const Target& target;
-  int32_t* labels;          // null: not kept
-  double* distances;        // null: not wanted
-  bool measured;            // distances and loss
-  Keeper* keeper;           // null: a pass by itself
-  const Bounds* bounds;     // null: nothing is known yet
-  SharedSums* sums;         // null: not wanted
-  const ByteFilter* bytes;  // null: float32 filters
-  const ByteRows* codes;    // null: rows are rounded to bytes as they come
+  int32_t* labels;                    // null: not kept
+  double* distances;                  // null: not wanted
+  bool measured = false;              // distances and loss
+  Keeper* keeper = nullptr;           // null: a pass by itself
+  const Bounds* bounds = nullptr;     // null: nothing is known yet
+  SharedSums* sums = nullptr;         // null: not wanted
+  const ByteFilter* bytes = nullptr;  // null: float32 filters
+  const ByteRows* codes = nullptr;    // null: rows are rounded to bytes as they come
+  const Boxes* boxes = nullptr;       // and `search`; null: rows come in their own order
+  const BoxSearch* search = nullptr;
+  int32_t* boxed_labels = nullptr;  // the labels by slot; null: not kept
 };
 
 class Worker {
@@ -39,6 +42,9 @@ class Worker {
 
   // Assigns rows begin..end-1, at most kItemRows.
   void run(int64_t begin, int64_t end);
+
+  // Assigns the rows of a superbox.
+  void run_box(int64_t superbox);
 
  private:
   bool cosine() const { return step_.centers.metric == Metric::cosine; }
@@ -59,8 +65,10 @@ class Worker {
   void look_again(const int32_t* slots, int64_t count);
   void bound_slot(int64_t slot, double nearest, double second, float far);
   void settle();
+  void take_over(int32_t changed);
   void change(int64_t i, int32_t before, int32_t now);
   void measure();
+  void measure_row(int32_t place, int64_t i);
 
   const Step& step_;
   const int number_;
@@ -72,6 +80,7 @@ class Worker {
   Aligned<float> again_;       // [d][narrow]
   Aligned<double> row_;        // [d], and [2 (d + 1)] to add it
   std::vector<int32_t> hit_lane_, hit_center_;
+  std::unique_ptr<BoxSearch::Scratch, void (*)(BoxSearch::Scratch*)> scratch_;
   Aligned<double> exact_rows_;  // [narrow][d]
   Aligned<uint32_t> words_;     // [padded quads][tile], bytes
   Aligned<uint32_t> finer_;     // [quads][tile], where they are kept
@@ -101,10 +110,10 @@ class Worker {
   int32_t open_[kItemRows];
   float open_other_[kItemRows];
   std::vector<Shortlist> open_lists_;  // [kItemRows], bytes only
-  int32_t changed_[kItemRows];         // slots
+  int32_t changed_[kItemRows];  // rows, and their new labels
+  int32_t renamed_[kItemRows];
   // By place:
   int32_t label_[kItemRows];
-  double distance_[kItemRows];
 };
 
 }  // namespace shoal
