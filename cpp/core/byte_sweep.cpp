@@ -205,18 +205,16 @@ inline Floats look_closer(const BytePoints& points, const ByteCenters& centers, 
                           int64_t panel) {
   const uint32_t* words = centers.words + panel * centers.quads * kPanel;
   const auto* point = reinterpret_cast<const int32_t*>(points.words) + lane;
-  Ints even = broadcast(points.start[lane]), odd{};
+  Ints sum[4] = {broadcast(points.start[lane])};
   int64_t t = 0;
-  for (; t + 3 < centers.quads; t += 4) {
-    even = dot_bytes(even, load(words + t * kPanel), broadcast(point[t * kTile]));
-    odd = dot_bytes(odd, load(words + (t + 1) * kPanel), broadcast(point[(t + 1) * kTile]));
-    even = dot_bytes(even, load(words + (t + 2) * kPanel), broadcast(point[(t + 2) * kTile]));
-    odd = dot_bytes(odd, load(words + (t + 3) * kPanel), broadcast(point[(t + 3) * kTile]));
-  }
+  for (; t + 3 < centers.quads; t += 4)
+#pragma GCC unroll 4
+    for (int64_t i = 0; i < 4; ++i)
+      sum[i] = dot_bytes(sum[i], load(words + (t + i) * kPanel), broadcast(point[(t + i) * kTile]));
   for (; t < centers.quads; ++t)
-    even = dot_bytes(even, load(words + t * kPanel), broadcast(point[t * kTile]));
+    sum[0] = dot_bytes(sum[0], load(words + t * kPanel), broadcast(point[t * kTile]));
   const Floats estimate =
-      to_float(even + odd) * broadcast(points.scale[lane] * centers.scale[panel]) +
+      to_float((sum[0] + sum[1]) + (sum[2] + sum[3])) * broadcast(points.scale[lane] * centers.scale[panel]) +
       load(centers.bias + panel * kPanel);
   return estimate + (points.length[lane] * load(centers.residuals + panel * kPanel) +
                      (points.residual[lane] * load(centers.lengths + panel * kPanel) +

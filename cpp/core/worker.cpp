@@ -89,12 +89,13 @@ void Worker::run_box(int64_t superbox) {
 
 // Asks for the memory of row i, which will be read soon. (Not inlined, it looks like a function
 // without effect, and is optimised away.)
-SHOAL_INLINE void Worker::fetch(int64_t i, bool finer) const {
+SHOAL_INLINE void Worker::fetch(int64_t i, Part part) const {
   const char* row = step_.rows.row(i);
   int64_t size = d_ * item_size(step_.rows.dtype);
-  if (finer) {
+  if (part != Part::row) {
+    const uint32_t* words = part == Part::bytes ? step_.codes->words : step_.codes->finer;
     size = step_.bytes->centers().quads * 4;
-    row = reinterpret_cast<const char*>(step_.codes->finer) + i * size;
+    row = reinterpret_cast<const char*>(words) + i * size;
   } else if (!step_.rows.columns_packed()) {
     return;
   }
@@ -182,6 +183,8 @@ void Worker::load_bytes(int64_t at, int64_t count) {
   for (int64_t p = 0; p < count; ++p) row[p] = row_of(at + p);
   if (step_.codes != nullptr && step_.keeper->coded()) {
     screen.take(*step_.codes, quads, row, count, points, norm2_ + at);
+    for (int64_t p = at + count; p < std::min(at + count + kernels_.tile, active_count_); ++p)
+      fetch(row_of(p), Part::bytes);  // of the next tile
     return;
   }
   load([&](int64_t p) { return active_[at + p]; }, count, kernels_.tile, points_.data(),
@@ -216,7 +219,7 @@ bool Worker::screen_tile(int64_t at, int64_t count) {
   }
   if (lost > count / 4) return false;
   for (; open_count_ < open; ++open_count_)
-    fetch(row_of(open_[open_count_]), step_.codes != nullptr);
+    fetch(row_of(open_[open_count_]), step_.codes != nullptr ? Part::finer : Part::row);
   return true;
 }
 
@@ -232,7 +235,7 @@ void Worker::resolve() {
                                   dequantized_.data(), list, near_[slot], far_[slot]);
       index_[slot] = centers.index[list.place[0]];
       if (list.count == 1) continue;
-      fetch(row_of(slot), false);
+      fetch(row_of(slot), Part::row);
     }
     open_[open] = slot;
     open_lists_[open++] = list;
@@ -366,7 +369,7 @@ void Worker::take_over(int32_t changed) {
   result.changes += changed;
   constexpr int32_t kAhead = 12;
   for (int32_t c = 0; c < changed + kAhead; ++c) {
-    if (c < changed && step_.sums != nullptr) fetch(begin_ + changed_[c], false);
+    if (c < changed && step_.sums != nullptr) fetch(begin_ + changed_[c], Part::row);
     if (c < kAhead) continue;
     const int64_t i = begin_ + changed_[c - kAhead];
     const int32_t label = renamed_[c - kAhead];

@@ -59,7 +59,8 @@ class Worker {
   void resolve();
   void measure_open();
   void choose_candidate(int64_t slot, const Shortlist& list);
-  void fetch(int64_t i, bool finer) const;
+  enum class Part { row, bytes, finer };
+  void fetch(int64_t i, Part part) const;
   BytePoints byte_points();
   double distance_to(int64_t i, int32_t j);
   void look_again(const int32_t* slots, int64_t count);
