@@ -114,7 +114,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
     separate(task, exact, labels, keeper, *bounds, threads);
   }
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, sums, squares,
-                    loaded(task) == Dtype::float32);
+                    loaded(task) != Dtype::float64);
   std::optional<ByteFilter> bytes;
   const ByteRows* codes = nullptr;
   if (wants_bytes(task, exact, filter, keeper.bounds())) {

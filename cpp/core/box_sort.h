@@ -223,7 +223,7 @@ class BoxSorter {
   BoxLoader loader_;
   BoxPart part_{};
   std::vector<Superbox>* supers_ = nullptr;
-  double origin_[kMostBoxColumns] = {};
+  double origin_[kMostBoxColumns + 16] = {};  // readable as far by the tile loader
   // Two buffers, from one to the other at each split:
   std::vector<uint32_t> buffers_[2];  // [d + 1][kRoom], points and rows
   std::vector<uint16_t> left_;        // [kRoom / lanes], of what is split, a bit each

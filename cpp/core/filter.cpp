@@ -26,7 +26,7 @@ TileBound bound_of(int64_t d) {
 }  // namespace
 
 Space::Space(const ExactCenters& centers, Dtype rows)
-    : shift_(centers.d), shift32_(centers.d + 16) {
+    : d_(centers.d), shift_(d_ + 16), shift32_(d_ + 16) {
   const int64_t k = centers.k, d = centers.d;
   std::vector<double> mean(d);
   for (int64_t j = 0; j < k; ++j)
@@ -35,14 +35,14 @@ Space::Space(const ExactCenters& centers, Dtype rows)
   for (int64_t j = 0; j < k; ++j)
     for (int64_t t = 0; t < d; ++t)
       largest = std::max(largest, std::fabs(centers.row(j)[t] - mean[t]));
-  // float32 rows are mapped in float32, so the scale must be one of its powers of two. Where
-  // centers are nearer than 2^-440, float64's own squares lose bits to underflow.
-  const int range = rows == Dtype::float32 ? 120 : 400;
+  // float32 and float16 rows are mapped in float32, so the scale must be one of its powers of two.
+  // Where centers are nearer than 2^-440, float64's own squares lose bits to underflow.
+  const int range = rows != Dtype::float64 ? 120 : 400;
   const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
   scale_ = std::ldexp(1.0, exponent);
   for (int64_t t = 0; t < d; ++t) {
     shift32_[t] = static_cast<float>(mean[t] * scale_);
-    shift_[t] = rows == Dtype::float32 ? static_cast<double>(shift32_[t]) : mean[t] * scale_;
+    shift_[t] = rows != Dtype::float64 ? static_cast<double>(shift32_[t]) : mean[t] * scale_;
   }
 }
 

@@ -35,7 +35,7 @@ class Space {
   // IN c [d]; OUT values [d]. Returns |values|^2.
   double center(const double* c, float* values) const {
     double norm2 = 0;
-    for (size_t t = 0; t < shift_.size(); ++t) {
+    for (int64_t t = 0; t < d_; ++t) {
       values[t] = static_cast<float>(c[t] * scale_ - shift_[t]);
       norm2 += static_cast<double>(values[t]) * static_cast<double>(values[t]);
     }
@@ -43,9 +43,10 @@ class Space {
   }
 
  private:
+  int64_t d_;
   double scale_;
-  std::vector<double> shift_;
-  Aligned<float> shift32_;  // readable up to a multiple of 16
+  std::vector<double> shift_;  // both readable up to a multiple of 16
+  Aligned<float> shift32_;
 };
 
 class Filter {

@@ -19,8 +19,8 @@ struct TileRows {
 // The affine map into filter space, x -> scale * x - shift, and the error bound (filter.h).
 struct FilterSpace {
   double scale;          // a power of two
-  const double* shift;   // [d]
-  const float* shift32;  // [d], the same for float32 rows; readable up to a multiple of 16
+  const double* shift;   // [d], readable up to a multiple of 16
+  const float* shift32;  // [d], the same for float32 and float16 rows; readable as far
   float scale32;
 };
 
@@ -124,7 +124,8 @@ struct ExactKernels {
   void (*moments)(const int64_t* high, const int64_t* low, const double* quantum, double fine,
                   const double* c, int64_t d, double* dot, double* norm2);
   // Largest magnitude per column as bits (NaN and infinity are above all finite ones).
-  // IN columns packed in memory; INOUT bits32 [d] or bits64 [d].
+  // IN columns packed in memory; INOUT bits [d].
+  void (*magnitude16)(const char* row, int64_t d, uint16_t* bits);
   void (*magnitude32)(const char* row, int64_t d, uint32_t* bits);
   void (*magnitude64)(const char* row, int64_t d, uint64_t* bits);
 };

@@ -144,22 +144,54 @@ int64_t unsure(const RunningBest& running, const float* norm2, const TileBound& 
 // --- the tile loader -------------------------------------------------------------------------
 
 template <class T>
+constexpr bool kIsDouble = sizeof(T) == 8;
+
+// One value in filter space: float64 values are mapped in float64, all others in float32.
+template <class T>
 inline float in_space(const char* at, const FilterSpace& space, int64_t t) {
   T x;
   std::memcpy(&x, at, sizeof x);
-  if constexpr (sizeof(T) == 4)
-    return x * space.scale32 - space.shift32[t];
-  else
+  if constexpr (kIsDouble<T>)
     return static_cast<float>(x * space.scale - space.shift[t]);
+  else
+    return value(x) * space.scale32 - space.shift32[t];
+}
+
+// kLanes values of column t in filter space.
+template <class T>
+inline Floats part_of_column(const T* from, const FilterSpace& space, int64_t t) {
+  if constexpr (kIsDouble<T>) {
+    const Doubles scale = broadcast(space.scale), shift = broadcast(space.shift[t]);
+    return narrow(load_wide(from) * scale - shift, load_wide(from + kWide) * scale - shift);
+  } else {
+    return load(from) * broadcast(space.scale32) - broadcast(space.shift32[t]);
+  }
+}
+
+// kLanes columns of one row in filter space from column t on, or the first `count` of them and 0.
+template <class T>
+inline Floats part_of_row(const T* from, const FilterSpace& space, int64_t t, int count) {
+  if constexpr (kIsDouble<T>) {
+    const Doubles scale = broadcast(space.scale);
+    const bool whole = count == kLanes;
+    const Doubles low = whole ? load_wide(from) : load_wide_first(from, count);
+    const Doubles high =
+        whole ? load_wide(from + kWide) : load_wide_first(from + kWide, count - kWide);
+    return narrow(low * scale - load_wide(space.shift + t),
+                  high * scale - load_wide(space.shift + t + kWide));
+  } else {
+    const Floats x = count == kLanes ? load(from) : load_first(from, count);
+    return x * broadcast(space.scale32) - load(space.shift32 + t);
+  }
 }
 
 // Columns lie packed in memory and the rows of the tile follow each other: no transposition.
 template <class T>
 void load_columns(const TileRows& rows, const FilterSpace& space, int width, float* tile) {
   for (int64_t t = 0; t < rows.d; ++t) {
-    const char* column = rows.row[0] + t * rows.col_stride;
-    for (int p = 0; p < width; ++p)
-      tile[t * width + p] = in_space<T>(column + p * static_cast<int64_t>(sizeof(T)), space, t);
+    const auto* column = reinterpret_cast<const T*>(rows.row[0] + t * rows.col_stride);
+    for (int p = 0; p < width; p += kLanes)
+      store(tile + t * width + p, part_of_column(column + p, space, t));
   }
 }
 
@@ -169,21 +201,6 @@ void load_any(const TileRows& rows, const FilterSpace& space, int width, float* 
     const char* row = rows.row[p < rows.count ? p : rows.count - 1];
     for (int64_t t = 0; t < rows.d; ++t)
       tile[t * width + p] = in_space<T>(row + t * rows.col_stride, space, t);
-  }
-}
-
-// kLanes columns of one row in filter space, or the first `count` of them.
-template <class T>
-inline Floats part_of_row(const char* at, const FilterSpace& space, int64_t t, int count) {
-  if constexpr (sizeof(T) == 4) {
-    const auto* from = reinterpret_cast<const float*>(at);
-    const Floats x = count == kLanes ? load(from) : load_first(from, count);
-    return x * broadcast(space.scale32) - load(space.shift32 + t);
-  } else {
-    float narrowed[kLanes] = {};
-    for (int l = 0; l < count; ++l)
-      narrowed[l] = in_space<T>(at + l * static_cast<int64_t>(sizeof(T)), space, t + l);
-    return load(narrowed);
   }
 }
 
@@ -216,9 +233,9 @@ void load_rows(const TileRows& rows, const FilterSpace& space, int width, float*
       Floats block[kLanes];
       for (int i = 0; i < kLanes; ++i) {
         const int64_t r = p + i < rows.count ? p + i : rows.count - 1;
-        const char* at = rows.row[r] + t * static_cast<int64_t>(sizeof(T));
-        __builtin_prefetch(at + ahead);
-        block[i] = part_of_row<T>(at, space, t, count);
+        const auto* at = reinterpret_cast<const T*>(rows.row[r]) + t;
+        __builtin_prefetch(reinterpret_cast<const char*>(at) + ahead);
+        block[i] = part_of_row(at, space, t, count);
       }
       transpose(block);
       for (int i = 0; i < kLanes; ++i) squares += block[i] * block[i];  // 0 behind `count`
@@ -272,10 +289,7 @@ void load_as(const TileRows& rows, const FilterSpace& space, int width, float* t
 
 void load_tile(const TileRows& rows, const FilterSpace& space, int width, float* tile,
                float* norm2) {
-  if (rows.dtype == Dtype::float32)
-    load_as<float>(rows, space, width, tile, norm2);
-  else
-    load_as<double>(rows, space, width, tile, norm2);
+  with_type(rows.dtype, [&]<class T>() { load_as<T>(rows, space, width, tile, norm2); });
 }
 
 }  // namespace
