@@ -29,7 +29,7 @@ class Space {
   Space(const ExactCenters& centers, Dtype rows);
 
   FilterSpace map() const {
-    return {scale_, shift_.data(), shift32_.data(), static_cast<float>(scale_)};
+    return {scale_, shift_.data(), shift32_.data(), static_cast<float>(scale_), false};
   }
   double scale() const { return scale_; }
   // IN c [d]; OUT values [d]. Returns |values|^2.

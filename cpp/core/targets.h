@@ -16,12 +16,13 @@ struct TileRows {
   int64_t d;
 };
 
-// The affine map into filter space, x -> scale * x - shift, and the error bound (filter.h).
+// The affine map into filter space, x -> scale * x - shift; under cosine of x / |x| (filter.h).
 struct FilterSpace {
   double scale;          // a power of two
   const double* shift;   // [d], readable up to a multiple of 16
   const float* shift32;  // [d], the same for float32 and float16 rows; readable as far
   float scale32;
+  bool unit;  // rows are brought to length one first, in float32
 };
 
 struct TileBound {
@@ -66,9 +67,11 @@ struct TileKernels {
   int narrow;  // points in a narrow tile (rows looked at again)
   int group;   // centers in a packed group
 
-  // Writes the rows to lanes, in filter space. OUT tile [d][width], norm2 [width].
-  // width is `tile` or `narrow`.
-  void (*load)(const TileRows& rows, const FilterSpace& space, int width, float* tile,
+  // Writes the rows to lanes, in filter space. OUT tile [d][width], norm2 [width]: their squared
+  // lengths there. width is `tile` or `narrow`. With space.unit: norm2 is -1 for a row of zeros,
+  // which has no direction; false, and nothing is defined, where a row is too long or too short to
+  // be brought to length one in float32 (outside 2^-30 to 2^50).
+  bool (*load)(const TileRows& rows, const FilterSpace& space, int width, float* tile,
                float* norm2);
 
   // Updates the running best of a full tile (IN [d][tile]) with centers first..last-1;

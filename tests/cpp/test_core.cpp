@@ -103,8 +103,9 @@ void test_half() {
     target->exact.widen(row, Dtype::float16, 2, 65536, wide.data());
     const int width = target->tile.narrow;
     std::vector<float> tile(65536 * width), norm2(width);
-    target->tile.load({&row, 1, Dtype::float16, 2, 65536}, {1, shift.data(), shift32.data(), 1},
-                      width, tile.data(), norm2.data());
+    target->tile.load({&row, 1, Dtype::float16, 2, 65536},
+                      {1, shift.data(), shift32.data(), 1, false}, width, tile.data(),
+                      norm2.data());
     bool equal = true;
     for (int i = 0; i < 65536; ++i) {
       const double expected = half_value(all[i]);
@@ -374,10 +375,10 @@ void check_tile(const Target& target, const Table& table, const Rows& rows, int 
     shift32[t] = static_cast<float>(normal());
     shift[t] = static_cast<double>(shift32[t]);
   }
-  const FilterSpace space{0.25, shift.data(), shift32.data(), 0.25f};
+  const FilterSpace space{0.25, shift.data(), shift32.data(), 0.25f, false};
   std::vector<float> tile(table.d * width), norm2(width);
-  target.tile.load({pointers.data(), table.n, rows.dtype, rows.col_stride, table.d}, space, width,
-                   tile.data(), norm2.data());
+  CHECK(target.tile.load({pointers.data(), table.n, rows.dtype, rows.col_stride, table.d}, space,
+                         width, tile.data(), norm2.data()));
   bool values_equal = true, norms_close = true;
   for (int p = 0; p < width; ++p) {
     const int64_t i = std::min<int64_t>(p, table.n - 1);
@@ -397,6 +398,55 @@ void check_tile(const Target& target, const Table& table, const Rows& rows, int 
   CHECK(norms_close);
 }
 
+// Rows brought to length one, against the bound that filter.h states.
+void check_unit_tile(const Target& target, const Table& table, const Rows& rows, int width) {
+  std::vector<const char*> pointers(table.n);
+  for (int64_t p = 0; p < table.n; ++p) pointers[p] = rows.row(p);
+  std::vector<float> shift32(table.d + 16);
+  std::vector<double> shift(table.d + 16), x(table.d);
+  for (int64_t t = 0; t < table.d; ++t) {
+    shift32[t] = static_cast<float>(normal());
+    shift[t] = static_cast<double>(shift32[t]);
+  }
+  const double scale = std::ldexp(1.0, static_cast<int>(below(12)));
+  const FilterSpace space{scale, shift.data(), shift32.data(), static_cast<float>(scale), true};
+  std::vector<float> tile(table.d * width), norm2(width);
+  bool expected = true;
+  for (int64_t i = 0; i < table.n; ++i) {
+    double squares = 0;
+    for (int64_t t = 0; t < table.d; ++t) squares += table.at(i, t) * table.at(i, t);
+    // Between, the loader may do either.
+    if (squares != 0 && (squares < 0x1p-62 || squares > 0x1p102)) expected = false;
+  }
+  const bool found =
+      target.tile.load({pointers.data(), table.n, rows.dtype, rows.col_stride, table.d}, space,
+                       width, tile.data(), norm2.data());
+  CHECK(expected || !found);
+  if (!found) return;
+  bool values_close = true, norms_close = true;
+  for (int p = 0; p < width; ++p) {
+    const int64_t i = std::min<int64_t>(p, table.n - 1);
+    const bool directed = reference_read(rows, i, Metric::cosine, x.data());
+    double error = 0, squares = 0, stored = 0;
+    for (int64_t t = 0; t < table.d; ++t) {
+      const double exact = directed ? x[t] * scale - shift[t] : -shift[t];
+      const auto value = static_cast<double>(tile[t * width + p]);
+      error += (value - exact) * (value - exact);
+      squares += exact * exact;
+      stored += value * value;
+    }
+    const auto d = static_cast<double>(table.d);
+    const double most = 0x1p-24 * ((d / 8 + 10) * scale + std::sqrt(squares));
+    values_close = values_close && std::sqrt(error) <= most;
+    const auto norm = static_cast<double>(norm2[p]);
+    norms_close = norms_close && (directed ? std::fabs(norm - stored) <=
+                                                 static_cast<double>(table.d + 1) * 0x1p-24 * stored
+                                           : norm == -1);
+  }
+  CHECK(values_close);
+  CHECK(norms_close);
+}
+
 void test_loader() {
   for (const Target* target : usable_targets())
     for (const Dtype dtype : kDtypes)
@@ -412,6 +462,12 @@ void test_loader() {
                         describe(table, 0, Metric::squared_euclidean);
               const Laid laid(table, layout);
               check_tile(*target, table, laid.rows, width);
+              const int exponent = dtype == Dtype::float16 ? -8 : below(3) == 0 ? -60 : 0;
+              for (int64_t i = 0; i < count; ++i)
+                for (int64_t t = 0; t < d; ++t)
+                  table.at(i, t) = i % 7 == 3 ? 0.0 : std::ldexp(table.at(i, t), exponent);
+              table.round();
+              check_unit_tile(*target, table, Laid(table, layout).rows, width);
             }
 }
 
