@@ -114,10 +114,16 @@ static inline Doubles load_wide(const double* from) {
   return v;
 }
 static inline Doubles load_wide(const float* from) {
+#if defined(__AVX512F__)  // GCC 12 converts in two halves when left alone
+  return (Doubles)_mm512_cvtps_pd(_mm256_loadu_ps(from));
+#elif defined(__AVX2__)
+  return (Doubles)_mm256_cvtps_pd(_mm_loadu_ps(from));
+#else
   typedef float HalfFloats __attribute__((vector_size(kWide * 4)));
   HalfFloats v;
   std::memcpy(&v, from, sizeof v);
   return __builtin_convertvector(v, Doubles);
+#endif
 }
 static inline Doubles load_wide(const Half* from) {
 #if defined(__AVX512F__)
