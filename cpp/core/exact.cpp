@@ -1,5 +1,6 @@
 // The float64 arithmetic that decides, vectorised in exactly the order of distance.h.
 // Compiled once per SIMD target, without FMA contraction: every target gives the same bits.
+#include <cmath>
 #include <cstring>
 
 #include "simd.h"
@@ -24,9 +25,29 @@ struct Difference {
   }
 };
 
+// Of a row that is brought to length one as distance.h does it.
+template <class T>
+struct UnitDifference {
+  const T* x;
+  const double* c;
+  double factor;
+  double operator()(int64_t t) const {
+    const double difference = static_cast<double>(value(x[t])) * factor - c[t];
+    return difference * difference;
+  }
+  Doubles wide(int64_t t) const {
+    const Doubles difference = load_wide(x + t) * factor - load_wide(c + t);
+    return difference * difference;
+  }
+};
+
+template <class T>
 struct Square {
-  const double* x;
-  double operator()(int64_t t) const { return x[t] * x[t]; }
+  const T* x;
+  double operator()(int64_t t) const {
+    const auto v = static_cast<double>(value(x[t]));
+    return v * v;
+  }
   Doubles wide(int64_t t) const {
     const Doubles v = load_wide(x + t);
     return v * v;
@@ -67,7 +88,7 @@ double distance(const double* x, const double* c, int64_t d) {
   return ordered(Difference<double>{x, c}, 0, d);
 }
 
-double norm2(const double* x, int64_t d) { return ordered(Square{x}, 0, d); }
+double norm2(const double* x, int64_t d) { return ordered(Square<double>{x}, 0, d); }
 
 template <class T>
 void widen_as(const char* row, int64_t col_stride, int64_t d, double* out) {
@@ -111,12 +132,15 @@ void distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* 
     for_rows<T>(rows, first, last, labels, centers, out, rows.d, many);
 }
 
+bool packed(const Rows& rows) {
+  const int64_t size = item_size(rows.dtype);
+  return rows.columns_packed() && rows.row_stride % size == 0 &&
+         reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0;
+}
+
 void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                const double* centers, double* out, double* scratch) {
-  const int64_t size = item_size(rows.dtype);
-  const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0 &&
-                       rows.row_stride % size == 0;
-  if (rows.columns_packed() && aligned) {
+  if (packed(rows)) {
     with_type(rows.dtype,
               [&]<class T>() { distances_as<T>(rows, first, last, labels, centers, out); });
   } else {
@@ -125,6 +149,47 @@ void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* lab
       out[i - first] = distance(scratch, centers + labels[i - first] * rows.d, rows.d);
     }
   }
+}
+
+// 1 / |x| where multiplying by it is all that distance.h does, else 0.
+template <class T>
+inline double unit_factor(const T* x, int64_t d) {
+  const Square<T> term{x};
+  const double squares = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
+  return squares >= 0x1p-900 && squares <= 0x1p900 ? 1 / std::sqrt(squares) : 0;
+}
+
+bool unit_row(const Rows& rows, int64_t i, double* out) {
+  if (!packed(rows)) return false;
+  return with_type(rows.dtype, [&]<class T>() {
+    const auto* x = reinterpret_cast<const T*>(rows.row(i));
+    const double factor = unit_factor(x, rows.d);
+    int64_t t = 0;
+    for (; t + kWide <= rows.d; t += kWide) store(out + t, load_wide(x + t) * factor);
+    for (; t < rows.d; ++t) out[t] = static_cast<double>(value(x[t])) * factor;
+    return factor > 0;
+  });
+}
+
+void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                    const double* centers, double* out) {
+  const int64_t d = rows.d;
+  if (!packed(rows)) {
+    for (int64_t i = first; i < last; ++i) out[i - first] = -1;
+    return;
+  }
+  with_type(rows.dtype, [&]<class T>() {
+    const T* before = nullptr;
+    double factor = 0;
+    for (int64_t i = first; i < last; ++i) {
+      const auto* x = reinterpret_cast<const T*>(rows.row(i));
+      if (x != before) factor = unit_factor(x, d);
+      before = x;
+      const UnitDifference<T> term{x, centers + labels[i - first] * d, factor};
+      const double squared = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
+      out[i - first] = factor > 0 ? squared : -1;
+    }
+  });
 }
 
 // Adding 1.5 * 2^52 leaves the nearest integer (ties to even) in the low bits of the double.
@@ -272,6 +337,8 @@ const ExactKernels exact_kernels = {widen_row,
                                     norm2,
                                     distance,
                                     distances,
+                                    unit_row,
+                                    unit_distances,
                                     add_row,
                                     squares,
                                     moments,

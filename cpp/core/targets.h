@@ -115,6 +115,12 @@ struct ExactKernels {
   // are packed. IN labels [last - first], centers [k][d]; OUT out [last - first]; TMP scratch [d].
   void (*distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                     const double* centers, double* out, double* scratch);
+  // Row i brought to length one (distance.h), OUT out [d]; false, and not done, where columns are
+  // not packed or one multiplication per value is not all there is to do.
+  bool (*unit_row)(const Rows& rows, int64_t i, double* out);
+  // Distances to rows brought to length one, without writing these; -1 where unit_row gives false.
+  void (*unit_distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                         const double* centers, double* out);
   // sums[level][t] += round(x[t] / quantum[t]), the remainder one level down.
   // IN x [d], inverse [d]; INOUT high [d], low [d] or null. unit: 2^bits of a level.
   void (*add_row)(const double* x, const double* inverse, const double* quantum, double unit,

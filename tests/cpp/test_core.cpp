@@ -929,6 +929,41 @@ void test_distances() {
     }
 }
 
+// Rows brought to length one by kernels, and distances of rows to the centers of their labels.
+void test_unit_rows() {
+  for (const std::string& kind : kKinds)
+    for (const Dtype dtype : kDtypes)
+      for (const Layout& layout : kLayouts) {
+        const int64_t n = 1 + below(40), d = one_of(std::vector<int64_t>{1, 2, 3, 7, 8, 20, 129});
+        Table x(dtype, n, d), c(dtype, 1 + below(5), d);
+        fill(kind, x, c);
+        Laid rows(x, layout);
+        const Laid centers(c, kLayouts[0]);
+        std::vector<int32_t> labels(n);
+        for (auto& label : labels) label = static_cast<int32_t>(below(c.n));
+        std::vector<double> row(d), found(d), distances(n), scratch(d);
+        for (const Target* target : usable_targets())
+          for (const Metric metric : {Metric::squared_euclidean, Metric::cosine}) {
+            context = std::string(target->name) + ", " + kind + ", " + layout.name + ", " +
+                      describe(x, c.n, metric);
+            const ExactCenters exact(centers.rows, metric, target->exact);
+            exact.distances(rows.rows, 0, n, labels.data(), target->exact, distances.data(),
+                            scratch.data());
+            for (int64_t i = 0; i < n; ++i) {
+              int32_t zero;
+              double expected;
+              reference_assign(part(rows.rows, i, i + 1),
+                               part(centers.rows, labels[i], labels[i] + 1), metric, &zero,
+                               &expected);
+              CHECK(std::memcmp(&distances[i], &expected, 8) == 0);
+              const bool directed = reference_read(rows.rows, i, metric, row.data());
+              CHECK(read_row(rows.rows, i, metric, target->exact, found.data()) == directed);
+              CHECK(std::memcmp(found.data(), row.data(), d * 8) == 0);
+            }
+          }
+      }
+}
+
 // ---- The first look at the rows ----
 
 void test_scan() {
@@ -982,6 +1017,7 @@ int main(int argc, char** argv) {
   test_sums();
   test_kept();
   test_distances();
+  test_unit_rows();
   test_scan();
   std::printf("%lld passed, %lld failed\n", static_cast<long long>(passed),
               static_cast<long long>(failed));
