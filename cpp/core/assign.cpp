@@ -35,11 +35,6 @@ int threads_for(const Task& task) {
                                           (static_cast<double>(task.centers.n) / 16 + 4));
 }
 
-// The dtype that the tile loader will read.
-Dtype loaded(const Task& task) {
-  return task.metric == Metric::cosine ? Dtype::float64 : task.rows.dtype;
-}
-
 Assignment run(const Step& step, int threads) {
   // Small inputs are cut finer, so that every thread has work; the cut changes no result.
   const int64_t n = step.rows.n, tile = step.target.tile.tile;
@@ -68,7 +63,7 @@ void separate(const Task& task, const ExactCenters& centers, const int32_t* labe
               Bounds& bounds, int threads) {
   constexpr int64_t kSample = 32;
   if (centers.k * 100 > task.rows.n) return;
-  const double scale = keeper.space(centers, loaded(task)).scale();
+  const double scale = keeper.space(centers, task.rows.dtype).scale();
   int64_t settled = 0;
   for (int64_t s = 0; s < kSample; ++s) {
     const int64_t i = s * (task.rows.n / kSample);
@@ -87,7 +82,7 @@ void separate(const Task& task, const ExactCenters& centers, const int32_t* labe
 
 Assignment assign(const Task& task, int32_t* labels, double* distances) {
   const ExactCenters exact(task.centers, task.metric, task.target.exact, task.threads);
-  const Space space(exact, loaded(task));
+  const Space space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, task.threads);
   std::optional<ByteFilter> bytes;
   if (wants_bytes(task, exact, filter, false))
@@ -106,7 +101,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   const bool regular = std::find(exact.zero.begin(), exact.zero.end(), 1) == exact.zero.end();
   const bool comparable = keeper.before() != nullptr && keeper.before()->k == exact.k;
   if (!regular || !comparable) keeper.forget();
-  const Space& space = keeper.space(exact, loaded(task));
+  const Space& space = keeper.space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, task.threads);
   std::optional<Bounds> bounds;
   if (keeper.bounds() && keeper.before() != nullptr) {
@@ -114,7 +109,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
     separate(task, exact, labels, keeper, *bounds, threads);
   }
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, sums, squares,
-                    loaded(task) != Dtype::float64);
+                    task.metric != Metric::cosine && task.rows.dtype != Dtype::float64);
   std::optional<ByteFilter> bytes;
   const ByteRows* codes = nullptr;
   if (wants_bytes(task, exact, filter, keeper.bounds())) {

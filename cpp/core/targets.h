@@ -29,6 +29,8 @@ struct TileBound {
   float relative;   // of |x| * largest_center + largest_bias
   float quadratic;  // of |x|^2
   float norm;       // relative error of |x|^2 itself
+  float constant;   // of 1
+  float offset;     // of |x - c|, beside what follows from the errors above
   float largest_center;
   float largest_bias;
 };
@@ -98,9 +100,8 @@ struct BoundKernels {
   int64_t (*move)(const int32_t* labels, const CenterMoves& moves, int64_t count, float* upper,
                   float* lower, int32_t* active);
   // Bounds of distances from bounds of scores. IN near (below the label's score), far (above all
-  // others), norm2, slack (relative error of norm2); OUT upper, lower. All readable and writable up
-  // to a multiple of 16.
-  void (*distances)(const float* near, const float* far, const float* norm2, float slack,
+  // others), norm2; OUT upper, lower. All readable and writable up to a multiple of 16.
+  void (*distances)(const float* near, const float* far, const float* norm2, const TileBound& bound,
                     int64_t count, float* upper, float* lower);
 };
 

@@ -125,7 +125,7 @@ int64_t unsure(const RunningBest& running, const float* norm2, const TileBound& 
     const Floats squares = load(norm2 + p);
     const Floats error =
         bound.relative * (root(squares) * bound.largest_center + bound.largest_bias) +
-        bound.quadratic * squares;
+        (bound.quadratic * squares + bound.constant);
     const Floats near = load(running.best + p) - error, far = load(running.second + p) + error;
     store(running.best + p, near);
     store(running.second + p, far);

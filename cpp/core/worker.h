@@ -55,7 +55,6 @@ class Worker {
   void choose_candidate(int64_t slot, const Shortlist& list);
   void fetch(int64_t i, bool finer) const;
   BytePoints byte_points();
-  double distance_to(int64_t i, int32_t j);
   void look_again(const int32_t* slots, int64_t count);
   void bound_slot(int64_t slot, double nearest, double second, float far);
   void settle();
@@ -68,7 +67,7 @@ class Worker {
   const int64_t d_;
   const int64_t tiles_;
   Aligned<float> points_;      // [tiles][d][tile]
-  Aligned<double> unit_rows_;  // [tile][d], cosine only
+  Aligned<double> unit_rows_;  // [tile][d], where needed
   Aligned<float> again_;       // [d][narrow]
   Aligned<double> row_;        // [d], and [2 (d + 1)] to add it
   std::vector<int32_t> hit_lane_, hit_center_;
