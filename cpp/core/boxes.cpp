@@ -135,7 +135,7 @@ class BoxBuilder {
     std::copy(boxes_.shift_.begin(), boxes_.shift_.end(), shift.begin());
     std::copy(boxes_.shift_.begin(), boxes_.shift_.end(), shift32.begin());
     const FilterSpace space{boxes_.scale_, shift.data(), shift32.data(),
-                            static_cast<float>(boxes_.scale_)};
+                            static_cast<float>(boxes_.scale_), false};
     parallel_for(ranges, threads, [&](int64_t range, int) {
       BoxLoader loader(rows_, boxes_.metric_, boxes_.target_);
       int32_t* rows = in_cell.data() + range * cells.cells();

@@ -22,8 +22,8 @@ inline bool read_row(const Rows& rows, int64_t i, Metric metric, const ExactKern
 struct ExactCenters {
   int64_t k, d;
   Metric metric;
-  Aligned<double> values;      // [k][d]
-  std::vector<uint8_t> zero;   // [k]
+  Aligned<double> values;     // [k][d]
+  std::vector<uint8_t> zero;  // [k]
 
   ExactCenters(const Rows& centers, Metric metric, const ExactKernels& exact, int threads = 1)
       : k(centers.n), d(centers.d), metric(metric), values(k * d), zero(k) {

@@ -76,7 +76,7 @@ class Worker {
   Aligned<uint32_t> finer_;     // [quads][tile], where they are kept
   Aligned<float> panels_;       // [panels][tile], of the sweep
   Aligned<float> dequantized_;  // [stride], a row
-  ExactAdder loss_;                 // flushed after every item
+  ExactAdder loss_;             // flushed after every item
   int64_t begin_ = 0;
   int32_t count_ = 0;
   int64_t active_count_ = 0, unsure_count_ = 0;
