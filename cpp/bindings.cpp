@@ -48,8 +48,9 @@ class Buffer {
   }
 
   Dtype dtype() const {
+    if (is('e')) return Dtype::float16;
     if (is('f')) return Dtype::float32;
-    require(is('d'), "must be float32 or float64");
+    require(is('d'), "must be float16, float32 or float64");
     return Dtype::float64;
   }
 
@@ -237,7 +238,7 @@ void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int thre
   const Buffer x(rows, "rows"), c(centers, "centers"), out(distances, "distances", true);
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
-  const Dtype dtype = out.dtype();
+  const Dtype dtype = out.dtype() == Dtype::float64 ? Dtype::float64 : Dtype::float32;
   const int64_t size = x_rows.n * c_rows.n;
   void* into = dtype == Dtype::float32 ? static_cast<void*>(out.packed<float>('f', size))
                                        : static_cast<void*>(out.packed<double>('d', size));

@@ -28,7 +28,9 @@ from shoal.state import Grid
 TARGETS = _core.simd_targets()
 BYTES = {"avx512vnni", "amx"}  # targets with dot products of bytes
 METRICS = pytest.mark.parametrize("cosine", [False, True], ids=["squared_euclidean", "cosine"])
-DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+DTYPES = pytest.mark.parametrize(
+    "dtype", [np.float16, np.float32, np.float64], ids=["float16", "float32", "float64"]
+)
 
 
 # ---- The truth ----
@@ -138,6 +140,12 @@ def hard(make: Maker) -> Maker:
     return make
 
 
+def cast(values: np.ndarray, dtype: type) -> np.ndarray:
+    """Values in another dtype; those it does not reach become its largest."""
+    largest = np.finfo(dtype).max
+    return np.clip(values, -largest, largest).astype(dtype)
+
+
 @hard
 def plain(rng: Generator, dtype: type, shape: Shape) -> Data:
     n, d, k = shape
@@ -164,7 +172,7 @@ def near_ties_far_away(rng: Generator, dtype: type, shape: Shape) -> Data:
     difference = C[-1] - C[0]
     along = (X @ difference / max(difference @ difference, 1e-9))[:, None] * difference
     X = (C[0] + C[-1]) / 2 + (X - along) * 2.0 ** rng.integers(0, 60, (len(X), 1))
-    return X.astype(dtype), C.astype(dtype)
+    return cast(X, dtype), cast(C, dtype)
 
 
 @hard
@@ -191,28 +199,29 @@ def rows_as_centers(rng: Generator, dtype: type, shape: Shape) -> Data:
 @hard
 def offset(rng: Generator, dtype: type, shape: Shape) -> Data:
     X, C = plain(rng, np.float64, shape)
-    return (X + 1e6).astype(dtype), (C + 1e6).astype(dtype)
+    far = 1e3 if dtype is np.float16 else 1e6
+    return cast(X + far, dtype), cast(C + far, dtype)
 
 
 @hard
 def denormal(rng: Generator, dtype: type, shape: Shape) -> Data:
     X, C = plain(rng, np.float64, shape)
-    scale = 1e-40 if dtype is np.float32 else 1e-310
-    return (X * scale).astype(dtype), (C * scale).astype(dtype)
+    scale = {np.float16: 1e-6, np.float32: 1e-40, np.float64: 1e-310}[dtype]
+    return cast(X * scale, dtype), cast(C * scale, dtype)
 
 
 @hard
 def large(rng: Generator, dtype: type, shape: Shape) -> Data:
     X, C = plain(rng, np.float64, shape)
-    scale = 1e30 if dtype is np.float32 else 1e150
-    return (X * scale).astype(dtype), (C * scale).astype(dtype)
+    scale = {np.float16: 4e4, np.float32: 1e30, np.float64: 1e150}[dtype]
+    return cast(X * scale, dtype), cast(C * scale, dtype)
 
 
 @hard
 def mixed_columns(rng: Generator, dtype: type, shape: Shape) -> Data:
     X, C = plain(rng, np.float64, shape)
     scale = 10.0 ** rng.integers(-12, 13, shape[1])
-    return (X * scale).astype(dtype), (C * scale).astype(dtype)
+    return cast(X * scale, dtype), cast(C * scale, dtype)
 
 
 @hard
@@ -224,22 +233,22 @@ def constant_columns(rng: Generator, dtype: type, shape: Shape) -> Data:
 
 @hard
 def outlier_row(rng: Generator, dtype: type, shape: Shape) -> Data:
-    X, C = plain(rng, dtype, shape)
-    X[len(X) // 2] *= dtype(1e30)
-    return X, C
+    X, C = plain(rng, np.float64, shape)
+    X[len(X) // 2] *= 1e30
+    return cast(X, dtype), cast(C, dtype)
 
 
 @hard
 def outlier_center(rng: Generator, dtype: type, shape: Shape) -> Data:
-    X, C = plain(rng, dtype, shape)
-    C[len(C) // 2] *= dtype(1e18)
-    return X, C
+    X, C = plain(rng, np.float64, shape)
+    C[len(C) // 2] *= 1e18
+    return cast(X, dtype), cast(C, dtype)
 
 
 @hard
 def rows_much_larger(rng: Generator, dtype: type, shape: Shape) -> Data:
-    X, C = plain(rng, dtype, shape)
-    return X * dtype(1e12), C
+    X, C = plain(rng, np.float64, shape)
+    return cast(X * 1e12, dtype), cast(C, dtype)
 
 
 @hard
@@ -302,12 +311,36 @@ def test_centers_of_another_dtype(cosine: bool) -> None:
     X, C = plain(np.random.default_rng(6), np.float64, (200, 12, 15))
     check_exact(X.astype(np.float32), C, cosine, "float32 rows, float64 centers")
     check_exact(X, C.astype(np.float32), cosine, "float64 rows, float32 centers")
+    check_exact(X.astype(np.float16), C, cosine, "float16 rows, float64 centers")
+    check_exact(X, C.astype(np.float16), cosine, "float64 rows, float16 centers")
+
+
+@METRICS
+def test_float16_rows_are_their_values_in_float32(cosine: bool) -> None:
+    values = np.arange(65536, dtype=np.uint16).view(np.float16)
+    X = np.random.default_rng(12).permutation(values[np.isfinite(values)]).reshape(-1, 64)
+    C = X[::91].astype(np.float32)
+    wide, weights = X.astype(np.float32), np.arange(len(X)) / 7
+    assert {0.0, 65504.0, 2.0**-24} <= set(X.ravel().tolist())
+    for target in each_target():
+        for half, single in [
+            (X, wide),
+            (np.asfortranarray(X), np.asfortranarray(wide)),
+            (X[::-2, ::-1], wide[::-2, ::-1]),
+            (X[:, :3], wide[:, :3]),
+        ]:
+            of_half, of_single = (
+                assign(x, C[:, : x.shape[1]], cosine, weights[: len(x)]) for x in (half, single)
+            )
+            assert same_bits(of_half.labels, of_single.labels), target
+            assert same_bits(of_half.distances, of_single.distances), target
+            assert of_half.loss == of_single.loss, target
 
 
 @st.composite
 def integer_data(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, bool]:
     d = draw(st.integers(1, 12))
-    dtype = draw(st.sampled_from([np.float32, np.float64]))
+    dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
     values = st.integers(-3, 3)
     X = draw(arrays.arrays(np.int64, (draw(st.integers(1, 40)), d), elements=values))
     C = draw(arrays.arrays(np.int64, (draw(st.integers(1, 9)), d), elements=values))
@@ -536,6 +569,7 @@ def kilobytes(field):
 n, d, k = 800_000, 64, 8
 flat = np.empty(n * d, np.float32)
 np.random.default_rng(1).random(out=flat, dtype=np.float32)
+bits = flat.view(np.uint16)
 rows = {order}
 C = rows[:k].copy()
 labels, distances = np.zeros(len(rows), np.int32), np.zeros(len(rows))
@@ -562,6 +596,7 @@ print(rows.nbytes, kilobytes("VmHWM") - before)
         "flat.reshape(n, d)[:, ::-1]",
         "flat.reshape(n // 2, 2 * d)[:, 1:]",
         "flat.view(np.float64).reshape(n // 2, d)",
+        "np.minimum(bits, 0x7BFF, out=bits).view(np.float16).reshape(2 * n, d)",
     ],
 )
 def test_rows_are_not_copied(order: str) -> None:
@@ -593,7 +628,7 @@ def moves(rng: np.random.Generator, X: np.ndarray, k: int, passes: int) -> Itera
 
 
 @METRICS
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@DTYPES
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("n", "d", "k"), [(700, 3, 7), (600, 40, 30), (500, 70, 5), (300, 9, 1)])
 def test_what_is_kept_from_pass_to_pass_changes_nothing(

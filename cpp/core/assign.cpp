@@ -41,11 +41,6 @@ int threads_for(const Task& task) {
                                           (static_cast<double>(task.centers.n) / 16 + 4));
 }
 
-// The dtype that the tile loader will read.
-Dtype loaded(const Task& task) {
-  return task.metric == Metric::cosine ? Dtype::float64 : task.rows.dtype;
-}
-
 Assignment run(const Step& step, int threads) {
   // Small inputs are cut finer, so that every thread has work; the cut changes no result.
   const int64_t n = step.rows.n, tile = step.target.tile.tile;
@@ -78,7 +73,7 @@ void separate(const Task& task, const ExactCenters& centers, const int32_t* labe
               Bounds& bounds, int threads) {
   constexpr int64_t kSample = 32;
   if (centers.k * 100 > task.rows.n) return;
-  const double scale = keeper.space(centers, loaded(task)).scale();
+  const double scale = keeper.space(centers, task.rows.dtype).scale();
   int64_t settled = 0;
   for (int64_t s = 0; s < kSample; ++s) {
     const int64_t i = s * (task.rows.n / kSample);
@@ -97,7 +92,7 @@ void separate(const Task& task, const ExactCenters& centers, const int32_t* labe
 
 Assignment assign(const Task& task, int32_t* labels, double* distances) {
   const ExactCenters exact(task.centers, task.metric, task.target.exact, task.threads);
-  const Space space(exact, loaded(task));
+  const Space space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, task.threads);
   const int threads = threads_for(task);
   std::optional<Boxes> boxes;
@@ -133,10 +128,10 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   if (boxes != nullptr) search.emplace(*boxes, exact);
   const bool boxed = search && search->usable();
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
-  const Space& space = keeper.space(exact, loaded(task));
+  const Space& space = keeper.space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, task.threads);
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, sums, squares,
-                    loaded(task) == Dtype::float32);
+                    task.metric != Metric::cosine && task.rows.dtype != Dtype::float64);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};
   step.sums = &shared;
   if (boxed) {

@@ -32,16 +32,16 @@ int64_t move(const int32_t* labels, const CenterMoves& moves, int64_t count, flo
   return found;
 }
 
-void distances(const float* near, const float* far, const float* norm2, float slack, int64_t count,
-               float* upper, float* lower) {
+void distances(const float* near, const float* far, const float* norm2, const TileBound& bound,
+               int64_t count, float* upper, float* lower) {
   for (int64_t i = 0; i < count; i += kLanes) {
     const Floats squares = load(norm2 + i), twice = load(far + i) * 2;
     // |x - c|^2 = |x|^2 - 2 score. kUp and kDown cover the roundings here.
-    const Floats most = squares * (1 + slack) - 2 * load(near + i);
-    const Floats least = squares * (1 - slack) - twice;
+    const Floats most = squares * (1 + bound.norm) - 2 * load(near + i);
+    const Floats least = squares * (1 - bound.norm) - twice;
     const Floats size = squares * 0x1p-20f;  // the differences cancel
-    store(upper + i, root(max(most, Floats{}) + size) * kUp + kTiny);
-    store(lower + i, root(max(least - size, Floats{})) * kDown - kTiny);
+    store(upper + i, (root(max(most, Floats{}) + size) + bound.offset) * kUp + kTiny);
+    store(lower + i, (root(max(least - size, Floats{})) - bound.offset) * kDown - kTiny);
   }
 }
 

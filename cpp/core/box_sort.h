@@ -95,7 +95,8 @@ class BoxSorter {
       origin_[t] = static_cast<double>(origin32[t]);
       if (!(std::fabs(origin32[t]) < kBoxFarthest)) return false;
     }
-    const FilterSpace space{boxes_.scale_, origin_, origin32, static_cast<float>(boxes_.scale_)};
+    const FilterSpace space{boxes_.scale_, origin_, origin32, static_cast<float>(boxes_.scale_),
+                            false};
     const int width = loader_.width();
     for (int64_t i = 0; i < part_.rows; i += width) {
       const int64_t some = std::min<int64_t>(width, part_.rows - i);
@@ -223,7 +224,7 @@ class BoxSorter {
   BoxLoader loader_;
   BoxPart part_{};
   std::vector<Superbox>* supers_ = nullptr;
-  double origin_[kMostBoxColumns] = {};
+  double origin_[kMostBoxColumns + 16] = {};  // readable as far by the tile loader
   // Two buffers, from one to the other at each split:
   std::vector<uint32_t> buffers_[2];  // [d + 1][kRoom], points and rows
   std::vector<uint16_t> left_;        // [kRoom / lanes], of what is split, a bit each

@@ -84,7 +84,7 @@ class BoxBuilder {
         largest = std::max(largest, std::fabs(x));
         if (!cosine) boxes_.shift_[t] += x / static_cast<double>(count);
       }
-    const int range = rows_.dtype == Dtype::float32 || cosine ? 120 : 400;
+    const int range = rows_.dtype != Dtype::float64 || cosine ? 120 : 400;
     const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
     boxes_.scale_ = std::ldexp(1.0, exponent);
     for (double& x : boxes_.shift_) x = static_cast<double>(static_cast<float>(x * boxes_.scale_));
@@ -130,10 +130,12 @@ class BoxBuilder {
     const int64_t step = (n / ranges / width + 1) * width;
     std::unique_ptr<uint16_t[]> cell(new uint16_t[n]);
     std::vector<int32_t> in_cell(ranges * cells.cells());
+    std::vector<double> shift(rows_.d + 16);
     std::vector<float> shift32(rows_.d + 16);
+    std::copy(boxes_.shift_.begin(), boxes_.shift_.end(), shift.begin());
     std::copy(boxes_.shift_.begin(), boxes_.shift_.end(), shift32.begin());
-    const FilterSpace space{boxes_.scale_, boxes_.shift_.data(), shift32.data(),
-                            static_cast<float>(boxes_.scale_)};
+    const FilterSpace space{boxes_.scale_, shift.data(), shift32.data(),
+                            static_cast<float>(boxes_.scale_), false};
     parallel_for(ranges, threads, [&](int64_t range, int) {
       BoxLoader loader(rows_, boxes_.metric_, boxes_.target_);
       int32_t* rows = in_cell.data() + range * cells.cells();

@@ -10,7 +10,9 @@ static_assert(kLanes == kPanel);
 
 static inline Ints nearest_int(Floats x) { return (Ints)_mm512_cvtps_epi32((__m512)x); }
 static inline Floats to_float(Ints x) { return (Floats)_mm512_cvtepi32_ps((__m512i)x); }
-static inline Floats magnitude(Floats x) { return (Floats)((Ints)x & broadcast(int32_t{0x7fffffff})); }
+static inline Floats magnitude(Floats x) {
+  return (Floats)((Ints)x & broadcast(int32_t{0x7fffffff}));
+}
 // sum += unsigned bytes . signed bytes, four by four
 static inline Ints dot_bytes(Ints sum, Ints unsigned_bytes, Ints signed_bytes) {
   return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)unsigned_bytes, (__m512i)signed_bytes);

@@ -1,5 +1,5 @@
-// Kernels of the int8 screen (bytes.h): the sweep over all centers, and the shortlists. Compiled once
-// per SIMD target that has dot products of bytes; with AMX, the sweep's are tile products.
+// Kernels of the int8 screen (bytes.h): the sweep over all centers, and the shortlists. Compiled
+// once per SIMD target that has dot products of bytes; with AMX, the sweep's are tile products.
 #include "byte_simd.h"
 
 namespace shoal::SHOAL_TARGET {
@@ -183,7 +183,7 @@ void sweep_tile(const BytePoints& points, const float* norm2, const TileBound& b
     const Floats squares = load(norm2 + v * kLanes);
     store(points.other + v * kLanes,
           2 * (bound.relative * (root(squares) * bound.largest_center + bound.largest_bias) +
-               bound.quadratic * squares));
+               (bound.quadratic * squares + bound.constant)));
     lanes.scale[v] = load(points.scale + v * kLanes);
     lanes.inverse[v] = 1 / lanes.scale[v];
     lanes.length[v] = load(points.length + v * kLanes);

@@ -1,5 +1,6 @@
 // Kernels of the int8 screen (bytes.h): rows to bytes, in and out of where they are kept, and the
-// comparison that uses their residuals. Compiled once per SIMD target that has dot products of bytes.
+// comparison that uses their residuals. Compiled once per SIMD target that has dot products of
+// bytes.
 #include "byte_simd.h"
 
 namespace shoal::SHOAL_TARGET {

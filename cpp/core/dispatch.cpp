@@ -2,10 +2,12 @@
 
 #include <stdexcept>
 
-#if defined(__x86_64__) && defined(__linux__)
+#if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
 #endif
 
 namespace shoal {
@@ -39,6 +41,12 @@ namespace {
   name::tile_kernels, name::bound_kernels, name::exact_kernels, bytes, &name::box_kernels
 
 #if defined(__x86_64__)
+// Conversions of float16 (not a name that every compiler's __builtin_cpu_supports knows).
+bool has_f16c() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
 // Asks the system for the tiles, once; it grants them to the process.
 bool has_amx() {
 #if defined(__linux__)
@@ -66,6 +74,7 @@ std::vector<const Target*> usable_targets() {
   static const Target kAvx512Vnni{"avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::byte_kernels)};
   static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::byte_kernels)};
   usable.push_back(&kBaseline);
+  if (!has_f16c()) return usable;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {

@@ -7,7 +7,7 @@
 
 namespace shoal {
 
-// OUT distances [n][k], in the dtype of the rows or in float64.
+// OUT distances [n][k], float32 or float64 as out_dtype says.
 void all_distances(const Rows& rows, const Rows& centers, Metric metric, const Target& target,
                    int threads, Dtype out_dtype, void* distances);
 

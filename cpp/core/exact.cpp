@@ -1,5 +1,6 @@
 // The float64 arithmetic that decides, vectorised in exactly the order of distance.h.
 // Compiled once per SIMD target, without FMA contraction: every target gives the same bits.
+#include <cmath>
 #include <cstring>
 
 #include "simd.h"
@@ -8,50 +9,47 @@
 namespace shoal::SHOAL_TARGET {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int kWide = 8;
-#elif defined(__AVX2__)
-constexpr int kWide = 4;
-#else
-constexpr int kWide = 2;
-#endif
 constexpr int kParts = 8 / kWide;  // registers that hold the eight interleaved sums
-typedef double Doubles __attribute__((vector_size(kWide * 8)));
-
-inline Doubles load_doubles(const double* from) {
-  Doubles v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
-
-typedef float HalfFloats __attribute__((vector_size(kWide * 4)));
-
-inline Doubles load_wide(const double* from) { return load_doubles(from); }
-inline Doubles load_wide(const float* from) {
-  HalfFloats v;
-  std::memcpy(&v, from, sizeof v);
-  return __builtin_convertvector(v, Doubles);
-}
 
 template <class T>
 struct Difference {
   const T* x;
   const double* c;
   double operator()(int64_t t) const {
-    const double difference = static_cast<double>(x[t]) - c[t];
+    const double difference = static_cast<double>(value(x[t])) - c[t];
     return difference * difference;
   }
   Doubles wide(int64_t t) const {
-    const Doubles difference = load_wide(x + t) - load_doubles(c + t);
+    const Doubles difference = load_wide(x + t) - load_wide(c + t);
     return difference * difference;
   }
 };
 
-struct Square {
-  const double* x;
-  double operator()(int64_t t) const { return x[t] * x[t]; }
+// Of a row that is brought to length one as distance.h does it.
+template <class T>
+struct UnitDifference {
+  const T* x;
+  const double* c;
+  double factor;
+  double operator()(int64_t t) const {
+    const double difference = static_cast<double>(value(x[t])) * factor - c[t];
+    return difference * difference;
+  }
   Doubles wide(int64_t t) const {
-    const Doubles v = load_doubles(x + t);
+    const Doubles difference = load_wide(x + t) * factor - load_wide(c + t);
+    return difference * difference;
+  }
+};
+
+template <class T>
+struct Square {
+  const T* x;
+  double operator()(int64_t t) const {
+    const auto v = static_cast<double>(value(x[t]));
+    return v * v;
+  }
+  Doubles wide(int64_t t) const {
+    const Doubles v = load_wide(x + t);
     return v * v;
   }
 };
@@ -90,30 +88,23 @@ double distance(const double* x, const double* c, int64_t d) {
   return ordered(Difference<double>{x, c}, 0, d);
 }
 
-double norm2(const double* x, int64_t d) { return ordered(Square{x}, 0, d); }
+double norm2(const double* x, int64_t d) { return ordered(Square<double>{x}, 0, d); }
 
 template <class T>
 void widen_as(const char* row, int64_t col_stride, int64_t d, double* out) {
-  if (col_stride == static_cast<int64_t>(sizeof(T))) {
-    for (int64_t t = 0; t < d; ++t) {
-      T x;
-      std::memcpy(&x, row + t * static_cast<int64_t>(sizeof(T)), sizeof x);
-      out[t] = static_cast<double>(x);
-    }
-  } else {
-    for (int64_t t = 0; t < d; ++t) {
-      T x;
-      std::memcpy(&x, row + t * col_stride, sizeof x);
-      out[t] = static_cast<double>(x);
-    }
+  int64_t t = 0;
+  if (col_stride == static_cast<int64_t>(sizeof(T)))
+    for (; t + kWide <= d; t += kWide)
+      store(out + t, load_wide(reinterpret_cast<const T*>(row) + t));
+  for (; t < d; ++t) {
+    T x;
+    std::memcpy(&x, row + t * col_stride, sizeof x);
+    out[t] = static_cast<double>(value(x));
   }
 }
 
-void widen(const char* row, Dtype dtype, int64_t col_stride, int64_t d, double* out) {
-  if (dtype == Dtype::float32)
-    widen_as<float>(row, col_stride, d, out);
-  else
-    widen_as<double>(row, col_stride, d, out);
+void widen_row(const char* row, Dtype dtype, int64_t col_stride, int64_t d, double* out) {
+  with_type(dtype, [&]<class T>() { widen_as<T>(row, col_stride, d, out); });
 }
 
 // Sum(term, d) for each row, with d known to the compiler where it is small.
@@ -141,21 +132,64 @@ void distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* 
     for_rows<T>(rows, first, last, labels, centers, out, rows.d, many);
 }
 
+bool packed(const Rows& rows) {
+  const int64_t size = item_size(rows.dtype);
+  return rows.columns_packed() && rows.row_stride % size == 0 &&
+         reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0;
+}
+
 void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                const double* centers, double* out, double* scratch) {
-  const int64_t size = item_size(rows.dtype);
-  const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0 &&
-                       rows.row_stride % size == 0;
-  if (rows.columns_packed() && aligned && rows.dtype == Dtype::float32) {
-    distances_as<float>(rows, first, last, labels, centers, out);
-  } else if (rows.columns_packed() && aligned) {
-    distances_as<double>(rows, first, last, labels, centers, out);
+  if (packed(rows)) {
+    with_type(rows.dtype,
+              [&]<class T>() { distances_as<T>(rows, first, last, labels, centers, out); });
   } else {
     for (int64_t i = first; i < last; ++i) {
-      widen(rows.row(i), rows.dtype, rows.col_stride, rows.d, scratch);
+      widen_row(rows.row(i), rows.dtype, rows.col_stride, rows.d, scratch);
       out[i - first] = distance(scratch, centers + labels[i - first] * rows.d, rows.d);
     }
   }
+}
+
+// 1 / |x| where multiplying by it is all that distance.h does, else 0.
+template <class T>
+inline double unit_factor(const T* x, int64_t d) {
+  const Square<T> term{x};
+  const double squares = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
+  return squares >= 0x1p-900 && squares <= 0x1p900 ? 1 / std::sqrt(squares) : 0;
+}
+
+bool unit_row(const Rows& rows, int64_t i, double* out) {
+  if (!packed(rows)) return false;
+  return with_type(rows.dtype, [&]<class T>() {
+    const auto* x = reinterpret_cast<const T*>(rows.row(i));
+    const double factor = unit_factor(x, rows.d);
+    int64_t t = 0;
+    for (; t + kWide <= rows.d; t += kWide) store(out + t, load_wide(x + t) * factor);
+    for (; t < rows.d; ++t) out[t] = static_cast<double>(value(x[t])) * factor;
+    return factor > 0;
+  });
+}
+
+void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                    const double* centers, double* out) {
+  const int64_t d = rows.d;
+  if (!packed(rows)) {
+    for (int64_t i = first; i < last; ++i) out[i - first] = -1;
+    return;
+  }
+  with_type(rows.dtype, [&]<class T>() {
+    const T* before = nullptr;
+    double factor = 0;
+    for (int64_t i = first; i < last; ++i) {
+      const auto* x = reinterpret_cast<const T*>(rows.row(i));
+      if (x != before) factor = unit_factor(x, d);
+      before = x;
+      const UnitDifference<T> term{x, centers + labels[i - first] * d, factor};
+      const double squared = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
+      out[i - first] = factor > 0 ? squared : -1;
+    }
+  });
 }
 
 // Adding 1.5 * 2^52 leaves the nearest integer (ties to even) in the low bits of the double.
@@ -251,7 +285,7 @@ inline void add_moments(const int64_t* high, const int64_t* low, const double* q
     const Doubles rounded = __builtin_convertvector(whole, Doubles);
     const Doubles left =
         __builtin_convertvector(whole - __builtin_convertvector(rounded, Longs), Doubles);
-    const Doubles step = load_doubles(quantum + j * kWide), center = load_doubles(c + j * kWide);
+    const Doubles step = load_wide(quantum + j * kWide), center = load_wide(c + j * kWide);
     Doubles rest = left * step, error;
     if (low != nullptr) {
       std::memcpy(&fraction, low + j * kWide, sizeof fraction);
@@ -286,20 +320,12 @@ void moments(const int64_t* high, const int64_t* low, const double* quantum, dou
   squares.total(norm2);
 }
 
-void magnitude32(const char* row, int64_t d, uint32_t* bits) {
+template <class Bits>
+void magnitude(const char* row, int64_t d, Bits* bits) {
   for (int64_t t = 0; t < d; ++t) {
-    uint32_t x;
-    std::memcpy(&x, row + 4 * t, sizeof x);
-    x &= 0x7fffffffu;
-    bits[t] = x > bits[t] ? x : bits[t];
-  }
-}
-
-void magnitude64(const char* row, int64_t d, uint64_t* bits) {
-  for (int64_t t = 0; t < d; ++t) {
-    uint64_t x;
-    std::memcpy(&x, row + 8 * t, sizeof x);
-    x &= 0x7fffffffffffffffu;
+    Bits x;
+    std::memcpy(&x, row + t * static_cast<int64_t>(sizeof x), sizeof x);
+    x &= static_cast<Bits>(static_cast<Bits>(~Bits{0}) >> 1);
     bits[t] = x > bits[t] ? x : bits[t];
   }
 }
@@ -307,7 +333,17 @@ void magnitude64(const char* row, int64_t d, uint64_t* bits) {
 }  // namespace
 
 extern const ExactKernels exact_kernels;
-const ExactKernels exact_kernels = {widen,   norm2,   distance,    distances,  add_row,
-                                    squares, moments, magnitude32, magnitude64};
+const ExactKernels exact_kernels = {widen_row,
+                                    norm2,
+                                    distance,
+                                    distances,
+                                    unit_row,
+                                    unit_distances,
+                                    add_row,
+                                    squares,
+                                    moments,
+                                    magnitude<uint16_t>,
+                                    magnitude<uint32_t>,
+                                    magnitude<uint64_t>};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -20,13 +20,18 @@ TileBound bound_of(int64_t d) {
   const double quadratic = 1.05 * (terms + 3) * 0x1p-52;
   const double norm = 1.05 * (terms + 4) * kUnit;
   return {usable ? static_cast<float>(relative) : std::numeric_limits<float>::infinity(),
-          static_cast<float>(quadratic), static_cast<float>(norm), 0, 0};
+          static_cast<float>(quadratic),
+          static_cast<float>(norm),
+          0,
+          0,
+          0,
+          0};
 }
 
 }  // namespace
 
 Space::Space(const ExactCenters& centers, Dtype rows)
-    : shift_(centers.d), shift32_(centers.d + 16) {
+    : d_(centers.d), shift_(d_ + 16), shift32_(d_ + 16) {
   const int64_t k = centers.k, d = centers.d;
   std::vector<double> mean(d);
   for (int64_t j = 0; j < k; ++j)
@@ -35,14 +40,17 @@ Space::Space(const ExactCenters& centers, Dtype rows)
   for (int64_t j = 0; j < k; ++j)
     for (int64_t t = 0; t < d; ++t)
       largest = std::max(largest, std::fabs(centers.row(j)[t] - mean[t]));
-  // float32 rows are mapped in float32, so the scale must be one of its powers of two. Where
-  // centers are nearer than 2^-440, float64's own squares lose bits to underflow.
-  const int range = rows == Dtype::float32 ? 120 : 400;
+  // What is mapped in float32 needs a scale that is one of its powers of two. Where centers are
+  // nearer than 2^-440, float64's own squares lose bits to underflow.
+  const bool cosine = centers.metric == Metric::cosine;
+  const int range = cosine || rows == Dtype::float64 ? 400 : 120;
   const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
   scale_ = std::ldexp(1.0, exponent);
+  unit_ = cosine && exponent <= 12;
+  const bool wide = cosine ? !unit_ : rows == Dtype::float64;
   for (int64_t t = 0; t < d; ++t) {
     shift32_[t] = static_cast<float>(mean[t] * scale_);
-    shift_[t] = rows == Dtype::float32 ? static_cast<double>(shift32_[t]) : mean[t] * scale_;
+    shift_[t] = wide ? mean[t] * scale_ : static_cast<double>(shift32_[t]);
   }
 }
 
@@ -72,13 +80,15 @@ Filter::Filter(const ExactCenters& centers, const Space& space, int group, int t
     bound_.largest_center = std::max(bound_.largest_center, norm[j]);
     bound_.largest_bias = std::max(bound_.largest_bias, -bias_[j]);
   }
+  bound_.offset = static_cast<float>(space_.offset());
+  bound_.constant = 1.05f * bound_.offset * bound_.largest_center;
   if (k_ > 1 && !(bound_.largest_center >= 0x1p-40f))
     bound_.relative = std::numeric_limits<float>::infinity();
 }
 
 float Filter::error(float norm2) const {
   return bound_.relative * (std::sqrt(norm2) * bound_.largest_center + bound_.largest_bias) +
-         bound_.quadratic * norm2;
+         (bound_.quadratic * norm2 + bound_.constant);
 }
 
 }  // namespace shoal

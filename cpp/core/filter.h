@@ -13,6 +13,13 @@
 // c'|^2, adds the term in |X|^2. Underflow adds nothing visible while the largest center is at
 // least 2^-40 in filter space. Below, and where all centers are equal, every row is looked at
 // again.
+//
+// Under cosine the loader brings rows to length one in float32: it sums squares, each in at most
+// d/4 + 16 additions, takes the root and divides. With e = (d/8 + 14) u a length errs by at most e
+// relatively, the product with it and the narrowing of float64 values included, so X lies within
+// e * scale of x'. That adds e * scale * |C| to the bound of a score, and e * scale to a distance.
+// Where centers are so near each other that the scale exceeds 2^12, and where rows are too long or
+// too short, unit rows of float64 are loaded instead.
 #pragma once
 #include <vector>
 
@@ -25,17 +32,21 @@ namespace shoal {
 // The affine map into filter space.
 class Space {
  public:
-  // rows: the dtype that the tile loader will read (float64 under cosine).
+  // rows: the dtype of the rows.
   Space(const ExactCenters& centers, Dtype rows);
 
   FilterSpace map() const {
-    return {scale_, shift_.data(), shift32_.data(), static_cast<float>(scale_)};
+    return {scale_, shift_.data(), shift32_.data(), static_cast<float>(scale_), unit_};
   }
   double scale() const { return scale_; }
+  // How far a row in a tile may be from where it should be, beside the rounding of its values.
+  double offset() const {
+    return unit_ ? 1.01 * (static_cast<double>(d_) / 8 + 14) * 0x1p-24 * scale_ : 0;
+  }
   // IN c [d]; OUT values [d]. Returns |values|^2.
   double center(const double* c, float* values) const {
     double norm2 = 0;
-    for (size_t t = 0; t < shift_.size(); ++t) {
+    for (int64_t t = 0; t < d_; ++t) {
       values[t] = static_cast<float>(c[t] * scale_ - shift_[t]);
       norm2 += static_cast<double>(values[t]) * static_cast<double>(values[t]);
     }
@@ -43,9 +54,11 @@ class Space {
   }
 
  private:
+  int64_t d_;
   double scale_;
-  std::vector<double> shift_;
-  Aligned<float> shift32_;  // readable up to a multiple of 16
+  bool unit_;
+  std::vector<double> shift_;  // both readable up to a multiple of 16
+  Aligned<float> shift32_;
 };
 
 class Filter {

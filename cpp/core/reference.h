@@ -12,13 +12,11 @@ namespace shoal {
 inline bool reference_read(const Rows& rows, int64_t i, Metric metric, double* out) {
   for (int64_t t = 0; t < rows.d; ++t) {
     const char* at = rows.row(i) + t * rows.col_stride;
-    if (rows.dtype == Dtype::float32) {
-      float x;
+    out[t] = with_type(rows.dtype, [&]<class T>() {
+      T x;
       std::memcpy(&x, at, sizeof x);
-      out[t] = static_cast<double>(x);
-    } else {
-      std::memcpy(&out[t], at, sizeof(double));
-    }
+      return static_cast<double>(widen(x));
+    });
   }
   return metric == Metric::squared_euclidean || make_unit(out, rows.d, reference_norm2);
 }

@@ -13,6 +13,7 @@ namespace shoal {
 // Reads row i. OUT out [d]. False for a zero row under cosine, which has no direction.
 inline bool read_row(const Rows& rows, int64_t i, Metric metric, const ExactKernels& exact,
                      double* out) {
+  if (metric == Metric::cosine && exact.unit_row(rows, i, out)) return true;
   exact.widen(rows.row(i), rows.dtype, rows.col_stride, rows.d, out);
   return metric == Metric::squared_euclidean || make_unit(out, rows.d, exact.norm2);
 }
@@ -21,8 +22,8 @@ inline bool read_row(const Rows& rows, int64_t i, Metric metric, const ExactKern
 struct ExactCenters {
   int64_t k, d;
   Metric metric;
-  Aligned<double> values;      // [k][d]
-  std::vector<uint8_t> zero;   // [k]
+  Aligned<double> values;     // [k][d]
+  std::vector<uint8_t> zero;  // [k]
 
   ExactCenters(const Rows& centers, Metric metric, const ExactKernels& exact, int threads = 1)
       : k(centers.n), d(centers.d), metric(metric), values(k * d), zero(k) {
@@ -40,9 +41,34 @@ struct ExactCenters {
   double distance(const double* x, bool directed, int64_t j, const ExactKernels& exact) const {
     if (metric == Metric::squared_euclidean) return exact.distance(x, row(j), d);
     if (!directed || zero[j]) return 1;
-    const double half = exact.distance(x, row(j), d) / 2;
-    return half < 2 ? half : 2;
+    return as_cosine(exact.distance(x, row(j), d));
   }
+
+  // Of rows first..last-1, each to the center of its label. IN labels [last - first]; OUT out
+  // [last - first]; TMP scratch [d].
+  void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                 const ExactKernels& exact, double* out, double* scratch) const {
+    if (metric == Metric::squared_euclidean) {
+      exact.distances(rows, first, last, labels, values.data(), out, scratch);
+      return;
+    }
+    exact.unit_distances(rows, first, last, labels, values.data(), out);
+    for (int64_t i = first; i < last; ++i) {
+      double& found = out[i - first];
+      const int32_t j = labels[i - first];
+      if (zero[j] != 0) {
+        found = 1;
+      } else if (found >= 0) {
+        found = as_cosine(found);
+      } else {
+        const bool directed = read_row(rows, i, metric, exact, scratch);
+        found = distance(scratch, directed, j, exact);
+      }
+    }
+  }
+
+ private:
+  static double as_cosine(double squared) { return squared / 2 < 2 ? squared / 2 : 2; }
 };
 
 }  // namespace shoal

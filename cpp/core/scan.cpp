@@ -15,17 +15,20 @@ constexpr int64_t kItemRows = 4096;
 // Bits of a magnitude order like the magnitude, with NaN and infinity above all.
 template <class Bits>
 struct Typed {
-  static constexpr Bits kInfinity =
-      sizeof(Bits) == 4 ? Bits{0x7f800000u} : static_cast<Bits>(0x7ff0000000000000u);
+  static constexpr Bits kInfinity = static_cast<Bits>(sizeof(Bits) == 2   ? 0x7c00u
+                                                      : sizeof(Bits) == 4 ? 0x7f800000u
+                                                                          : 0x7ff0000000000000u);
 
   static Bits read(const char* at) {
     Bits bits;
     std::memcpy(&bits, at, sizeof bits);
-    return bits & static_cast<Bits>(~Bits{0} >> 1);
+    return static_cast<Bits>(bits & static_cast<Bits>(~Bits{0}) >> 1);
   }
 
   static double value(Bits bits) {
-    if constexpr (sizeof(Bits) == 4) {
+    if constexpr (sizeof(Bits) == 2) {
+      return static_cast<double>(widen(Half{bits}));
+    } else if constexpr (sizeof(Bits) == 4) {
       float x;
       std::memcpy(&x, &bits, sizeof x);
       return x;
@@ -75,6 +78,8 @@ struct Typed {
 
 Scan scan(const Rows& rows, const Target& target, int threads, double* magnitude) {
   threads = useful_threads(threads, static_cast<double>(rows.n) * static_cast<double>(rows.d) / 2);
+  if (rows.dtype == Dtype::float16)
+    return Typed<uint16_t>::run(rows, target.exact.magnitude16, threads, magnitude);
   if (rows.dtype == Dtype::float32)
     return Typed<uint32_t>::run(rows, target.exact.magnitude32, threads, magnitude);
   return Typed<uint64_t>::run(rows, target.exact.magnitude64, threads, magnitude);

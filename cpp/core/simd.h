@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "types.h"
+
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
 #if !defined(__clang__)  // GCC 12 warns of its own _mm512_undefined_ps
 #pragma GCC diagnostic push
@@ -58,12 +60,118 @@ static inline Floats load_first(const float* from, int count) {
   return v;
 #endif
 }
+
+// Float16 values, widened: exactly, by whatever means the target has. value(x) widens one.
+#if defined(__F16C__)
+static inline float value(Half x) { return _cvtsh_ss(x.bits); }
+#elif defined(__aarch64__)
+static inline float value(Half x) {
+  __fp16 narrow;
+  std::memcpy(&narrow, &x, sizeof narrow);
+  return narrow;
+}
+#else
+static inline float value(Half x) { return widen(x); }
+#endif
+static inline float value(float x) { return x; }
+static inline double value(double x) { return x; }
+#if defined(__AVX512F__)
+static inline Floats load(const Half* from) {
+  return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from));
+}
+static inline Floats load_first(const Half* from, int count) {
+  return (Floats)_mm512_cvtph_ps(_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1), from));
+}
+#else
+static inline Floats load(const Half* from) {
+#if defined(__F16C__)
+  return (Floats)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from));
+#elif defined(__aarch64__)
+  uint16x4_t bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return (Floats)vcvt_f32_f16(vreinterpret_f16_u16(bits));
+#else
+  Half some[kLanes];
+  std::memcpy(some, from, sizeof some);
+  Floats v;
+  for (int i = 0; i < kLanes; ++i) v[i] = value(some[i]);
+  return v;
+#endif
+}
+static inline Floats load_first(const Half* from, int count) {
+  Half some[kLanes] = {};
+  if (count > kLanes) __builtin_unreachable();
+  std::memcpy(some, from, (size_t)count * 2);
+  return load(some);
+}
+#endif
+// Half as many float64 values, from memory of any dtype.
+constexpr int kWide = kLanes / 2;
+typedef double Doubles __attribute__((vector_size(kWide * 8)));
+static inline Doubles load_wide(const double* from) {
+  Doubles v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+static inline Doubles load_wide(const float* from) {
+#if defined(__AVX512F__)  // GCC 12 converts in two halves when left alone
+  return (Doubles)_mm512_cvtps_pd(_mm256_loadu_ps(from));
+#elif defined(__AVX2__)
+  return (Doubles)_mm256_cvtps_pd(_mm_loadu_ps(from));
+#else
+  typedef float HalfFloats __attribute__((vector_size(kWide * 4)));
+  HalfFloats v;
+  std::memcpy(&v, from, sizeof v);
+  return __builtin_convertvector(v, Doubles);
+#endif
+}
+static inline Doubles load_wide(const Half* from) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)));
+#elif defined(__F16C__)
+  return (Doubles)_mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64((const __m128i*)from)));
+#else
+  Half some[kWide];
+  std::memcpy(some, from, sizeof some);
+  Doubles v;
+  for (int i = 0; i < kWide; ++i) v[i] = static_cast<double>(value(some[i]));
+  return v;
+#endif
+}
+// The first of them, where `count` < kWide; memory behind is not touched.
+static inline Doubles load_wide_first(const double* from, int count) {
+#if defined(__AVX512F__)
+  return (Doubles)_mm512_maskz_loadu_pd((__mmask8)(count < 0       ? 0
+                                                   : count < kWide ? (1u << count) - 1
+                                                                   : 0xff),
+                                        from);
+#else
+  Doubles v{};
+  if (count > 0) std::memcpy(&v, from, sizeof(double) * (size_t)(count < kWide ? count : kWide));
+  return v;
+#endif
+}
+// Rounds both to float32.
+static inline Floats narrow(Doubles low, Doubles high) {
+#if defined(__AVX512F__)
+  return (Floats)_mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps((__m512d)low)),
+                                    _mm512_cvtpd_ps((__m512d)high), 1);
+#elif defined(__AVX2__)
+  return (Floats)_mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps((__m256d)low)),
+                                      _mm256_cvtpd_ps((__m256d)high), 1);
+#elif defined(__ARM_NEON)
+  return (Floats)vcvt_high_f32_f64(vcvt_f32_f64((float64x2_t)low), (float64x2_t)high);
+#else
+  return (Floats)_mm_movelh_ps(_mm_cvtpd_ps((__m128d)low), _mm_cvtpd_ps((__m128d)high));
+#endif
+}
 template <class V, class T>
 static inline void store(T* to, V v) {
   std::memcpy(to, &v, sizeof v);
 }
 static inline Floats broadcast(float x) { return x - Floats{}; }
 static inline Ints broadcast(int32_t x) { return x - Ints{}; }
+static inline Doubles broadcast(double x) { return x - Doubles{}; }
 
 // table[index] of each lane.
 static inline Floats gather(const float* table, Ints index) {

@@ -16,18 +16,21 @@ struct TileRows {
   int64_t d;
 };
 
-// The affine map into filter space, x -> scale * x - shift, and the error bound (filter.h).
+// The affine map into filter space, x -> scale * x - shift; under cosine of x / |x| (filter.h).
 struct FilterSpace {
   double scale;          // a power of two
-  const double* shift;   // [d]
-  const float* shift32;  // [d], the same for float32 rows; readable up to a multiple of 16
+  const double* shift;   // [d], readable up to a multiple of 16
+  const float* shift32;  // [d], the same for float32 and float16 rows; readable as far
   float scale32;
+  bool unit;  // rows are brought to length one first, in float32
 };
 
 struct TileBound {
   float relative;   // of |x| * largest_center + largest_bias
   float quadratic;  // of |x|^2
   float norm;       // relative error of |x|^2 itself
+  float constant;   // of 1
+  float offset;     // of |x - c|, beside what follows from the errors above
   float largest_center;
   float largest_bias;
 };
@@ -66,9 +69,11 @@ struct TileKernels {
   int narrow;  // points in a narrow tile (rows looked at again)
   int group;   // centers in a packed group
 
-  // Writes the rows to lanes, in filter space. OUT tile [d][width], norm2 [width].
-  // width is `tile` or `narrow`.
-  void (*load)(const TileRows& rows, const FilterSpace& space, int width, float* tile,
+  // Writes the rows to lanes, in filter space. OUT tile [d][width], norm2 [width]: their squared
+  // lengths there. width is `tile` or `narrow`. With space.unit: norm2 is -1 for a row of zeros,
+  // which has no direction; false, and nothing is defined, where a row is too long or too short to
+  // be brought to length one in float32 (outside 2^-30 to 2^50).
+  bool (*load)(const TileRows& rows, const FilterSpace& space, int width, float* tile,
                float* norm2);
 
   // Updates the running best of a full tile (IN [d][tile]) with centers first..last-1;
@@ -95,9 +100,8 @@ struct BoundKernels {
   int64_t (*move)(const int32_t* labels, const CenterMoves& moves, int64_t count, float* upper,
                   float* lower, int32_t* active);
   // Bounds of distances from bounds of scores. IN near (below the label's score), far (above all
-  // others), norm2, slack (relative error of norm2); OUT upper, lower. All readable and writable up
-  // to a multiple of 16.
-  void (*distances)(const float* near, const float* far, const float* norm2, float slack,
+  // others), norm2; OUT upper, lower. All readable and writable up to a multiple of 16.
+  void (*distances)(const float* near, const float* far, const float* norm2, const TileBound& bound,
                     int64_t count, float* upper, float* lower);
 };
 
@@ -112,6 +116,12 @@ struct ExactKernels {
   // are packed. IN labels [last - first], centers [k][d]; OUT out [last - first]; TMP scratch [d].
   void (*distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                     const double* centers, double* out, double* scratch);
+  // Row i brought to length one (distance.h), OUT out [d]; false, and not done, where columns are
+  // not packed or one multiplication per value is not all there is to do.
+  bool (*unit_row)(const Rows& rows, int64_t i, double* out);
+  // Distances to rows brought to length one, without writing these; -1 where unit_row gives false.
+  void (*unit_distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                         const double* centers, double* out);
   // sums[level][t] += round(x[t] / quantum[t]), the remainder one level down.
   // IN x [d], inverse [d]; INOUT high [d], low [d] or null. unit: 2^bits of a level.
   void (*add_row)(const double* x, const double* inverse, const double* quantum, double unit,
@@ -124,7 +134,8 @@ struct ExactKernels {
   void (*moments)(const int64_t* high, const int64_t* low, const double* quantum, double fine,
                   const double* c, int64_t d, double* dot, double* norm2);
   // Largest magnitude per column as bits (NaN and infinity are above all finite ones).
-  // IN columns packed in memory; INOUT bits32 [d] or bits64 [d].
+  // IN columns packed in memory; INOUT bits [d].
+  void (*magnitude16)(const char* row, int64_t d, uint16_t* bits);
   void (*magnitude32)(const char* row, int64_t d, uint32_t* bits);
   void (*magnitude64)(const char* row, int64_t d, uint64_t* bits);
 };

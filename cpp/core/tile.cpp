@@ -3,15 +3,12 @@
 //
 // score_j = x.c_j - |c_j|^2 / 2 is largest where |x - c_j|^2 is smallest. Cost per row and center:
 // d fused multiply-adds and five operations for the running best, divided by the lanes.
-#include <cmath>
-
+#include "loader.h"
 #include "simd.h"
 #include "targets.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
-
-constexpr int kTile = kLanes * kVectors;
 
 // Scores of C centers (IN centers [d][C], bias [C]) for V registers of points (IN points
 // [d][V * kLanes]). OUT score.
@@ -128,7 +125,7 @@ int64_t unsure(const RunningBest& running, const float* norm2, const TileBound& 
     const Floats squares = load(norm2 + p);
     const Floats error =
         bound.relative * (root(squares) * bound.largest_center + bound.largest_bias) +
-        bound.quadratic * squares;
+        (bound.quadratic * squares + bound.constant);
     const Floats near = load(running.best + p) - error, far = load(running.second + p) + error;
     store(running.best + p, near);
     store(running.second + p, far);
@@ -139,143 +136,6 @@ int64_t unsure(const RunningBest& running, const float* norm2, const TileBound& 
       unsure[found++] = static_cast<int32_t>(p) + __builtin_ctz(lanes);
   }
   return found;
-}
-
-// --- the tile loader -------------------------------------------------------------------------
-
-template <class T>
-inline float in_space(const char* at, const FilterSpace& space, int64_t t) {
-  T x;
-  std::memcpy(&x, at, sizeof x);
-  if constexpr (sizeof(T) == 4)
-    return x * space.scale32 - space.shift32[t];
-  else
-    return static_cast<float>(x * space.scale - space.shift[t]);
-}
-
-// Columns lie packed in memory and the rows of the tile follow each other: no transposition.
-template <class T>
-void load_columns(const TileRows& rows, const FilterSpace& space, int width, float* tile) {
-  for (int64_t t = 0; t < rows.d; ++t) {
-    const char* column = rows.row[0] + t * rows.col_stride;
-    for (int p = 0; p < width; ++p)
-      tile[t * width + p] = in_space<T>(column + p * static_cast<int64_t>(sizeof(T)), space, t);
-  }
-}
-
-template <class T>
-void load_any(const TileRows& rows, const FilterSpace& space, int width, float* tile) {
-  for (int p = 0; p < width; ++p) {
-    const char* row = rows.row[p < rows.count ? p : rows.count - 1];
-    for (int64_t t = 0; t < rows.d; ++t)
-      tile[t * width + p] = in_space<T>(row + t * rows.col_stride, space, t);
-  }
-}
-
-// kLanes columns of one row in filter space, or the first `count` of them.
-template <class T>
-inline Floats part_of_row(const char* at, const FilterSpace& space, int64_t t, int count) {
-  if constexpr (sizeof(T) == 4) {
-    const auto* from = reinterpret_cast<const float*>(at);
-    const Floats x = count == kLanes ? load(from) : load_first(from, count);
-    return x * broadcast(space.scale32) - load(space.shift32 + t);
-  } else {
-    float narrowed[kLanes] = {};
-    for (int l = 0; l < count; ++l)
-      narrowed[l] = in_space<T>(at + l * static_cast<int64_t>(sizeof(T)), space, t + l);
-    return load(narrowed);
-  }
-}
-
-// Rows lie packed: blocks of kLanes rows x kLanes columns are transposed in registers.
-template <class T>
-void load_rows(const TileRows& rows, const FilterSpace& space, int width, float* tile,
-               float* norm2) {
-  // kLanes rows are read side by side, more streams than processors follow: fetch those that come
-  // next, about 8 KB ahead.
-  const int64_t stride = rows.count > 1 ? rows.row[1] - rows.row[0] : 0;
-  const int64_t block = kLanes * (stride < 0 ? -stride : stride);
-  const int64_t ahead = kLanes * stride * (block > 0 && block < 8192 ? 8192 / block : 1);
-  for (int p = 0; p < width; p += kLanes) {
-    Floats squares{};
-    for (int64_t t = 0; t < rows.d; t += kLanes) {
-      const int count = rows.d - t < kLanes ? static_cast<int>(rows.d - t) : kLanes;
-      if (count < 4) {  // a block for the last few columns would not pay
-        for (int i = 0; i < kLanes; ++i) {
-          const char* row = rows.row[p + i < rows.count ? p + i : rows.count - 1];
-          for (int64_t last = t; last < rows.d; ++last)
-            tile[last * width + p + i] =
-                in_space<T>(row + last * static_cast<int64_t>(sizeof(T)), space, last);
-        }
-        for (int64_t last = t; last < rows.d; ++last) {
-          const Floats x = load(tile + last * width + p);
-          squares += x * x;
-        }
-        break;
-      }
-      Floats block[kLanes];
-      for (int i = 0; i < kLanes; ++i) {
-        const int64_t r = p + i < rows.count ? p + i : rows.count - 1;
-        const char* at = rows.row[r] + t * static_cast<int64_t>(sizeof(T));
-        __builtin_prefetch(at + ahead);
-        block[i] = part_of_row<T>(at, space, t, count);
-      }
-      transpose(block);
-      for (int i = 0; i < kLanes; ++i) squares += block[i] * block[i];  // 0 behind `count`
-      for (int i = 0; i < count; ++i) store(tile + (t + i) * width + p, block[i]);
-    }
-    store(norm2 + p, squares);
-  }
-}
-
-// Full tiles of packed rows of D columns, so few that transposing whole blocks would not pay.
-template <class T, int D>
-void load_few(const TileRows& rows, const FilterSpace& space, float* tile) {
-  for (int p = 0; p < kTile; ++p)
-#pragma GCC unroll 8
-    for (int t = 0; t < D; ++t)
-      tile[t * kTile + p] =
-          in_space<T>(rows.row[p] + t * static_cast<int64_t>(sizeof(T)), space, t);
-}
-
-void add_squares(const float* tile, int64_t d, int width, float* norm2) {
-  for (int p = 0; p < width; p += kLanes) {
-    Floats squares{};
-    for (int64_t t = 0; t < d; ++t) {
-      const Floats x = load(tile + t * width + p);
-      squares += x * x;
-    }
-    store(norm2 + p, squares);
-  }
-}
-
-template <class T>
-void load_as(const TileRows& rows, const FilterSpace& space, int width, float* tile, float* norm2) {
-  bool packed_columns = rows.count == width;
-  for (int p = 1; p < rows.count && packed_columns; ++p)
-    packed_columns = rows.row[p] - rows.row[p - 1] == static_cast<int64_t>(sizeof(T));
-  const bool packed_rows = rows.col_stride == static_cast<int64_t>(sizeof(T)) || rows.d == 1;
-  if (!packed_columns && packed_rows && rows.d > 3) {
-    load_rows<T>(rows, space, width, tile, norm2);
-    return;
-  }
-  if (packed_columns)
-    load_columns<T>(rows, space, width, tile);
-  else if (packed_rows && rows.d == 3 && rows.count == kTile)
-    load_few<T, 3>(rows, space, tile);
-  else if (packed_rows && rows.d == 2 && rows.count == kTile)
-    load_few<T, 2>(rows, space, tile);
-  else
-    load_any<T>(rows, space, width, tile);
-  add_squares(tile, rows.d, width, norm2);
-}
-
-void load_tile(const TileRows& rows, const FilterSpace& space, int width, float* tile,
-               float* norm2) {
-  if (rows.dtype == Dtype::float32)
-    load_as<float>(rows, space, width, tile, norm2);
-  else
-    load_as<double>(rows, space, width, tile, norm2);
 }
 
 }  // namespace

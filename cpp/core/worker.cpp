@@ -22,7 +22,6 @@ Worker::Worker(const Step& step, int number)
       tiles_(std::clamp<int64_t>(kCacheBytes / (4 * d_ * kernels_.tile), 1,
                                  kItemRows / kernels_.tile)),
       points_(tiles_ * kernels_.tile * d_),
-      unit_rows_(cosine() ? kernels_.tile * d_ : 0),
       again_(static_cast<int64_t>(kernels_.narrow) * d_),
       row_(3 * d_ + 2),
       hit_lane_(kHitCapacity + kernels_.narrow * kernels_.group),
@@ -54,8 +53,8 @@ void Worker::run(int64_t begin, int64_t end) {
   if (bytes) step_.target.bytes->end();
   if (bytes) resolve();
   if (step_.keeper != nullptr)
-    step_.target.bounds.distances(near_, far_, norm2_, step_.filter.bound().norm, active_count_,
-                                  upper_, lower_);
+    step_.target.bounds.distances(near_, far_, norm2_, step_.filter.bound(), active_count_, upper_,
+                                  lower_);
   measure_open();
   for (int64_t at = 0; at < unsure_count_; at += kernels_.narrow)
     look_again(unsure_ + at, std::min<int64_t>(kernels_.narrow, unsure_count_ - at));
@@ -70,8 +69,10 @@ void Worker::run_box(int64_t superbox) {
   step_.search->find(superbox, *scratch_, index_);
   if (step_.measured) {
     for (int32_t p = 0; p < count; ++p) {
-      label_[p] = index_[p];
-      measure_row(p, row[p]);
+      double distance;
+      step_.centers.distances(step_.rows, row[p], row[p] + 1, index_ + p, step_.target.exact,
+                              &distance, row_.data());
+      add_distance(row[p], distance);
     }
     loss_.flush(result.loss);
   }
@@ -120,12 +121,13 @@ void Worker::choose_active() {
 template <class Place>
 void Worker::load(const Place& place, int64_t count, int width, float* tile, float* norm2) {
   const char* pointers[kMostLanes];
-  if (!cosine()) {
-    for (int64_t p = 0; p < count; ++p) pointers[p] = step_.rows.row(begin_ + place(p));
-    const TileRows tile_rows{pointers, count, step_.rows.dtype, step_.rows.col_stride, d_};
-    kernels_.load(tile_rows, step_.filter.space().map(), width, tile, norm2);
-    return;
-  }
+  for (int64_t p = 0; p < count; ++p) pointers[p] = step_.rows.row(begin_ + place(p));
+  const TileRows rows{pointers, count, step_.rows.dtype, step_.rows.col_stride, d_};
+  FilterSpace space = step_.filter.space().map();
+  if ((!cosine() || space.unit) && kernels_.load(rows, space, width, tile, norm2)) return;
+  // Rows, or a space, for which float32 will not do: unit rows of float64.
+  if (unit_rows_.empty()) unit_rows_.resize(kernels_.tile * d_);
+  space.unit = false;
   uint64_t undirected = 0;
   for (int64_t p = 0; p < count; ++p) {
     double* unit = unit_rows_.data() + p * d_;
@@ -133,8 +135,7 @@ void Worker::load(const Place& place, int64_t count, int width, float* tile, flo
       undirected |= uint64_t{1} << p;
     pointers[p] = reinterpret_cast<const char*>(unit);
   }
-  const TileRows tile_rows{pointers, count, Dtype::float64, 8, d_};
-  kernels_.load(tile_rows, step_.filter.space().map(), width, tile, norm2);
+  kernels_.load({pointers, count, Dtype::float64, 8, d_}, space, width, tile, norm2);
   for (; undirected != 0; undirected &= undirected - 1) norm2[__builtin_ctzll(undirected)] = -1;
 }
 
@@ -254,10 +255,17 @@ void Worker::choose_candidate(int64_t slot, const Shortlist& list) {
     unsure_[unsure_count_++] = static_cast<int32_t>(slot);
     return;
   }
+  int32_t centers[kCandidates];
+  double distances[kCandidates];
+  for (int32_t c = 0; c < list.count; ++c) centers[c] = step_.bytes->centers().index[list.place[c]];
+  Rows row = step_.rows;
+  row.data = row.row(row_of(slot));
+  row.row_stride = 0;
+  step_.centers.distances(row, 0, list.count, centers, step_.target.exact, distances, row_.data());
   double nearest = std::numeric_limits<double>::infinity(), second = nearest;
   for (int32_t c = 0; c < list.count; ++c) {
-    const int32_t center = step_.bytes->centers().index[list.place[c]];
-    const double distance = distance_to(row_of(slot), center);
+    const int32_t center = centers[c];
+    const double distance = distances[c];
     second = std::min(second, std::max(distance, nearest));
     if (distance < nearest || (distance == nearest && center < index_[slot])) {
       nearest = distance;
@@ -267,31 +275,18 @@ void Worker::choose_candidate(int64_t slot, const Shortlist& list) {
   bound_slot(slot, nearest, second, far_[slot]);
 }
 
-// Distance of row i, which has a direction, to center j.
-double Worker::distance_to(int64_t i, int32_t j) {
-  const ExactCenters& centers = step_.centers;
-  const ExactKernels& exact = step_.target.exact;
-  if (cosine()) {
-    read_row(step_.rows, i, Metric::cosine, exact, row_.data());
-    return centers.distance(row_.data(), true, j, exact);
-  }
-  double distance;
-  exact.distances(step_.rows, i, i + 1, &j, centers.values.data(), &distance, row_.data());
-  return distance;
-}
-
 // Bounds of a row whose nearest centers are at these distances, as users see them; all others have
 // scores below `far`.
 void Worker::bound_slot(int64_t slot, double nearest, double second, float far) {
   if (step_.keeper == nullptr) return;
   const double scale = step_.filter.space().scale(), chord = cosine() ? 2 : 1;
+  const TileBound& bound = step_.filter.bound();
   const double norm2 = static_cast<double>(norm2_[slot]);
-  const double others = norm2 * (1 - static_cast<double>(step_.filter.bound().norm) - 0x1p-20) -
-                        2 * static_cast<double>(far);
+  const double others =
+      norm2 * (1 - static_cast<double>(bound.norm) - 0x1p-20) - 2 * static_cast<double>(far);
+  const double beyond = (others > 0 ? std::sqrt(others) : 0) - static_cast<double>(bound.offset);
   const double above = std::sqrt(nearest * chord) * scale * kUp + 0x1p-120;
-  const double below =
-      std::min(std::sqrt(second * chord) * scale, others > 0 ? std::sqrt(others) : 0.0) * kDown -
-      0x1p-120;
+  const double below = std::min(std::sqrt(second * chord) * scale, beyond) * kDown - 0x1p-120;
   upper_[slot] = above < 0x1p127 ? static_cast<float>(above) : kInfinity;
   lower_[slot] = below < 0x1p127 ? static_cast<float>(below) : 0x1p127f;
 }
@@ -393,22 +388,14 @@ void Worker::change(int64_t i, int32_t before, int32_t now) {
 
 // Distances of all rows to the centers of label_, and the loss.
 void Worker::measure() {
-  for (int32_t p = 0; p < count_; ++p) measure_row(p, begin_ + p);
+  double distance[kItemRows];
+  step_.centers.distances(step_.rows, begin_, begin_ + count_, label_, step_.target.exact, distance,
+                          row_.data());
+  for (int32_t p = 0; p < count_; ++p) add_distance(begin_ + p, distance[p]);
   loss_.flush(result.loss);
 }
 
-// Distance of row i to the center label_[place].
-void Worker::measure_row(int32_t place, int64_t i) {
-  double distance;
-  const ExactCenters& centers = step_.centers;
-  if (cosine()) {
-    const bool directed =
-        read_row(step_.rows, i, Metric::cosine, step_.target.exact, row_.data());
-    distance = centers.distance(row_.data(), directed, label_[place], step_.target.exact);
-  } else {
-    step_.target.exact.distances(step_.rows, i, i + 1, label_ + place, centers.values.data(),
-                                 &distance, row_.data());
-  }
+void Worker::add_distance(int64_t i, double distance) {
   if (step_.distances != nullptr) step_.distances[i] = distance;
   loss_.add(step_.weights != nullptr ? step_.weights[i] * distance : distance);
 }

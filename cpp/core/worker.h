@@ -62,14 +62,13 @@ class Worker {
   enum class Part { row, bytes, finer };
   void fetch(int64_t i, Part part) const;
   BytePoints byte_points();
-  double distance_to(int64_t i, int32_t j);
   void look_again(const int32_t* slots, int64_t count);
   void bound_slot(int64_t slot, double nearest, double second, float far);
   void settle();
   void take_over(int32_t changed);
   void change(int64_t i, int32_t before, int32_t now);
   void measure();
-  void measure_row(int32_t place, int64_t i);
+  void add_distance(int64_t i, double distance);
 
   const Step& step_;
   const int number_;
@@ -77,7 +76,7 @@ class Worker {
   const int64_t d_;
   const int64_t tiles_;
   Aligned<float> points_;      // [tiles][d][tile]
-  Aligned<double> unit_rows_;  // [tile][d], cosine only
+  Aligned<double> unit_rows_;  // [tile][d], where needed
   Aligned<float> again_;       // [d][narrow]
   Aligned<double> row_;        // [d], and [2 (d + 1)] to add it
   std::vector<int32_t> hit_lane_, hit_center_;
@@ -87,7 +86,7 @@ class Worker {
   Aligned<uint32_t> finer_;     // [quads][tile], where they are kept
   Aligned<float> panels_;       // [panels][tile], of the sweep
   Aligned<float> dequantized_;  // [stride], a row
-  ExactAdder loss_;                 // flushed after every item
+  ExactAdder loss_;             // flushed after every item
   int64_t begin_ = 0;
   int32_t count_ = 0;
   int64_t active_count_ = 0, unsure_count_ = 0;

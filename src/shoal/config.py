@@ -120,10 +120,12 @@ def check_centers(value: object, name: str) -> Any:
         )
     if centers.dtype.kind in "iub":
         centers = centers.astype(np.float64)
+    if centers.dtype == np.float16 and centers.dtype.isnative:
+        centers = centers.astype(np.float32)  # the dtype of the centers of float16 rows
     if centers.dtype not in (np.float32, np.float64):
         raise BadInputError(
-            f"{name} has dtype {centers.dtype}; it must be float32, float64 (in native byte order) "
-            "or integers"
+            f"{name} has dtype {centers.dtype}; it must be float16, float32, float64 (in native "
+            "byte order) or integers"
         )
     if not np.isfinite(centers).all():
         row, column = np.argwhere(~np.isfinite(centers))[0]

@@ -173,7 +173,8 @@ class KMeansClustering(Model):
         Parameters
         ----------
         x
-            The data; see ``shoal.open`` for all kinds. Rows are float32 or float64, [n, d].
+            The data; see ``shoal.open`` for all kinds. Rows are float16, float32 or float64,
+            [n, d].
         y
             Not used; accepted for pipelines.
         input_fn

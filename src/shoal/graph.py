@@ -14,7 +14,7 @@ from shoal.config import RANDOM_INIT, InitialClusters, Parameters
 from shoal.errors import EndOfDataError, NotInitializedError
 from shoal.feed import Batch, check_columns, make_batch
 from shoal.loop import apply_step, too_few_rows
-from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances
+from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, score_dtype
 from shoal.shard import nearest
 from shoal.sources.array import ArraySource, Rows, is_shard_list
 from shoal.sources.open import open_source
@@ -201,7 +201,9 @@ class KMeans:
                 raise too_few_rows(self._parameters, how) from None
             first = batch.inputs[0]
             if state is None:
-                state = empty_state(first.shape[1], first.dtype, self._parameters.random_seed)
+                state = empty_state(
+                    first.shape[1], batch.executor.dtype(), self._parameters.random_seed
+                )
             check_columns(state, first.shape[1], "inputs")
             self._state = seeding.step(
                 state, batch.executor, batch.inputs, self._parameters, self._whole
@@ -251,5 +253,5 @@ class KMeans:
             "scores",
             lambda rows, state: nearest(rows, state.clusters, self._metric, self._threads)[
                 1
-            ].astype(rows.dtype),
+            ].astype(score_dtype(rows)),
         )

@@ -15,7 +15,7 @@ from shoal.errors import BadInputError
 from shoal.feed import check_columns, to_block
 from shoal.hooks import Context, Monitors
 from shoal.loop import users_clusters
-from shoal.metric import all_distances
+from shoal.metric import all_distances, score_dtype
 from shoal.shard import Block, assign_block, nearest
 from shoal.sources.array import ArraySource, Rows
 from shoal.sources.stream import StreamSource
@@ -113,7 +113,7 @@ class Inference:
                     if block.weights is not None:
                         weights.append(block.weights)
                     if labels is not None and distances is not None:
-                        scores = distances.astype(block.rows.dtype)
+                        scores = distances.astype(score_dtype(block.rows))
                         kept.append((block.rows, labels.astype(np.int64), scores))
                 context.loss, context.rows = exact_to_float(loss), rows
                 watching.tell("after_step", context)
@@ -161,7 +161,7 @@ class Inference:
                 block.rows, self.state.clusters, self._metric, self._threads
             )
             found[CLUSTER_IDX] = labels.astype(np.int64)
-            found[SCORES] = distances.astype(block.rows.dtype)
+            found[SCORES] = distances.astype(score_dtype(block.rows))
         if ALL_SCORES in outputs:
             found[ALL_SCORES] = all_distances(
                 block.rows, self.state.clusters, self._metric, self._threads

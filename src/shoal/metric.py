@@ -54,8 +54,13 @@ def as_stored(centers: Floats, metric: str) -> Floats:
     return to_unit(centers) if is_cosine(metric) else centers
 
 
+def score_dtype(rows: Floats) -> npt.DTypeLike:
+    """The dtype in which distances of these rows are given: theirs, but float32 for float16."""
+    return np.float64 if rows.dtype == np.float64 else np.float32
+
+
 def all_distances(rows: Floats, centers: Floats, metric: str, threads: int) -> Floats:
-    """Distance of every row to every center, [n, k] in the dtype of the rows."""
-    out = np.empty((len(rows), len(centers)), rows.dtype)
+    """Distance of every row to every center, [n, k] in ``score_dtype``."""
+    out = np.empty((len(rows), len(centers)), score_dtype(rows))
     _core.all_distances(rows, centers, is_cosine(metric), threads, out)
     return out

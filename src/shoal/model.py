@@ -59,7 +59,7 @@ class Model:
         -------
         iterator or dict
             ``cluster_idx`` [n] int64, ``scores`` [n] and ``all_scores`` [n, k] in the dtype of
-            the rows.
+            the rows, float32 for float16 rows.
 
         Raises
         ------
@@ -86,8 +86,8 @@ class Model:
     def transform(self, input_fn: Any = None, as_iterable: bool = False) -> Any:
         """Distance of every row to every center, [n, k] in the dtype of the rows.
 
-        Squared for ``squared_euclidean``. ``as_iterable=True`` yields the rows one by one.
-        ``input_fn`` may be the data itself.
+        float32 for float16 rows. Squared for ``squared_euclidean``. ``as_iterable=True`` yields
+        the rows one by one. ``input_fn`` may be the data itself.
         """
         inference = self._inference("transform")
         source = self._open_either(input_fn)

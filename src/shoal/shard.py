@@ -27,7 +27,7 @@ Labels = npt.NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Block:
-    """Rows [n, d] float32 or float64 in any memory order, weights [n] float64 or None."""
+    """Rows [n, d] float16, float32 or float64 in any order, weights [n] float64 or None."""
 
     rows: Floats
     weights: Floats | None

@@ -18,7 +18,7 @@ WEIGHTED_SEEDINGS = tuple(name for name in SEEDINGS if name != "random")
 
 
 def make_rows(dtype: Any = np.float32) -> Any:
-    """Overlapping blobs, so that labels keep changing for a while; float32 values."""
+    """Overlapping blobs, so that labels keep changing for a while; float16 or float32 values."""
     rng = np.random.default_rng(20240)
     middle = rng.normal(size=(CLUSTERS, COLUMNS)) * 2
     rows = middle[rng.integers(CLUSTERS, size=ROWS)] + rng.normal(size=(ROWS, COLUMNS))
@@ -135,15 +135,16 @@ def parquet_of_lists(rows: Any, folder: Path) -> Any:
 
 
 BOTH = (np.float32, np.float64)
+ALL = (np.float16, *BOTH)
 IN_MEMORY = (
-    Source("F array", lambda rows, _: np.asfortranarray(rows), BOTH),
-    Source("strided view", strided, BOTH),
+    Source("F array", lambda rows, _: np.asfortranarray(rows), ALL),
+    Source("strided view", strided, ALL),
     Source("backward view", backwards, BOTH),
     Source("read-only", read_only, BOTH),
     Source("2 shards", lambda rows, _: np.array_split(rows, 2), BOTH),
     Source("5 shards", lambda rows, _: np.array_split(rows, 5)),
     Source("uneven shards", uneven_shards, BOTH),
-    Source("dict of columns", columns, BOTH),
+    Source("dict of columns", columns, ALL),
     Source("dict of wide columns", wide_columns),
     Source("list of dicts", lambda rows, _: [columns(rows[:70]), columns(rows[70:])]),
     Source("pandas frame", frame, BOTH, "pandas"),
@@ -152,12 +153,12 @@ IN_MEMORY = (
     Source("callable, array", lambda rows, _: lambda: rows),
     Source("callable, shards", lambda rows, _: lambda: [rows[:9], rows[9:]]),
     Source("opened", lambda rows, _: shoal.open(rows)),
-    Source(".npy", npy_file, BOTH),
+    Source(".npy", npy_file, ALL),
     Source(".npy, F order", fortran_npy_file),
     Source(".csv", csv_file, (np.float64,)),
     Source(".csv, no header", csv_without_header, (np.float64,)),
     Source(".parquet", parquet_file, BOTH, "pyarrow"),
-    Source(".parquet of lists", parquet_of_lists, needs="pyarrow"),
+    Source(".parquet of lists", parquet_of_lists, (np.float16, np.float32), "pyarrow"),
 )
 
 # ---- Streams: make(batches) gives what fit() is given ----

@@ -71,7 +71,18 @@ def test_inference_on_source_equals_array(source, dtype, tmp_path):
     assert model.evaluate(data, batch_size=None) == model.evaluate(rows)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("mode", table.MODES)
+@metrics
+@seedings
+def test_float16_rows_are_their_values_in_float32(seeding, metric, mode):
+    rows = table.make_rows(np.float16).astype(np.float32)
+    arguments = table.parameters(seeding, metric, mode, np.float16)
+    assert table.train(rows, rows, arguments, **steps_of(mode)) == plain(
+        seeding, metric, mode, np.float16
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_unaligned_rows_are_read_where_they_are(dtype, tmp_path):
     rows = table.unaligned(table.make_rows(dtype), tmp_path)
     assert not rows.flags.aligned
@@ -86,7 +97,7 @@ def test_unaligned_rows_are_read_where_they_are(dtype, tmp_path):
 
 
 @metrics
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("kind", table.REREADABLE)
 def test_full_batch_stream_equals_array(kind, dtype, metric):
     rows = table.make_rows(dtype)

@@ -54,6 +54,70 @@ T one_of(const std::vector<T>& list) {
   return list[below(static_cast<int64_t>(list.size()))];
 }
 
+// ---- float16, another way than the core's: by its definition ----
+
+double half_value(Half half) {
+  const int sign = half.bits >> 15, exponent = half.bits >> 10 & 31, fraction = half.bits & 1023;
+  if (exponent == 31 && fraction != 0) return std::numeric_limits<double>::quiet_NaN();
+  const double magnitude = exponent == 31  ? std::numeric_limits<double>::infinity()
+                           : exponent == 0 ? std::ldexp(fraction, -24)
+                                           : std::ldexp(1024 + fraction, exponent - 25);
+  return sign != 0 ? -magnitude : magnitude;
+}
+
+// The nearest of magnitude at most 65504; NaN and infinity as they are.
+Half to_half(double x) {
+  const auto sign = static_cast<uint16_t>(std::signbit(x) ? 0x8000 : 0);
+  if (std::isnan(x)) return {static_cast<uint16_t>(sign | 0x7e00)};
+  if (std::isinf(x)) return {static_cast<uint16_t>(sign | 0x7c00)};
+  x = std::min(std::fabs(x), 65504.0);
+  const int exponent = x < 0x1p-14 ? -14 : std::ilogb(x);
+  // One more where rounding reaches the next power of two: the carry into the exponent is right.
+  const auto steps = static_cast<int>(std::nearbyint(std::ldexp(x, 10 - exponent)));
+  return {static_cast<uint16_t>(sign | (steps + (x < 0x1p-14 ? 0 : (exponent + 14) * 1024)))};
+}
+
+const std::vector<Dtype> kDtypes = {Dtype::float16, Dtype::float32, Dtype::float64};
+
+void test_half() {
+  for (int bits = 0; bits < 65536; ++bits) {
+    const Half half{static_cast<uint16_t>(bits)};
+    const double expected = half_value(half);
+    context = "float16 of bits " + std::to_string(bits);
+    const auto wide = static_cast<double>(widen(half));
+    if (std::isnan(expected)) {
+      CHECK(std::isnan(wide));
+    } else {
+      CHECK(std::memcmp(&wide, &expected, 8) == 0);
+      CHECK(to_half(expected).bits == half.bits);
+    }
+  }
+  std::vector<Half> all(65536);
+  for (int i = 0; i < 65536; ++i) all[i].bits = static_cast<uint16_t>(40503 * i);
+  const std::vector<double> shift(65536 + 16);
+  const std::vector<float> shift32(65536 + 16);
+  for (const Target* target : usable_targets()) {
+    context = std::string(target->name) + ", all of float16";
+    std::vector<double> wide(65536);
+    const auto* row = reinterpret_cast<const char*>(all.data());
+    target->exact.widen(row, Dtype::float16, 2, 65536, wide.data());
+    const int width = target->tile.narrow;
+    std::vector<float> tile(65536 * width), norm2(width);
+    target->tile.load({&row, 1, Dtype::float16, 2, 65536},
+                      {1, shift.data(), shift32.data(), 1, false}, width, tile.data(),
+                      norm2.data());
+    bool equal = true;
+    for (int i = 0; i < 65536; ++i) {
+      const double expected = half_value(all[i]);
+      const auto loaded = static_cast<double>(tile[i * width]);
+      equal = equal && (std::isnan(expected) ? std::isnan(wide[i]) && std::isnan(loaded)
+                                             : std::memcmp(&wide[i], &expected, 8) == 0 &&
+                                                   std::memcmp(&loaded, &expected, 8) == 0);
+    }
+    CHECK(equal);
+  }
+}
+
 // ---- Tables, and the ways they can lie in memory ----
 
 struct Table {
@@ -65,8 +129,10 @@ struct Table {
   double& at(int64_t i, int64_t t) { return values[i * d + t]; }
   double at(int64_t i, int64_t t) const { return values[i * d + t]; }
   void round() {
-    if (dtype == Dtype::float32)
-      for (double& x : values) x = static_cast<double>(static_cast<float>(x));
+    for (double& x : values) {
+      if (dtype == Dtype::float32) x = static_cast<double>(static_cast<float>(x));
+      if (dtype == Dtype::float16) x = half_value(to_half(x));
+    }
   }
 };
 
@@ -117,7 +183,10 @@ struct Laid {
         char* to = memory.data() + origin + i * row_step + t * col_step;
         const double x = table.at(i, t);
         const auto narrow = static_cast<float>(x);
-        if (size == 4)
+        const Half half = to_half(x);
+        if (size == 2)
+          std::memcpy(to, &half, 2);
+        else if (size == 4)
           std::memcpy(to, &narrow, 4);
         else
           std::memcpy(to, &x, 8);
@@ -134,7 +203,9 @@ Rows part(const Rows& rows, int64_t begin, int64_t end) {
 
 std::string describe(const Table& x, int64_t k, Metric metric) {
   return "n=" + std::to_string(x.n) + " d=" + std::to_string(x.d) + " k=" + std::to_string(k) +
-         (x.dtype == Dtype::float32 ? " float32" : " float64") +
+         (x.dtype == Dtype::float16   ? " float16"
+          : x.dtype == Dtype::float32 ? " float32"
+                                      : " float64") +
          (metric == Metric::cosine ? " cosine" : " squared_euclidean");
 }
 
@@ -299,22 +370,22 @@ void check_tile(const Target& target, const Table& table, const Rows& rows, int 
   std::vector<const char*> pointers(table.n);
   for (int64_t p = 0; p < table.n; ++p) pointers[p] = rows.row(p);
   std::vector<float> shift32(table.d + 16);
-  std::vector<double> shift(table.d);
+  std::vector<double> shift(table.d + 16);
   for (int64_t t = 0; t < table.d; ++t) {
     shift32[t] = static_cast<float>(normal());
     shift[t] = static_cast<double>(shift32[t]);
   }
-  const FilterSpace space{0.25, shift.data(), shift32.data(), 0.25f};
+  const FilterSpace space{0.25, shift.data(), shift32.data(), 0.25f, false};
   std::vector<float> tile(table.d * width), norm2(width);
-  target.tile.load({pointers.data(), table.n, rows.dtype, rows.col_stride, table.d}, space, width,
-                   tile.data(), norm2.data());
+  CHECK(target.tile.load({pointers.data(), table.n, rows.dtype, rows.col_stride, table.d}, space,
+                         width, tile.data(), norm2.data()));
   bool values_equal = true, norms_close = true;
   for (int p = 0; p < width; ++p) {
     const int64_t i = std::min<int64_t>(p, table.n - 1);
     double squares = 0;
     for (int64_t t = 0; t < table.d; ++t) {
       const double x = table.at(i, t);
-      const float expected = table.dtype == Dtype::float32
+      const float expected = table.dtype != Dtype::float64
                                  ? static_cast<float>(x) * space.scale32 - shift32[t]
                                  : static_cast<float>(x * space.scale - shift[t]);
       values_equal = values_equal && tile[t * width + p] == expected;
@@ -327,9 +398,58 @@ void check_tile(const Target& target, const Table& table, const Rows& rows, int 
   CHECK(norms_close);
 }
 
+// Rows brought to length one, against the bound that filter.h states.
+void check_unit_tile(const Target& target, const Table& table, const Rows& rows, int width) {
+  std::vector<const char*> pointers(table.n);
+  for (int64_t p = 0; p < table.n; ++p) pointers[p] = rows.row(p);
+  std::vector<float> shift32(table.d + 16);
+  std::vector<double> shift(table.d + 16), x(table.d);
+  for (int64_t t = 0; t < table.d; ++t) {
+    shift32[t] = static_cast<float>(normal());
+    shift[t] = static_cast<double>(shift32[t]);
+  }
+  const double scale = std::ldexp(1.0, static_cast<int>(below(12)));
+  const FilterSpace space{scale, shift.data(), shift32.data(), static_cast<float>(scale), true};
+  std::vector<float> tile(table.d * width), norm2(width);
+  bool expected = true;
+  for (int64_t i = 0; i < table.n; ++i) {
+    double squares = 0;
+    for (int64_t t = 0; t < table.d; ++t) squares += table.at(i, t) * table.at(i, t);
+    // Between, the loader may do either.
+    if (squares != 0 && (squares < 0x1p-62 || squares > 0x1p102)) expected = false;
+  }
+  const bool found =
+      target.tile.load({pointers.data(), table.n, rows.dtype, rows.col_stride, table.d}, space,
+                       width, tile.data(), norm2.data());
+  CHECK(expected || !found);
+  if (!found) return;
+  bool values_close = true, norms_close = true;
+  for (int p = 0; p < width; ++p) {
+    const int64_t i = std::min<int64_t>(p, table.n - 1);
+    const bool directed = reference_read(rows, i, Metric::cosine, x.data());
+    double error = 0, squares = 0, stored = 0;
+    for (int64_t t = 0; t < table.d; ++t) {
+      const double exact = directed ? x[t] * scale - shift[t] : -shift[t];
+      const auto value = static_cast<double>(tile[t * width + p]);
+      error += (value - exact) * (value - exact);
+      squares += exact * exact;
+      stored += value * value;
+    }
+    const auto d = static_cast<double>(table.d);
+    const double most = 0x1p-24 * ((d / 8 + 10) * scale + std::sqrt(squares));
+    values_close = values_close && std::sqrt(error) <= most;
+    const auto norm = static_cast<double>(norm2[p]);
+    norms_close = norms_close && (directed ? std::fabs(norm - stored) <=
+                                                 static_cast<double>(table.d + 1) * 0x1p-24 * stored
+                                           : norm == -1);
+  }
+  CHECK(values_close);
+  CHECK(norms_close);
+}
+
 void test_loader() {
   for (const Target* target : usable_targets())
-    for (const Dtype dtype : {Dtype::float32, Dtype::float64})
+    for (const Dtype dtype : kDtypes)
       for (const Layout& layout : kLayouts)
         for (const int64_t d : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 19, 33})
           for (const int width : {target->tile.tile, target->tile.narrow})
@@ -342,6 +462,12 @@ void test_loader() {
                         describe(table, 0, Metric::squared_euclidean);
               const Laid laid(table, layout);
               check_tile(*target, table, laid.rows, width);
+              const int exponent = dtype == Dtype::float16 ? -8 : below(3) == 0 ? -60 : 0;
+              for (int64_t i = 0; i < count; ++i)
+                for (int64_t t = 0; t < d; ++t)
+                  table.at(i, t) = i % 7 == 3 ? 0.0 : std::ldexp(table.at(i, t), exponent);
+              table.round();
+              check_unit_tile(*target, table, Laid(table, layout).rows, width);
             }
 }
 
@@ -356,12 +482,13 @@ void fill(const std::string& kind, Table& x, Table& c) {
     for (double& v : c.values) v = f(v);
     for (double& v : x.values) v = f(v);
   };
-  const bool narrow = x.dtype == Dtype::float32;
-  if (kind == "offset") map([](double v) { return v + 1e6; });
-  if (kind == "large") map([&](double v) { return v * (narrow ? 1e30 : 1e150); });
-  if (kind == "denormal") map([&](double v) { return v * (narrow ? 1e-40 : 1e-310); });
+  const bool narrow = x.dtype != Dtype::float64, half = x.dtype == Dtype::float16;
+  if (kind == "offset") map([&](double v) { return v + (half ? 1e3 : 1e6); });
+  if (kind == "large") map([&](double v) { return v * (half ? 6e4 : narrow ? 1e30 : 1e150); });
+  if (kind == "denormal")
+    map([&](double v) { return v * (half ? 1e-6 : narrow ? 1e-40 : 1e-310); });
   if (kind == "small") {
-    const int exponent = -static_cast<int>(below(narrow ? 130 : 520));
+    const int exponent = -static_cast<int>(below(half ? 20 : narrow ? 130 : 520));
     map([&](double v) { return std::ldexp(v, exponent); });
   }
   if (kind == "lattice") map([](double v) { return std::floor(v); });
@@ -376,7 +503,9 @@ void fill(const std::string& kind, Table& x, Table& c) {
       const int64_t a = below(c.n), b = below(c.n);
       for (int64_t t = 0; t < d; ++t)
         x.at(i, t) = (c.at(a, t) + c.at(b, t)) / 2 *
-                     (1 + static_cast<double>(below(5) - 2) * (narrow ? 0x1p-23 : 0x1p-52));
+                     (1 + static_cast<double>(below(5) - 2) * (half     ? 0x1p-10
+                                                               : narrow ? 0x1p-23
+                                                                        : 0x1p-52));
     }
   }
   if (kind == "zeros") {
@@ -477,14 +606,14 @@ void test_assign() {
                                        16, 17, 31, 33, 64, 127, 128, 129, 300};
   const std::vector<int64_t> some_k = {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 24, 50, 100};
   for (const std::string& kind : kKinds)
-    for (const Dtype dtype : {Dtype::float32, Dtype::float64})
+    for (const Dtype dtype : kDtypes)
       for (const Metric metric : {Metric::squared_euclidean, Metric::cosine})
         for (int trial = 0; trial < 14; ++trial) {
           int64_t n, d, k;
           do {
             n = one_of(some_n), d = one_of(some_d), k = one_of(some_k);
           } while (n * d * k > 400'000);
-          const bool mixed = below(8) == 0;  // centers of the other dtype
+          const bool mixed = below(8) == 0;  // centers of another dtype
           Table x(dtype, n, d), c(mixed ? Dtype::float64 : dtype, k, d);
           fill(kind, x, c);
           try_assign(kind, x, c, metric, 3);
@@ -548,11 +677,13 @@ void test_assign_paths() {
 // The filter must also filter: on ordinary data float32 settles nearly every row.
 void test_filter_settles() {
   for (const double offset : {0.0, 1000.0})
-    for (const Dtype dtype : {Dtype::float32, Dtype::float64}) {
+    for (const Dtype dtype : kDtypes) {
       Table x(dtype, 3000, 16), c(dtype, 40, 16);
       fill("plain", x, c);
-      for (double& v : x.values) v += offset;
-      for (double& v : c.values) v += offset;
+      // Farther out, float16 is so coarse that many rows are truly between two centers.
+      const double moved = dtype == Dtype::float16 ? offset / 250 : offset;
+      for (double& v : x.values) v += moved;
+      for (double& v : c.values) v += moved;
       x.round();
       c.round();
       const Laid rows(x, kLayouts[0]), centers(c, kLayouts[0]);
@@ -625,7 +756,7 @@ void test_sums() {
     int64_t n, d, k;
   };
   for (const auto& [n, d, k] : {Shape{5000, 1, 1}, Shape{9000, 3, 40}, Shape{30000, 40, 7}})
-    for (const Dtype dtype : {Dtype::float32, Dtype::float64})
+    for (const Dtype dtype : kDtypes)
       for (const Metric metric : {Metric::squared_euclidean, Metric::cosine})
         for (const int levels : {1, 2}) {
           Table x(dtype, n, d), c(dtype, k, d);
@@ -727,7 +858,7 @@ void check_passes(const std::string& kind, const Table& x, Table c, Metric metri
 
 void test_kept() {
   for (const std::string& kind : kKinds)
-    for (const Dtype dtype : {Dtype::float32, Dtype::float64})
+    for (const Dtype dtype : kDtypes)
       for (const Metric metric : {Metric::squared_euclidean, Metric::cosine})
         for (const int64_t n : {60, 700, 2100}) {  // few rows per center, and many
           if (kind == "denormal" && dtype == Dtype::float64) continue;  // finer than any grid
@@ -749,7 +880,7 @@ void test_kept() {
 void test_distances() {
   for (const std::string& kind : kKinds)
     for (const Metric metric : {Metric::squared_euclidean, Metric::cosine}) {
-      const Dtype dtype = below(2) ? Dtype::float32 : Dtype::float64;
+      const Dtype dtype = one_of(kDtypes);
       const int64_t n = 1 + below(6000), d = 1 + below(40), k = 1 + below(6);
       Table x(dtype, n, d), c(dtype, k, d);
       fill(kind, x, c);
@@ -798,13 +929,48 @@ void test_distances() {
     }
 }
 
+// Rows brought to length one by kernels, and distances of rows to the centers of their labels.
+void test_unit_rows() {
+  for (const std::string& kind : kKinds)
+    for (const Dtype dtype : kDtypes)
+      for (const Layout& layout : kLayouts) {
+        const int64_t n = 1 + below(40), d = one_of(std::vector<int64_t>{1, 2, 3, 7, 8, 20, 129});
+        Table x(dtype, n, d), c(dtype, 1 + below(5), d);
+        fill(kind, x, c);
+        Laid rows(x, layout);
+        const Laid centers(c, kLayouts[0]);
+        std::vector<int32_t> labels(n);
+        for (auto& label : labels) label = static_cast<int32_t>(below(c.n));
+        std::vector<double> row(d), found(d), distances(n), scratch(d);
+        for (const Target* target : usable_targets())
+          for (const Metric metric : {Metric::squared_euclidean, Metric::cosine}) {
+            context = std::string(target->name) + ", " + kind + ", " + layout.name + ", " +
+                      describe(x, c.n, metric);
+            const ExactCenters exact(centers.rows, metric, target->exact);
+            exact.distances(rows.rows, 0, n, labels.data(), target->exact, distances.data(),
+                            scratch.data());
+            for (int64_t i = 0; i < n; ++i) {
+              int32_t zero;
+              double expected;
+              reference_assign(part(rows.rows, i, i + 1),
+                               part(centers.rows, labels[i], labels[i] + 1), metric, &zero,
+                               &expected);
+              CHECK(std::memcmp(&distances[i], &expected, 8) == 0);
+              const bool directed = reference_read(rows.rows, i, metric, row.data());
+              CHECK(read_row(rows.rows, i, metric, target->exact, found.data()) == directed);
+              CHECK(std::memcmp(found.data(), row.data(), d * 8) == 0);
+            }
+          }
+      }
+}
+
 // ---- The first look at the rows ----
 
 void test_scan() {
   const double infinity = std::numeric_limits<double>::infinity();
   const std::vector<double> bad = {infinity, -infinity, std::numeric_limits<double>::quiet_NaN()};
   for (const Target* target : usable_targets())
-    for (const Dtype dtype : {Dtype::float32, Dtype::float64})
+    for (const Dtype dtype : kDtypes)
       for (const Layout& layout : kLayouts)
         for (const int64_t n : {1, 40, 9000}) {
           const bool large = n == 9000 && layout.skew != 0;  // enough work for two threads
@@ -840,6 +1006,7 @@ int main(int argc, char** argv) {
   for (const Target* target : usable_targets()) std::printf(" %s", target->name);
   std::printf("\n");
   generator.seed(seed);
+  test_half();
   test_exact_sum();
   test_parallel_for();
   test_dispatch();
@@ -850,6 +1017,7 @@ int main(int argc, char** argv) {
   test_sums();
   test_kept();
   test_distances();
+  test_unit_rows();
   test_scan();
   std::printf("%lld passed, %lld failed\n", static_cast<long long>(passed),
               static_cast<long long>(failed));

@@ -44,7 +44,7 @@ class LocalExecutor:
         return self._scan
 
     def dtype(self) -> npt.DTypeLike:
-        """The dtype of the rows: float64 where some are."""
+        """The dtype of the centers: float64 where some rows are, else float32."""
         return np.float64 if self._scan.double else np.float32
 
     def assign(self, centers: Floats) -> Partial:

@@ -16,10 +16,13 @@ logger = logging.getLogger("shoal")
 
 Floats = npt.NDArray[np.floating[Any]]
 
+#: Rows of these dtypes are read as they are.
+DTYPES = (np.float16, np.float32, np.float64)
+
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows [n, d] float32 or float64 in any memory order, and their weights [n] or None."""
+    """Rows [n, d] of a dtype in ``DTYPES``, in any memory order, and weights [n] or None."""
 
     rows: Floats
     weights: Floats | None = None
@@ -122,17 +125,18 @@ def _to_matrix(data: object, name: str) -> Floats:
 
 
 def _check_dtype(array: npt.NDArray[Any], name: str) -> Floats:
-    if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
+    if array.dtype in DTYPES and array.dtype.isnative:
         return array
     if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8:
-        single = array.dtype.kind == "f" and array.dtype.itemsize == 4
-        wanted = "float32" if single or array.dtype.itemsize <= 2 else "float64"
+        wanted = "float32" if array.dtype.itemsize <= 2 else "float64"
+        if array.dtype.kind == "f":
+            wanted = array.dtype.name
         raise BadInputError(
-            f"{name} has dtype {array.dtype}; rows must be float32 or float64, and are never "
-            f"converted without a word: use .astype(np.{wanted})"
+            f"{name} has dtype {array.dtype}; rows must be float16, float32 or float64, and are "
+            f"never converted without a word: use .astype(np.{wanted})"
         )
     raise BadInputError(
-        f"{name} has dtype {array.dtype}; it must hold real numbers, float32 or float64"
+        f"{name} has dtype {array.dtype}; it must hold real numbers, float16, float32 or float64"
     )
 
 
@@ -208,7 +212,7 @@ def _from_columns(
             f"{ {c: len(p) for c, p in zip(wanted, parts, strict=True)} }"
         )
     dtype = np.result_type(*parts)
-    if dtype not in (np.float32, np.float64):
+    if dtype not in DTYPES:
         dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
     rows: Floats = np.concatenate(parts, axis=1, dtype=dtype)
     return rows, None if weight is None else np.asarray(data[weight])

@@ -25,8 +25,8 @@ def open_source(
     Parameters
     ----------
     data
-        An array [n, d] of float32 or float64 (NumPy, or anything with ``__array__``); a pair
-        (rows, weights); a dict of columns or a data frame; a list of those, the shards of one
+        An array [n, d] of float16, float32 or float64 (NumPy, or anything with ``__array__``); a
+        pair (rows, weights); a dict of columns or a data frame; a list of those, the shards of one
         data set; an iterator, generator or iterable of batches of any of these kinds; a callable
         that returns any of these; a path to a ``.npy``, ``.csv`` or ``.parquet`` file.
     batch_size
