@@ -105,7 +105,8 @@ Plan plan() {
   if (name == "floats") return Plan::floats;
   if (name == "bytes") return Plan::bytes;
   if (name == "boxes") return Plan::boxes;
-  throw std::invalid_argument("SHOAL_PLAN=" + name + " is not known; plans are: floats, bytes, boxes");
+  throw std::invalid_argument("SHOAL_PLAN=" + name +
+                              " is not known; plans are: floats, bytes, boxes");
 }
 
 nb::object as_int(const ExactSum& sum) {

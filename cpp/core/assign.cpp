@@ -29,8 +29,8 @@ bool wants_boxes(const Task& task) {
 
 bool wants_bytes(const Task& task, const ExactCenters& centers, const Filter& filter, bool kept) {
   const ByteKernels* bytes = task.target.bytes;
-  if (bytes == nullptr || task.plan == Plan::floats || task.plan == Plan::boxes || centers.d > kMostByteColumns ||
-      !filter.usable())
+  if (bytes == nullptr || task.plan == Plan::floats || task.plan == Plan::boxes ||
+      centers.d > kMostByteColumns || !filter.usable())
     return false;
   return task.plan == Plan::bytes || screen_pays(centers.k, centers.d, kept, bytes->blocks);
 }
@@ -104,7 +104,7 @@ Assignment assign(const Task& task, int32_t* labels, double* distances) {
   const bool boxed = search && search->usable();
   std::optional<ByteFilter> bytes;
   if (!boxed && wants_bytes(task, exact, filter, false))
-    bytes.emplace(filter, exact, *task.target.bytes, task.threads);
+    bytes.emplace(filter, *task.target.bytes, task.threads);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, distances};
   step.measured = true;
   step.bytes = bytes ? &*bytes : nullptr;
@@ -130,7 +130,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const Space& space = keeper.space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, task.threads);
-  SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, sums, squares,
+  SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, task.rows.n, sums, squares,
                     task.metric != Metric::cosine && task.rows.dtype != Dtype::float64);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};
   step.sums = &shared;
@@ -151,7 +151,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
       step.bounds = &*bounds;
     }
     if (wants_bytes(task, exact, filter, keeper.bounds())) {
-      bytes.emplace(filter, exact, *task.target.bytes, task.threads);
+      bytes.emplace(filter, *task.target.bytes, task.threads);
       step.bytes = &*bytes;
       // Every row passes by only while nothing is known.
       if (regular && (keeper.coded() || !bounds)) step.codes = keeper.codes(bytes->centers().quads);

@@ -57,8 +57,10 @@ inline void judge(Lanes& lanes, int v, Floats units, const ByteCenters& centers,
   _tile_stored(first, sums[0], 64);                               \
   _tile_stored(second, sums[1], 64)
 
+typedef int32_t Block[kPanel][kLanes];
+
 inline void multiply_panel(const BytePoints& points, const ByteCenters& centers, int64_t p, int v,
-                           const int32_t* anchor, int32_t (&sums)[2][kPanel][kLanes]) {
+                           const int32_t* anchor, Block* sums) {
   const int64_t depth = padded_quads(centers.quads) / 16;
   const int8_t* center = centers.blocks + p * depth * kPanel * 64;
   const uint32_t* words = points.words + v * kLanes;
@@ -71,8 +73,8 @@ inline void multiply_panel(const BytePoints& points, const ByteCenters& centers,
 
 // Largest estimates of panel p for vectors v and v + 1.
 template <bool Anchored>
-inline void judge_panel(const int32_t (&sums)[2][kPanel][kLanes], const ByteCenters& centers,
-                        int64_t p, int v, Lanes& lanes, const Sweep& sweep) {
+inline void judge_panel(const Block* sums, const ByteCenters& centers, int64_t p, int v,
+                        Lanes& lanes, const Sweep& sweep) {
   const float* bias = centers.bias + p * kPanel;
   const Floats a = lanes.inverse[v] * centers.inverse[p];
   const Floats b = lanes.inverse[v + 1] * centers.inverse[p];
@@ -95,15 +97,19 @@ void sweep_all(const BytePoints& points, const ByteCenters& centers, Lanes& lane
                const Sweep& sweep) {
   // A panel is multiplied while the one before is judged. Both buffers lie within 4 KB: else loads
   // from one would wait for stores to the other, whose addresses look alike.
-  alignas(64) int32_t sums[2][2][kPanel][kLanes];
+  alignas(64) Block ring[2][2];
   alignas(64) int32_t anchor[kPanel * kLanes];
   for (int32_t& start : anchor) start = Anchored ? kAnchorBits : 0;
   for (int v = 0; v < kVectors; v += 2) {
     _tile_loadd(6, points.words + v * kLanes, kTile * 4);
     _tile_loadd(7, points.words + (v + 1) * kLanes, kTile * 4);
+    auto* kept = reinterpret_cast<Block*>(sweep.sums);
+    const auto place = [&](int64_t p) {
+      return kept != nullptr ? kept + (v / 2 * centers.panels + p) * 2 : ring[p % 2];
+    };
     for (int64_t p = 0; p <= centers.panels; ++p) {
-      if (p < centers.panels) multiply_panel(points, centers, p, v, anchor, sums[p % 2]);
-      if (p > 0) judge_panel<Anchored>(sums[(p - 1) % 2], centers, p - 1, v, lanes, sweep);
+      if (p < centers.panels) multiply_panel(points, centers, p, v, anchor, place(p));
+      if (p > 0) judge_panel<Anchored>(place(p - 1), centers, p - 1, v, lanes, sweep);
     }
   }
 }
@@ -200,22 +206,31 @@ void sweep_tile(const BytePoints& points, const float* norm2, const TileBound& b
 
 // --- the shortlist ---------------------------------------------------------------------------
 
+const Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 // The centers of one panel for the point in one lane: upper bounds of their scores.
-inline Floats look_closer(const BytePoints& points, const ByteCenters& centers, int lane,
-                          int64_t panel) {
+inline Floats look_closer(const BytePoints& points, const ByteCenters& centers, const int32_t* sums,
+                          int lane, int64_t panel) {
   const uint32_t* words = centers.words + panel * centers.quads * kPanel;
   const auto* point = reinterpret_cast<const int32_t*>(points.words) + lane;
   Ints sum[4] = {broadcast(points.start[lane])};
   int64_t t = 0;
-  for (; t + 3 < centers.quads; t += 4)
+  const int64_t quads = sums == nullptr ? centers.quads : 0;
+  for (; t + 3 < quads; t += 4)
 #pragma GCC unroll 4
     for (int64_t i = 0; i < 4; ++i)
       sum[i] = dot_bytes(sum[i], load(words + (t + i) * kPanel), broadcast(point[(t + i) * kTile]));
-  for (; t < centers.quads; ++t)
+  for (; t < quads; ++t)
     sum[0] = dot_bytes(sum[0], load(words + t * kPanel), broadcast(point[t * kTile]));
-  const Floats estimate =
-      to_float((sum[0] + sum[1]) + (sum[2] + sum[3])) * broadcast(points.scale[lane] * centers.scale[panel]) +
-      load(centers.bias + panel * kPanel);
+  if (sums != nullptr) {
+    const int64_t block = (lane / 32 * centers.panels + panel) * 2 + lane / kLanes % 2;
+    sum[0] = (Ints)_mm512_i32gather_epi32((__m512i)(kLane * kLanes),
+                                          sums + block * kPanel * kLanes + lane % kLanes, 4);
+    if (centers.quads <= kAnchoredQuads) sum[0] -= kAnchorBits;
+  }
+  const Floats estimate = to_float((sum[0] + sum[1]) + (sum[2] + sum[3])) *
+                              broadcast(points.scale[lane] * centers.scale[panel]) +
+                          load(centers.bias + panel * kPanel);
   return estimate + (points.length[lane] * load(centers.residuals + panel * kPanel) +
                      (points.residual[lane] * load(centers.lengths + panel * kPanel) +
                       broadcast(points.other[lane])));
@@ -225,7 +240,6 @@ inline Floats look_closer(const BytePoints& points, const ByteCenters& centers, 
 inline void append(Ints values, unsigned chosen, int32_t* to) {
   _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)chosen, (__m512i)values));
 }
-const Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // Which panels of which points reach the threshold; `far` is above all others. False: too many.
 bool list_looks(const ByteCenters& centers, const Sweep& sweep, int64_t count, Looks& looks,
@@ -258,7 +272,7 @@ bool shortlist(const BytePoints& points, const ByteCenters& centers, const Sweep
   for (int64_t p = 0; p < count; ++p) lists[p].count = 0;
   for (int i = 0; i < size; ++i) {  // independent of each other, without a branch: they overlap
     const int lane = looks.lane[i];
-    const Floats upper = look_closer(points, centers, lane, looks.panel[i]);
+    const Floats upper = look_closer(points, centers, sweep.sums, lane, looks.panel[i]);
     const unsigned reached = not_below(upper, broadcast(sweep.threshold[lane]));
     const float other = _mm512_mask_reduce_max_ps((__mmask16)~reached, (__m512)upper);
     _mm_store_ss(far + lane, _mm_max_ss(_mm_set_ss(other), _mm_set_ss(far[lane])));

@@ -22,6 +22,22 @@ void complete(const BytePoints& points, const float* norm2, int64_t quads, int64
   }
 }
 
+void round_center(const float* values, int64_t stride, float scale, int8_t* bytes, float* residual2,
+                  float* length2) {
+  const Floats inverse = broadcast(1 / scale);
+  Floats rest{}, length{};
+  for (int64_t t = 0; t < stride; t += kLanes) {
+    const Floats x = load(values + t);
+    const Ints byte = nearest_int(x * inverse);
+    const Floats r = x - to_float(byte) * scale;
+    rest += r * r;
+    length += x * x;
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes + t), _mm512_cvtepi32_epi8((__m512i)byte));
+  }
+  *residual2 = _mm512_reduce_add_ps((__m512)rest);
+  *length2 = _mm512_reduce_add_ps((__m512)length);
+}
+
 void round_tile(const float* tile, const float* norm2, int64_t d, const BytePoints& points) {
   for (int p = 0; p < kTile; p += kLanes) {
     Floats most{};
@@ -151,6 +167,6 @@ const ByteKernels byte_kernels = {
 #else
     false,
 #endif
-    begin, end, round_tile, put, take, sweep_tile, shortlist, compare};
+    begin, end, round_center, round_tile, put, take, sweep_tile, shortlist, compare};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -9,9 +10,8 @@
 
 namespace shoal {
 
-ByteFilter::ByteFilter(const Filter& filter, const ExactCenters& centers,
-                       const ByteKernels& kernels, int threads) {
-  const int64_t k = centers.k, d = centers.d;
+ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, int threads) {
+  const int64_t k = filter.k(), d = filter.d();
   const int64_t panels = (k + kPanel - 1) / kPanel, quads = (d + 3) / 4;
   const int64_t depth = padded_quads(quads) / 16;  // AMX tiles
   words_.assign(panels * quads * kPanel, 0x80808080u);
@@ -31,8 +31,10 @@ ByteFilter::ByteFilter(const Filter& filter, const ExactCenters& centers,
   parallel_for(panels, threads, [&](int64_t p, int) {
     for (int64_t j = p * kPanel; j < std::min(k, (p + 1) * kPanel); ++j) {
       float* values = rows_.data() + j * stride;
-      filter.center(centers, j, values);
-      for (int64_t t = 0; t < d; ++t) sizes[j] = std::max(sizes[j], std::fabs(values[t]));
+      filter.center(j, values);
+      float size = 0;
+      for (int64_t t = 0; t < d; ++t) size = std::max(size, std::fabs(values[t]));
+      sizes[j] = size;
     }
   });
   std::iota(index_.begin(), index_.begin() + k, 0);
@@ -43,29 +45,28 @@ ByteFilter::ByteFilter(const Filter& filter, const ExactCenters& centers,
     const int64_t width = std::min<int64_t>(kPanel, k - p * kPanel);
     const float most = sizes[index_[p * kPanel + width - 1]];
     scale_[p] = std::max(most, 0x1p-40f) / 127;  // below, all bytes are zero
-    const float inverse = inverse_[p] = 1 / scale_[p];
+    inverse_[p] = 1 / scale_[p];
+    Aligned<int8_t> bytes(stride);
     for (int64_t c = 0; c < width; ++c) {
-      const int32_t j = index_[p * kPanel + c];
-      const float* values = rows_.data() + j * stride;
-      double residual = 0, length = 0;
-      for (int64_t t = 0; t < d; ++t) {
-        const float value = values[t];
-        const float byte = std::clamp(std::nearbyint(value * inverse), -127.0f, 127.0f);
-        const double rest =
-            static_cast<double>(value) - static_cast<double>(scale_[p]) * static_cast<double>(byte);
-        residual += rest * rest;
-        length += static_cast<double>(value) * static_cast<double>(value);
-        const auto whole = static_cast<int32_t>(byte);
-        words_[(p * quads + t / 4) * kPanel + c] ^=  // the 128 are there already
-            (static_cast<uint32_t>(whole + 128) ^ 0x80u) << (8 * (t % 4));
-        if (kernels.blocks)
-          blocks_[((p * depth + t / 64) * kPanel + c) * 64 + t % 64] = static_cast<int8_t>(whole);
+      const int64_t at = p * kPanel + c;
+      const int32_t j = index_[at];
+      float residual2, length2;
+      kernels.round_center(rows_.data() + j * stride, stride, scale_[p], bytes.data(), &residual2,
+                           &length2);
+      for (int64_t t = 0; t < quads; ++t) {
+        uint32_t word;
+        std::memcpy(&word, bytes.data() + 4 * t, 4);
+        words_[(p * quads + t) * kPanel + c] = word ^ 0x80808080u;  // adds 128 to each byte
       }
-      bias_[p * kPanel + c] = filter.bias(j);
-      residuals_[p * kPanel + c] = static_cast<float>(1.001 * std::sqrt(residual));
-      lengths_[p * kPanel + c] = static_cast<float>(1.001 * std::sqrt(length));
-      residual_[p] = std::max(residual_[p], residuals_[p * kPanel + c]);
-      length_[p] = std::max(length_[p], lengths_[p * kPanel + c]);
+      if (kernels.blocks)
+        for (int64_t t = 0; t < depth; ++t)
+          std::memcpy(blocks_.data() + ((p * depth + t) * kPanel + c) * 64, bytes.data() + 64 * t,
+                      64);
+      bias_[at] = filter.bias(j);
+      residuals_[at] = 1.01f * std::sqrt(residual2);
+      lengths_[at] = 1.01f * std::sqrt(length2);
+      residual_[p] = std::max(residual_[p], residuals_[at]);
+      length_[p] = std::max(length_[p], lengths_[at]);
     }
   });
   centers_ = {index_.data(),   words_.data(),   kernels.blocks ? blocks_.data() : nullptr,

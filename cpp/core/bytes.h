@@ -66,6 +66,7 @@ struct BytePoints {
 struct Sweep {
   float* upper;      // [panels][tile], above every score of the panel
   float* threshold;  // [tile], below the best score
+  int32_t* sums;     // [tile / 32][panels][2][16][16], the dot products of AMX; null: not kept
 };
 
 // What is left of a row's centers.
@@ -94,6 +95,11 @@ struct ByteKernels {
   // Before the first and after the last call on a thread.
   void (*begin)();
   void (*end)();
+
+  // Rounds a center. IN values [stride]; OUT bytes [stride]; residual2, length2: squares of their
+  // lengths, within 1 % (up to 10^5 columns).
+  void (*round_center)(const float* values, int64_t stride, float scale, int8_t* bytes,
+                       float* residual2, float* length2);
 
   // Rounds a full tile to bytes. IN tile [d][tile], norm2 [tile]; OUT points, but `other`.
   void (*round)(const float* tile, const float* norm2, int64_t d, const BytePoints& points);
@@ -126,8 +132,7 @@ inline int64_t padded_quads(int64_t quads) { return (quads + 15) / 16 * 16; }
 // The centers of a filter as bytes.
 class ByteFilter {
  public:
-  ByteFilter(const Filter& filter, const ExactCenters& centers, const ByteKernels& kernels,
-             int threads);
+  ByteFilter(const Filter& filter, const ByteKernels& kernels, int threads);
 
   const ByteCenters& centers() const { return centers_; }
 

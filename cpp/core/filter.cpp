@@ -10,6 +10,7 @@ namespace shoal {
 namespace {
 
 constexpr double kUnit = 0x1p-24;  // u of float32
+constexpr int64_t kPart = 16;      // centers a thread takes at a time
 
 TileBound bound_of(int64_t d) {
   const double terms = static_cast<double>(d);
@@ -57,19 +58,17 @@ Space::Space(const ExactCenters& centers, Dtype rows)
 Filter::Filter(const ExactCenters& centers, const Space& space, int group, int threads)
     : k_(centers.k),
       d_(centers.d),
+      centers_(centers),
       space_(space),
-      values_(k_ * d_),
+      group_(group),
       bias_(k_),
       bound_(bound_of(d_)) {
   std::vector<float> norm(k_);
   threads = useful_threads(threads, static_cast<double>(k_ * d_));
-  parallel_for((k_ + group - 1) / group, threads, [&](int64_t g, int) {
-    const int64_t first = g * group, width = std::min<int64_t>(group, k_ - first);
+  parallel_for((k_ + kPart - 1) / kPart, threads, [&](int64_t part, int) {
     std::vector<float> values(d_);
-    for (int64_t c = 0; c < width; ++c) {
-      const int64_t j = first + c;
+    for (int64_t j = part * kPart; j < std::min(k_, (part + 1) * kPart); ++j) {
       const double norm2 = space_.center(centers.row(j), values.data());
-      for (int64_t t = 0; t < d_; ++t) values_[first * d_ + t * width + c] = values[t];
       // A center without direction is at cosine distance 1, not 1/2: lower its score to say so.
       const double extra = centers.zero[j] ? space_.scale() * space_.scale() / 2 : 0;
       bias_[j] = static_cast<float>(-norm2 / 2 - extra);
@@ -84,6 +83,16 @@ Filter::Filter(const ExactCenters& centers, const Space& space, int group, int t
   bound_.constant = 1.05f * bound_.offset * bound_.largest_center;
   if (k_ > 1 && !(bound_.largest_center >= 0x1p-40f))
     bound_.relative = std::numeric_limits<float>::infinity();
+}
+
+void Filter::pack() const {
+  values_.resize(k_ * d_);
+  std::vector<float> values(d_);
+  for (int64_t j = 0; j < k_; ++j) {
+    const int64_t first = j - j % group_, width = std::min<int64_t>(group_, k_ - first);
+    center(j, values.data());
+    for (int64_t t = 0; t < d_; ++t) values_[first * d_ + t * width + j - first] = values[t];
+  }
 }
 
 float Filter::error(float norm2) const {

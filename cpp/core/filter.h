@@ -21,6 +21,7 @@
 // Where centers are so near each other that the scale exceeds 2^12, and where rows are too long or
 // too short, unit rows of float64 are loaded instead.
 #pragma once
+#include <mutex>
 #include <vector>
 
 #include "aligned.h"
@@ -63,11 +64,16 @@ class Space {
 
 class Filter {
  public:
+  // Centers and space must outlive this.
   Filter(const ExactCenters& centers, const Space& space, int group, int threads);
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 
-  PackedCenters packed() const { return {values_.data(), bias_.data(), k_, d_}; }
+  // Packed when first asked for; any thread may.
+  PackedCenters packed() const {
+    std::call_once(packed_, [this] { pack(); });
+    return {values_.data(), bias_.data(), k_, d_};
+  }
   const Space& space() const { return space_; }
   const TileBound& bound() const { return bound_; }
 
@@ -77,18 +83,24 @@ class Filter {
   }
 
   // Center j in filter space, OUT values [d].
-  void center(const ExactCenters& centers, int64_t j, float* values) const {
-    space_.center(centers.row(j), values);
-  }
+  void center(int64_t j, float* values) const { space_.center(centers_.row(j), values); }
   float bias(int64_t j) const { return bias_[j]; }
+  int64_t k() const { return k_; }
+  int64_t d() const { return d_; }
 
   // How much a score of a point with this |X|^2 can err.
   float error(float norm2) const;
 
  private:
+  void pack() const;
+
   int64_t k_, d_;
+  const ExactCenters& centers_;
   const Space& space_;
-  Aligned<float> values_, bias_;
+  const int group_;
+  mutable std::once_flag packed_;
+  mutable Aligned<float> values_;
+  Aligned<float> bias_;
   TileBound bound_;
 };
 

@@ -87,8 +87,7 @@ class Keeper {
   int32_t* boxed_labels(const int32_t* labels) {
     if (boxed_labels_.empty()) {
       boxed_labels_.resize(n_);
-      for (int64_t slot = 0; slot < n_; ++slot)
-        boxed_labels_[slot] = labels[boxes_->order()[slot]];
+      for (int64_t slot = 0; slot < n_; ++slot) boxed_labels_[slot] = labels[boxes_->order()[slot]];
     }
     return boxed_labels_.data();
   }

@@ -8,12 +8,13 @@ namespace shoal {
 namespace {
 
 constexpr int64_t kItemRows = 4096;
+constexpr int64_t kRowsPerCluster = 64;     // below, copies cost more than locks
 constexpr int64_t kCopiesBytes = 24 << 20;  // of private sums, all threads together
 
 }  // namespace
 
 SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact,
-                       int threads, int64_t* sums, int64_t* squares, bool short_values)
+                       int threads, int64_t n, int64_t* sums, int64_t* squares, bool short_values)
     : grid_(grid),
       k_(k),
       width_(d + 1),
@@ -22,7 +23,8 @@ SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernel
       sums_(sums),
       squares_(squares),
       short_values_(short_values && grid.levels == 1),
-      private_copies_((threads - 1) * 8 * grid.levels * k * (d + 1) <= kCopiesBytes),
+      private_copies_(n >= kRowsPerCluster * k &&
+                      (threads - 1) * 8 * grid.levels * k * (d + 1) <= kCopiesBytes),
       copies_(private_copies_ ? threads : 0),
       squares_of_(threads) {}
 
@@ -71,7 +73,7 @@ void SharedSums::finish() {
 void add_sums(const Rows& rows, const double* weights, const int32_t* labels, int64_t k,
               Metric metric, const Grid& grid, const Target& target, int threads, int64_t* sums) {
   threads = useful_threads(threads, static_cast<double>(rows.n) * static_cast<double>(rows.d + 1));
-  SharedSums shared(grid, k, rows.d, target.exact, threads, sums);
+  SharedSums shared(grid, k, rows.d, target.exact, threads, rows.n, sums);
   std::vector<std::vector<double>> buffer(threads);
   const int64_t items = (rows.n + kItemRows - 1) / kItemRows;
   parallel_for(items, threads, [&](int64_t item, int worker) {

@@ -28,11 +28,12 @@ struct Grid {
 };
 
 // Sums that several threads add to: INOUT sums [levels][k][d + 1], squares [2][d + 1] (weight *
-// x^2 per column; the weight of rows without direction), or null. short_values: of at most 26 bits.
+// x^2 per column; the weight of rows without direction), or null. n: of rows, at most.
+// short_values: of at most 26 bits.
 class SharedSums {
  public:
   SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact, int threads,
-             int64_t* sums, int64_t* squares = nullptr, bool short_values = false);
+             int64_t n, int64_t* sums, int64_t* squares = nullptr, bool short_values = false);
 
   // Adds weight * row to a cluster (a negative weight takes it away). IN x [d], as read_row gives
   // it; TMP scratch [d + 1].

@@ -9,6 +9,7 @@ namespace {
 constexpr int64_t kCacheBytes = 256 * 1024;  // of tiles, and of centers, kept in L2
 constexpr int64_t kHitCapacity = 4096;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr int64_t kWideQuads = 20, kKeptPanels = 64;
 constexpr float kMostNorm2 = 0x1p100f;                    // of points that bytes can screen
 constexpr double kUp = 1 + 0x1p-20, kDown = 1 - 0x1p-20;  // cover the rounding to float32, too
 
@@ -32,6 +33,10 @@ Worker::Worker(const Step& step, int number)
   if (step.bytes == nullptr) return;
   words_.resize(padded_quads(step.bytes->centers().quads) * kernels_.tile);
   panels_.resize(step.bytes->centers().panels * kernels_.tile);
+  // Where rows are wide, sums that stay in the cache are cheaper than multiplying a panel again.
+  const ByteCenters& centers = step.bytes->centers();
+  if (step.target.bytes->blocks && centers.quads >= kWideQuads && centers.panels <= kKeptPanels)
+    sums_.resize(centers.panels * kPanel * kernels_.tile);
   open_lists_.resize(kItemRows);
   dequantized_.resize(step.bytes->centers().stride);
   if (step.codes != nullptr) finer_.resize(step.bytes->centers().quads * kernels_.tile);
@@ -200,7 +205,7 @@ bool Worker::screen_tile(int64_t at, int64_t count) {
   const BytePoints points = byte_points();
   load_bytes(at, count);
   const ByteCenters& centers = step_.bytes->centers();
-  const Sweep sweep{panels_.data(), threshold_};
+  const Sweep sweep{panels_.data(), threshold_, sums_.empty() ? nullptr : sums_.data()};
   screen.sweep(points, norm2_ + at, step_.filter.bound(), centers, sweep);
   if (!screen.shortlist(points, centers, sweep, count, looks_, lists_, far_ + at)) return false;
   std::copy_n(threshold_, kernels_.tile, near_ + at);

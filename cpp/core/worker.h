@@ -86,6 +86,7 @@ class Worker {
   Aligned<uint32_t> finer_;     // [quads][tile], where they are kept
   Aligned<float> panels_;       // [panels][tile], of the sweep
   Aligned<float> dequantized_;  // [stride], a row
+  Aligned<int32_t> sums_;       // see Sweep
   ExactAdder loss_;             // flushed after every item
   int64_t begin_ = 0;
   int32_t count_ = 0;
@@ -110,7 +111,7 @@ class Worker {
   int32_t open_[kItemRows];
   float open_other_[kItemRows];
   std::vector<Shortlist> open_lists_;  // [kItemRows], bytes only
-  int32_t changed_[kItemRows];  // rows, and their new labels
+  int32_t changed_[kItemRows];         // rows, and their new labels
   int32_t renamed_[kItemRows];
   // By place:
   int32_t label_[kItemRows];

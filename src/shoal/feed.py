@@ -232,8 +232,8 @@ def join(blocks: list[Block], parameters: Parameters, keep: bool = False) -> Bat
     """One batch of validated blocks; ``keep``: it will be passed over again and again."""
     metric, threads = parameters.distance_metric, parameters.num_threads
     size = max(sum(block.rows.nbytes for block in blocks), 1)
-    budget = parameters.budget(size) if keep else 0
-    shares = [budget * block.rows.nbytes // size for block in blocks]
+    budget = parameters.budget(size)
+    shares = [budget * block.rows.nbytes // size if keep else None for block in blocks]
     parts = [
         Shard.of_block(block, metric, threads, share)
         for block, share in zip(blocks, shares, strict=True)

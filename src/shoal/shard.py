@@ -157,6 +157,8 @@ class Shard:
         How many threads a pass may use.
     budget
         How many bytes may be kept beside the rows, from pass to pass, to make passes cheaper.
+    once
+        Whether there will be one pass only: its sums are given away.
     reread
         Whether each pass reads the rows anew, so that they could be others: then it is checked.
     """
@@ -167,6 +169,7 @@ class Shard:
         metric: str,
         threads: int,
         budget: int = 0,
+        once: bool = False,
         reread: bool = False,
     ) -> None:
         self._read = read
@@ -175,6 +178,7 @@ class Shard:
         self._metric = metric
         self._threads = threads
         self._budget = budget
+        self._once = once
         self._labels: list[Labels] = []
         self._keepers: list[_core.Keeper] = []
         self._sums: npt.NDArray[np.int64] | None = None  # of the labels
@@ -183,9 +187,9 @@ class Shard:
         self._scan: Scan | None = None
 
     @classmethod
-    def of_block(cls, block: Block, metric: str, threads: int, budget: int = 0) -> Shard:
-        """Shard of one block in memory."""
-        return cls(lambda: (block,), metric, threads, budget)
+    def of_block(cls, block: Block, metric: str, threads: int, budget: int | None = None) -> Shard:
+        """Shard of one block in memory; no budget: for one pass."""
+        return cls(lambda: (block,), metric, threads, budget or 0, once=budget is None)
 
     def scan(self) -> Scan:
         """Size and magnitudes of the rows (one pass, the first time)."""
@@ -242,6 +246,9 @@ class Shard:
         except BaseException:
             self._forget()  # a pass that ends half-way leaves labels and sums of two passes
             raise
+        if self._once:
+            sums, self._sums = self._sums, None
+            return Partial(sums, self._squares, grid, rows, changes)
         return Partial(self._sums.copy(), self._squares.copy(), grid, rows, changes)
 
     def row_sums(self, indices: npt.NDArray[np.int64], grid: Grid) -> npt.NDArray[np.int64]:

@@ -58,8 +58,11 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
 
 def running_mean(centers: Floats, counts: Floats, partial: Partial) -> tuple[Floats, Floats]:
     """W_j + (s_j - m_j W_j) / (n_j + m_j), as one mean of what was and what came; n_j + m_j."""
-    sums, weights = partial.totals()
+    means, weights = partial.totals()
     touched = weights > 0
     total = counts + weights
-    means = (counts[:, None] * centers + sums) / np.where(touched, total, 1.0)[:, None]
-    return np.where(touched[:, None], means, centers).astype(centers.dtype), total
+    means += counts[:, None] * centers
+    means /= np.where(touched, total, 1.0)[:, None]
+    if not touched.all():
+        means[~touched] = centers[~touched]
+    return means.astype(centers.dtype), total
