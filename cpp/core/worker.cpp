@@ -9,8 +9,6 @@ namespace {
 constexpr int64_t kCacheBytes = 256 * 1024;  // of tiles, and of centers, kept in L2
 constexpr int64_t kHitCapacity = 4096;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int64_t kWideQuads = 20, kKeptPanels = 64;
-constexpr float kMostNorm2 = 0x1p100f;                    // of points that bytes can screen
 constexpr double kUp = 1 + 0x1p-20, kDown = 1 - 0x1p-20;  // cover the rounding to float32, too
 
 }  // namespace
@@ -30,16 +28,7 @@ Worker::Worker(const Step& step, int number)
       scratch_(nullptr, nullptr),
       exact_rows_(static_cast<int64_t>(kernels_.narrow) * d_) {
   if (step.search != nullptr) scratch_ = step.search->scratch();
-  if (step.bytes == nullptr) return;
-  words_.resize(padded_quads(step.bytes->centers().quads) * kernels_.tile);
-  panels_.resize(step.bytes->centers().panels * kernels_.tile);
-  // Where rows are wide, sums that stay in the cache are cheaper than multiplying a panel again.
-  const ByteCenters& centers = step.bytes->centers();
-  if (step.target.bytes->blocks && centers.quads >= kWideQuads && centers.panels <= kKeptPanels)
-    sums_.resize(centers.panels * kPanel * kernels_.tile);
-  open_lists_.resize(kItemRows);
-  dequantized_.resize(step.bytes->centers().stride);
-  if (step.codes != nullptr) finer_.resize(step.bytes->centers().quads * kernels_.tile);
+  if (step.bytes != nullptr) make_room_for_bytes();
 }
 
 void Worker::run(int64_t begin, int64_t end) {
@@ -93,21 +82,6 @@ void Worker::run_box(int64_t superbox) {
   take_over(changed);
 }
 
-// Asks for the memory of row i, which will be read soon. (Not inlined, it looks like a function
-// without effect, and is optimised away.)
-SHOAL_INLINE void Worker::fetch(int64_t i, Part part) const {
-  const char* row = step_.rows.row(i);
-  int64_t size = d_ * item_size(step_.rows.dtype);
-  if (part != Part::row) {
-    const uint32_t* words = part == Part::bytes ? step_.codes->words : step_.codes->finer;
-    size = step_.bytes->centers().quads * 4;
-    row = reinterpret_cast<const char*>(words) + i * size;
-  } else if (!step_.rows.columns_packed()) {
-    return;
-  }
-  for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(row + at);
-}
-
 // The places of the rows whose label is not settled by their bounds.
 void Worker::choose_active() {
   if (step_.bounds == nullptr) {
@@ -121,12 +95,11 @@ void Worker::choose_active() {
   result.kept += count_ - active_count_;
 }
 
-// Loads rows into one tile. place(p): of the row in lane p, within the item. Rows without direction
-// get a norm of -1, which no filter settles.
-template <class Place>
-void Worker::load(const Place& place, int64_t count, int width, float* tile, float* norm2) {
+// Loads rows into one tile. places[p]: of the row in lane p, within the item. Rows without
+// direction get a norm of -1, which no filter settles.
+void Worker::load(const int32_t* places, int64_t count, int width, float* tile, float* norm2) {
   const char* pointers[kMostLanes];
-  for (int64_t p = 0; p < count; ++p) pointers[p] = step_.rows.row(begin_ + place(p));
+  for (int64_t p = 0; p < count; ++p) pointers[p] = step_.rows.row(begin_ + places[p]);
   const TileRows rows{pointers, count, step_.rows.dtype, step_.rows.col_stride, d_};
   FilterSpace space = step_.filter.space().map();
   if ((!cosine() || space.unit) && kernels_.load(rows, space, width, tile, norm2)) return;
@@ -136,7 +109,7 @@ void Worker::load(const Place& place, int64_t count, int width, float* tile, flo
   uint64_t undirected = 0;
   for (int64_t p = 0; p < count; ++p) {
     double* unit = unit_rows_.data() + p * d_;
-    if (!read_row(step_.rows, begin_ + place(p), Metric::cosine, step_.target.exact, unit))
+    if (!read_row(step_.rows, begin_ + places[p], Metric::cosine, step_.target.exact, unit))
       undirected |= uint64_t{1} << p;
     pointers[p] = reinterpret_cast<const char*>(unit);
   }
@@ -150,9 +123,8 @@ void Worker::filter_chunk(int64_t at, int64_t count) {
   const int64_t tiles = (count + width - 1) / width;
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t first = i * width;
-    load([&](int64_t p) { return active_[at + first + p]; },
-         std::min<int64_t>(width, count - first), width, points_.data() + first * d_,
-         norm2_ + at + first);
+    load(active_ + at + first, std::min<int64_t>(width, count - first), width,
+         points_.data() + first * d_, norm2_ + at + first);
   }
   std::fill_n(near_ + at, tiles * width, -kInfinity);
   std::fill_n(far_ + at, tiles * width, -kInfinity);
@@ -172,112 +144,6 @@ void Worker::filter_chunk(int64_t at, int64_t count) {
       kernels_.unsure({near_ + at, far_ + at, index_ + at}, norm2_ + at, bound, count, unsure);
   for (int64_t u = 0; u < found; ++u) unsure[u] += static_cast<int32_t>(at);
   unsure_count_ += found;
-}
-
-BytePoints Worker::byte_points() {
-  return {
-      words_.data(), finer_.empty() ? nullptr : finer_.data(), start_, scale_, residual_, length_,
-      other_};
-}
-
-// Bytes of `count` active rows from slot `at` on, as they were kept or from the rows.
-void Worker::load_bytes(int64_t at, int64_t count) {
-  const ByteKernels& screen = *step_.target.bytes;
-  const BytePoints points = byte_points();
-  const int64_t quads = step_.bytes->centers().quads;
-  int64_t row[kMostLanes];
-  for (int64_t p = 0; p < count; ++p) row[p] = row_of(at + p);
-  if (step_.codes != nullptr && step_.keeper->coded()) {
-    screen.take(*step_.codes, quads, row, count, points, norm2_ + at);
-    for (int64_t p = at + count; p < std::min(at + count + kernels_.tile, active_count_); ++p)
-      fetch(row_of(p), Part::bytes);  // of the next tile
-    return;
-  }
-  load([&](int64_t p) { return active_[at + p]; }, count, kernels_.tile, points_.data(),
-       norm2_ + at);
-  screen.round(points_.data(), norm2_ + at, d_, points);
-  if (step_.codes != nullptr) screen.put(points, norm2_ + at, quads, row, count, *step_.codes);
-}
-
-// Labels of one tile of active rows by the int8 screen; false where it excludes too little.
-bool Worker::screen_tile(int64_t at, int64_t count) {
-  const ByteKernels& screen = *step_.target.bytes;
-  const BytePoints points = byte_points();
-  load_bytes(at, count);
-  const ByteCenters& centers = step_.bytes->centers();
-  const Sweep sweep{panels_.data(), threshold_, sums_.empty() ? nullptr : sums_.data()};
-  screen.sweep(points, norm2_ + at, step_.filter.bound(), centers, sweep);
-  if (!screen.shortlist(points, centers, sweep, count, looks_, lists_, far_ + at)) return false;
-  std::copy_n(threshold_, kernels_.tile, near_ + at);
-  int32_t open = open_count_;
-  int64_t lost = 0;
-  for (int64_t p = 0; p < count; ++p) {
-    const bool screened = norm2_[at + p] >= 0 && norm2_[at + p] < kMostNorm2;
-    if (!screened) near_[at + p] = -kInfinity;  // left to be measured
-    index_[at + p] = centers.index[lists_[p].place[0]];
-    if (screened && lists_[p].count == 1) continue;
-    open_[open] = static_cast<int32_t>(at + p);
-    open_other_[open] = other_[p];
-    open_lists_[open] = lists_[p];
-    if (!screened) open_lists_[open].count = 0;
-    lost += !screened || lists_[p].count > kCandidates;
-    ++open;
-  }
-  if (lost > count / 4) return false;
-  for (; open_count_ < open; ++open_count_)
-    fetch(row_of(open_[open_count_]), step_.codes != nullptr ? Part::finer : Part::row);
-  return true;
-}
-
-// Shortens the lists of rows with several candidates by what is kept of their residuals.
-void Worker::resolve() {
-  int32_t open = 0;
-  for (int32_t o = 0; o < open_count_; ++o) {
-    const int32_t slot = open_[o];
-    Shortlist& list = open_lists_[o];
-    if (step_.codes != nullptr && list.count > 1 && list.count <= kCandidates) {
-      const ByteCenters& centers = step_.bytes->centers();
-      step_.target.bytes->compare(*step_.codes, centers, row_of(slot), open_other_[o],
-                                  dequantized_.data(), list, near_[slot], far_[slot]);
-      index_[slot] = centers.index[list.place[0]];
-      if (list.count == 1) continue;
-      fetch(row_of(slot), Part::row);
-    }
-    open_[open] = slot;
-    open_lists_[open++] = list;
-  }
-  open_count_ = open;
-}
-
-// Measures the candidates of rows with several.
-void Worker::measure_open() {
-  for (int32_t o = 0; o < open_count_; ++o) choose_candidate(open_[o], open_lists_[o]);
-}
-
-// The nearest of several candidates.
-void Worker::choose_candidate(int64_t slot, const Shortlist& list) {
-  if (list.count == 0 || list.count > kCandidates) {
-    unsure_[unsure_count_++] = static_cast<int32_t>(slot);
-    return;
-  }
-  int32_t centers[kCandidates];
-  double distances[kCandidates];
-  for (int32_t c = 0; c < list.count; ++c) centers[c] = step_.bytes->centers().index[list.place[c]];
-  Rows row = step_.rows;
-  row.data = row.row(row_of(slot));
-  row.row_stride = 0;
-  step_.centers.distances(row, 0, list.count, centers, step_.target.exact, distances, row_.data());
-  double nearest = std::numeric_limits<double>::infinity(), second = nearest;
-  for (int32_t c = 0; c < list.count; ++c) {
-    const int32_t center = centers[c];
-    const double distance = distances[c];
-    second = std::min(second, std::max(distance, nearest));
-    if (distance < nearest || (distance == nearest && center < index_[slot])) {
-      nearest = distance;
-      index_[slot] = center;
-    }
-  }
-  bound_slot(slot, nearest, second, far_[slot]);
 }
 
 // Bounds of a row whose nearest centers are at these distances, as users see them; all others have
@@ -308,7 +174,9 @@ void Worker::look_again(const int32_t* slots, int64_t count) {
     nearest[p] = second[p] = std::numeric_limits<double>::infinity();
     found[p] = 0;
   }
-  load([&](int64_t p) { return active_[slots[p]]; }, count, kernels_.narrow, again_.data(), norm2);
+  int32_t places[kMostLanes];
+  for (int64_t p = 0; p < count; ++p) places[p] = active_[slots[p]];
+  load(places, count, kernels_.narrow, again_.data(), norm2);
   for (int64_t p = 0; p < kernels_.narrow; ++p) {
     const float error = 1.01f * step_.filter.error(norm2[p]);
     threshold[p] = p < count ? near_[slots[p]] - error : kInfinity;

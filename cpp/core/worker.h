@@ -51,9 +51,9 @@ class Worker {
   int64_t row_of(int64_t slot) const { return begin_ + active_[slot]; }
 
   void choose_active();
-  template <class Place>
-  void load(const Place& place, int64_t count, int width, float* tile, float* norm2);
+  void load(const int32_t* places, int64_t count, int width, float* tile, float* norm2);
   void filter_chunk(int64_t at, int64_t count);
+  void make_room_for_bytes();
   bool screen_tile(int64_t at, int64_t count);
   void load_bytes(int64_t at, int64_t count);
   void resolve();
@@ -116,5 +116,20 @@ class Worker {
   // By place:
   int32_t label_[kItemRows];
 };
+
+// Asks for the memory of row i, which will be read soon. (Not inlined, it looks like a function
+// without effect, and is optimised away.)
+SHOAL_INLINE void Worker::fetch(int64_t i, Part part) const {
+  const char* row = step_.rows.row(i);
+  int64_t size = d_ * item_size(step_.rows.dtype);
+  if (part != Part::row) {
+    const uint32_t* words = part == Part::bytes ? step_.codes->words : step_.codes->finer;
+    size = step_.bytes->centers().quads * 4;
+    row = reinterpret_cast<const char*>(words) + i * size;
+  } else if (!step_.rows.columns_packed()) {
+    return;
+  }
+  for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(row + at);
+}
 
 }  // namespace shoal
