@@ -4,9 +4,11 @@
 #include <nanobind/stl/vector.h>
 
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/assign.h"
@@ -15,6 +17,7 @@
 #include "core/loss.h"
 #include "core/reference.h"
 #include "core/scan.h"
+#include "core/seeding.h"
 #include "core/sums.h"
 
 namespace nb = nanobind;
@@ -47,6 +50,11 @@ class Buffer {
             view_.strides[1]};
   }
 
+  std::pair<int64_t, int64_t> shape() const {
+    require(view_.ndim == 2, "must have two dimensions");
+    return {view_.shape[0], view_.shape[1]};
+  }
+
   Dtype dtype() const {
     if (is('e')) return Dtype::float16;
     if (is('f')) return Dtype::float32;
@@ -56,7 +64,8 @@ class Buffer {
 
   template <class T>
   T* packed(char format, int64_t size) const {
-    require(is(format) || (format == 'q' && is('l')), "has the wrong dtype");
+    require(is(format) || (format == 'q' && is('l')) || (format == 'Q' && is('L')),
+            "has the wrong dtype");
     require(view_.len == size * static_cast<int64_t>(sizeof(T)), "has the wrong size");
     require(PyBuffer_IsContiguous(&view_, 'C') != 0, "must be packed");
     return static_cast<T*>(view_.buf);
@@ -109,17 +118,24 @@ Plan plan() {
                               " is not known; plans are: floats, bytes, boxes");
 }
 
+// IN limbs [ExactSum::kLimbs].
+nb::object as_int(const uint32_t* limbs) {
+  int used = ExactSum::kLimbs;
+  while (used > 0 && limbs[used - 1] == 0) --used;
+  const nb::bytes bytes(reinterpret_cast<const char*>(limbs), 4 * used);
+  return nb::borrow(reinterpret_cast<PyObject*>(&PyLong_Type)).attr("from_bytes")(bytes, "little");
+}
+
 nb::object as_int(const ExactSum& sum) {
   uint32_t limbs[ExactSum::kLimbs];
   sum.limbs(limbs);
-  nb::object bytes = nb::bytes(reinterpret_cast<const char*>(limbs), sizeof limbs);
-  return nb::module_::import_("builtins").attr("int").attr("from_bytes")(bytes, "little");
+  return as_int(limbs);
 }
 
-void require_columns(const Rows& rows, const Rows& centers) {
+void require_columns(const Rows& rows, const Rows& centers, int64_t least = 1) {
   if (rows.d < 1) throw std::invalid_argument("rows have no columns");
   if (rows.d != centers.d) throw std::invalid_argument("rows and centers differ in columns");
-  if (centers.n < 1) throw std::invalid_argument("there are no centers");
+  if (centers.n < least) throw std::invalid_argument("there are no centers");
 }
 
 nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
@@ -248,25 +264,87 @@ void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int thre
   all_distances(x_rows, c_rows, metric_of(cosine), simd, threads, dtype, into);
 }
 
-nb::list py_lower_distances(nb::handle rows, nb::handle weights, nb::handle candidates, bool cosine,
-                            int threads, bool update, nb::handle nearest) {
-  const Buffer x(rows, "rows"), c(candidates, "candidates"), out(nearest, "nearest", true);
-  const Rows x_rows = x.rows(), c_rows = c.rows();
-  require_columns(x_rows, c_rows);
-  if (update && c_rows.n != 1) throw std::invalid_argument("an update takes one candidate");
-  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-  double* into = out.packed<double>('d', x_rows.n);
-  const Target& simd = target();
-  std::vector<ExactSum> potential(c_rows.n);
-  {
+// Seeding (core/seeding.h) of the rows that are passed at each call.
+class PySeeding {
+ public:
+  PySeeding(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine, double negligible,
+            int64_t room, int threads)
+      : target_(target()), threads_(threads) {
+    const Buffer x(rows, "rows"), c(centers, "centers");
+    x_ = x.rows();
+    const Rows x_rows = x.rows(), c_rows = c.rows();
+    require_columns(x_rows, c_rows, 0);
+    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
     nb::gil_scoped_release release;
-    lower_distances(x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, update, into,
-                    potential.data());
+    seeding_.emplace(WeightedRows{x_rows, w.data()}, c_rows, metric_of(cosine), negligible, room,
+                     target_, threads);
   }
-  nb::list result;
-  for (const ExactSum& sum : potential) result.append(as_int(sum));
-  return result;
-}
+
+  nb::object total() const { return as_int(seeding_->total()); }
+
+  void find(nb::handle weights, nb::list targets, nb::handle found) const {
+    const auto m = static_cast<int64_t>(targets.size());
+    std::vector<Limbs> limbs(m);
+    for (int64_t j = 0; j < m; ++j) {
+      const nb::object bytes = targets[j].attr("to_bytes")(sizeof(Limbs), "little");
+      std::memcpy(&limbs[j], nb::borrow<nb::bytes>(bytes).data(), sizeof(Limbs));
+    }
+    const Optional<double> w(weights, "weights", 'd', x_.n, false);
+    const Buffer out(found, "found", true);
+    seeding_->find(w.data(), limbs.data(), m, out.packed<int64_t>('q', m));
+  }
+
+  nb::list lower(nb::handle rows, nb::handle weights, nb::handle candidates) {
+    const Buffer x(rows, "rows"), c(candidates, "candidates");
+    const Rows x_rows = same(x), c_rows = c.rows();
+    require_columns(x_rows, c_rows);
+    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+    std::vector<Limbs> gains(c_rows.n);
+    {
+      nb::gil_scoped_release release;
+      seeding_->lower({x_rows, w.data()}, c_rows, target_, threads_, gains.data());
+    }
+    offered_ = c_rows.n;
+    nb::list result;
+    for (const Limbs& gain : gains) result.append(as_int(gain.data()));
+    return result;
+  }
+
+  void choose(nb::handle rows, nb::handle weights, int64_t which) {
+    const Buffer x(rows, "rows");
+    const Rows x_rows = same(x);
+    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+    if (which < 0 || which >= offered_) throw std::invalid_argument("no such candidate");
+    offered_ = 0;
+    nb::gil_scoped_release release;
+    seeding_->choose({x_rows, w.data()}, which, target_, threads_);
+  }
+
+  int64_t pick(nb::handle rows, nb::handle weights, nb::handle draws, nb::handle picked) {
+    const Buffer x(rows, "rows"), shares(draws, "draws"), out(picked, "picked", true);
+    const Rows x_rows = same(x);
+    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+    const auto [picks, m] = shares.shape();
+    const auto* draw = shares.packed<uint64_t>('Q', picks * m);
+    auto* into = out.packed<int64_t>('q', picks);
+    offered_ = 0;
+    nb::gil_scoped_release release;
+    return seeding_->pick({x_rows, w.data()}, draw, picks, m, target_, threads_, into);
+  }
+
+ private:
+  Rows same(const Buffer& x) const {
+    const Rows rows = x.rows();
+    if (rows.n != x_.n || rows.d != x_.d) throw std::invalid_argument("these are other rows");
+    return rows;
+  }
+
+  const Target& target_;
+  int threads_;
+  Rows x_;  // their shape
+  int64_t offered_ = 0;
+  std::optional<Seeding> seeding_;
+};
 
 void py_read_rows(nb::handle rows, bool cosine, nb::handle out) {
   const Buffer x(rows, "rows"), into(out, "out", true);
@@ -304,9 +382,19 @@ NB_MODULE(_core, m) {
         "Largest magnitude per column; returns the first (row, column) not finite, or (-1, -1).");
   m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"), nb::arg("cosine"),
         nb::arg("threads"), nb::arg("distances"), "Distance of every row to every center.");
-  m.def("lower_distances", &py_lower_distances, nb::arg("rows"), nb::arg("weights").none(),
-        nb::arg("candidates"), nb::arg("cosine"), nb::arg("threads"), nb::arg("update"),
-        nb::arg("nearest"), "Potential of each candidate, exact integers in units of 2**-1074.");
+  nb::class_<PySeeding>(m, "Seeding", "Distances of rows to the centers chosen so far.")
+      .def(nb::init<nb::handle, nb::handle, nb::handle, bool, double, int64_t, int>(),
+           nb::arg("rows"), nb::arg("weights").none(), nb::arg("centers"), nb::arg("cosine"),
+           nb::arg("negligible"), nb::arg("room"), nb::arg("threads"))
+      .def("total", &PySeeding::total, "Sum of what rows are drawn by, in units of 2**-1074.")
+      .def("find", &PySeeding::find, nb::arg("weights").none(), nb::arg("targets"),
+           nb::arg("found"), "First row at which the running sum exceeds each target.")
+      .def("lower", &PySeeding::lower, nb::arg("rows"), nb::arg("weights").none(),
+           nb::arg("candidates"), "What each candidate would take from the potential.")
+      .def("pick", &PySeeding::pick, nb::arg("rows"), nb::arg("weights").none(), nb::arg("draws"),
+           nb::arg("picked"), "Draw, compare and choose again and again; returns how often.")
+      .def("choose", &PySeeding::choose, nb::arg("rows"), nb::arg("weights").none(),
+           nb::arg("which"), "Take a candidate of the last lower as a center.");
   m.def("read_rows", &py_read_rows, nb::arg("rows"), nb::arg("cosine"), nb::arg("out"),
         "Rows as float64, of length one under cosine.");
   m.def(

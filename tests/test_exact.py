@@ -506,10 +506,11 @@ def test_bits_of_the_other_passes(cosine: bool, layout: str) -> None:
     C = C[:7]
     matrix = brute_distances(X, C, cosine)
     weights = np.random.default_rng(79).exponential(size=len(X))
-    start = 2 * matrix[:, 0]
     directed = X.any(1) if cosine else np.ones(len(X), bool)
-    lower = np.where(directed[:, None], np.minimum(start[:, None], matrix), 0.0)
-    potentials = [exact_total(weights * column) for column in lower.T]
+    start = np.where(directed, matrix[:, 0], 0.0)
+    lower = np.minimum(start[:, None], matrix)
+    total = exact_total(weights * start)
+    gains = [total - exact_total(weights * column) for column in lower.T]
     magnitude = np.abs(X).max(0).astype(np.float64)
     rows = LAYOUTS[layout](X)
     for target in each_target():
@@ -521,13 +522,12 @@ def test_bits_of_the_other_passes(cosine: bool, layout: str) -> None:
             largest = np.empty_like(magnitude)
             assert _core.scan(rows, threads, largest) == (-1, -1), about
             assert same_bits(largest, magnitude), about
-            nearest = start.copy()
-            found = _core.lower_distances(rows, weights, C, cosine, threads, False, nearest)
-            assert found == potentials, about
-            assert (nearest[directed] == start[directed]).all(), about
-            found = _core.lower_distances(rows, weights, C[:1], cosine, threads, True, nearest)
-            assert found == potentials[:1], about
-            assert same_bits(nearest, lower[:, 0]), about
+            for room in (0, 10_000, 10**9):
+                seeding = _core.Seeding(rows, weights, C[:1], cosine, 0.0, room, threads)
+                assert seeding.total() == total, about
+                assert seeding.lower(rows, weights, C) == gains, about
+                seeding.choose(rows, weights, 5)
+                assert seeding.total() == total - gains[5], about
 
 
 def test_loss_with_weights_of_zero() -> None:
@@ -581,7 +581,9 @@ for cosine in (False, True):
     _core.assign(rows, None, C, cosine, 2, labels, distances)
     _core.add_sums(rows, None, labels, cosine, grid, k, 2, sums)
 _core.scan(rows, 2, np.empty(rows.shape[1]))
-_core.lower_distances(rows, None, C, False, 2, False, distances)
+room = 20_000_000
+seeding = _core.Seeding(rows, None, C[:1], False, 0.0, room, 2)
+seeding.pick(rows, None, np.full((2, 3), 2**52, np.uint64), np.empty(2, np.int64))
 print(rows.nbytes, kilobytes("VmHWM") - before)
 """
 

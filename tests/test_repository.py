@@ -46,6 +46,7 @@ LEAVES: dict[str, set[str]] = {
     "errors": set(),
     "state": set(),
     "metric": {"errors", "_core"},
+    "nearest": {"_core"},
     "checks": {"errors"},
     "sources": {"errors", "checks"},
 }
@@ -57,7 +58,7 @@ PURE = {"state": {"numpy"}, "metric": {"numpy"}, "checks": {"numpy"}}
 IMPORTERS = {
     "loop": {"estimator", "graph", "model", "inference"},
     "feed": {"loop", "graph", "inference"},
-    "_core": {"shard", "metric", "build"},
+    "_core": {"shard", "nearest", "metric", "build"},
 }
 
 MAX_FILE_LINES = 400

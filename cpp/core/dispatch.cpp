@@ -12,12 +12,13 @@
 
 namespace shoal {
 
-#define SHOAL_DECLARE(name)                \
-  namespace name {                         \
-  extern const TileKernels tile_kernels;   \
-  extern const BoundKernels bound_kernels; \
-  extern const ExactKernels exact_kernels; \
-  extern const BoxKernels box_kernels;     \
+#define SHOAL_DECLARE(name)                    \
+  namespace name {                             \
+  extern const TileKernels tile_kernels;       \
+  extern const BoundKernels bound_kernels;     \
+  extern const ExactKernels exact_kernels;     \
+  extern const BoxKernels box_kernels;         \
+  extern const SeedingKernels seeding_kernels; \
   }
 #if defined(__x86_64__)
 SHOAL_DECLARE(baseline)
@@ -25,7 +26,8 @@ SHOAL_DECLARE(avx2)
 SHOAL_DECLARE(avx512)
 namespace avx512vnni {
 extern const ByteKernels byte_kernels;
-}
+extern const SeedingKernels seeding_kernels;
+}  // namespace avx512vnni
 namespace amx {
 extern const ByteKernels byte_kernels;
 }
@@ -37,8 +39,9 @@ SHOAL_DECLARE(baseline)
 
 namespace {
 
-#define SHOAL_TABLES(name, bytes) \
-  name::tile_kernels, name::bound_kernels, name::exact_kernels, bytes, &name::box_kernels
+#define SHOAL_TABLES(name, bytes, seeding)                                                 \
+  name::tile_kernels, name::bound_kernels, name::exact_kernels, bytes, &name::box_kernels, \
+      &seeding::seeding_kernels
 
 #if defined(__x86_64__)
 // Conversions of float16 (not a name that every compiler's __builtin_cpu_supports knows).
@@ -67,12 +70,13 @@ bool has_amx() {
 std::vector<const Target*> usable_targets() {
   std::vector<const Target*> usable;
 #if defined(__x86_64__)
-  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline, nullptr)};
-  static const Target kAvx2{"avx2", SHOAL_TABLES(avx2, nullptr)};
-  static const Target kAvx512{"avx512", SHOAL_TABLES(avx512, nullptr)};
+  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline, nullptr, baseline)};
+  static const Target kAvx2{"avx2", SHOAL_TABLES(avx2, nullptr, avx2)};
+  static const Target kAvx512{"avx512", SHOAL_TABLES(avx512, nullptr, avx512)};
   // The other kernels of avx512, and bytes.
-  static const Target kAvx512Vnni{"avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::byte_kernels)};
-  static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::byte_kernels)};
+  static const Target kAvx512Vnni{"avx512vnni",
+                                  SHOAL_TABLES(avx512, &avx512vnni::byte_kernels, avx512vnni)};
+  static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::byte_kernels, avx512vnni)};
   usable.push_back(&kBaseline);
   if (!has_f16c()) return usable;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);
@@ -85,10 +89,10 @@ std::vector<const Target*> usable_targets() {
     }
   }
 #elif defined(__aarch64__)
-  static const Target kNeon{"neon", SHOAL_TABLES(neon, nullptr)};
+  static const Target kNeon{"neon", SHOAL_TABLES(neon, nullptr, neon)};
   usable.push_back(&kNeon);
 #else
-  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline, nullptr)};
+  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline, nullptr, baseline)};
   usable.push_back(&kBaseline);
 #endif
   return usable;

@@ -47,30 +47,6 @@ void all_distances(const Rows& rows, const Rows& centers, Metric metric, const T
   });
 }
 
-void lower_distances(const Rows& rows, const double* weights, const Rows& candidates, Metric metric,
-                     const Target& target, int threads, bool update, double* nearest,
-                     ExactSum* potential) {
-  const ExactCenters exact(candidates, metric, target.exact);
-  threads = useful_threads(threads, cost(rows, exact.k));
-  std::vector<std::vector<ExactSum>> sums(threads);
-  for_each_row(rows, metric, target, threads,
-               [&](int64_t i, const double* x, bool directed, int worker) {
-                 if (sums[worker].empty()) sums[worker].resize(exact.k);
-                 if (!directed) nearest[i] = 0;
-                 double lowest = nearest[i];
-                 for (int64_t j = 0; j < exact.k; ++j) {
-                   double distance = nearest[i];
-                   if (directed)
-                     distance = std::min(distance, exact.distance(x, true, j, target.exact));
-                   lowest = std::min(lowest, distance);
-                   sums[worker][j].add(weights != nullptr ? weights[i] * distance : distance);
-                 }
-                 if (update) nearest[i] = lowest;
-               });
-  for (const auto& of_worker : sums)
-    for (size_t j = 0; j < of_worker.size(); ++j) potential[j].merge(of_worker[j]);
-}
-
 void read_rows(const Rows& rows, Metric metric, const Target& target, double* out) {
   for (int64_t i = 0; i < rows.n; ++i) read_row(rows, i, metric, target.exact, out + i * rows.d);
 }

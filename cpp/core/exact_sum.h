@@ -21,21 +21,44 @@ class ExactSum {
   }
 
   void merge(const ExactSum& other) {
-    for (int i = 0; i < kBins; ++i) bins_[i] += other.bins_[i];
+    for (uint64_t left = other.used_; left != 0; left &= left - 1) {
+      const int i = __builtin_ctzll(left);
+      bins_[i] += other.bins_[i];
+    }
+    used_ |= other.used_;
+  }
+
+  // Takes away a value that was added.
+  void take(double value) {
+    const Parts parts(value);
+    const int shift = parts.exponent != 0 ? parts.exponent - 1 : 0;
+    bins_[shift >> 5] -= static_cast<unsigned __int128>(parts.mantissa) << (shift & 31);
   }
 
   // The sum as one integer in units of 2^-1074. OUT limbs [kLimbs], least significant first.
   void limbs(uint32_t* limbs) const {
+    std::memset(limbs, 0, kLimbs * sizeof *limbs);
+    limbs_between(lowest(), highest(), limbs);
+  }
+
+  // Only those that can differ from 0 if lowest <= lowest() and highest >= highest(). OUT limbs,
+  // [lowest, highest) of them.
+  void limbs_between(int lowest, int highest, uint32_t* limbs) const {
     unsigned __int128 carry = 0;
-    for (int i = 0; i < kLimbs; ++i) {
+    for (int i = lowest; i < highest; ++i) {
       if (i < kBins) carry += bins_[i];
       limbs[i] = static_cast<uint32_t>(carry);
       carry >>= 32;
     }
   }
 
+  // Limbs below and from here on are 0.
+  int lowest() const { return used_ != 0 ? __builtin_ctzll(used_) : 0; }
+  int highest() const { return used_ != 0 ? 68 - __builtin_clzll(used_) : 0; }
+
  private:
   friend class ExactAdder;
+  friend class ExactRest;
 
   struct Parts {
     int exponent;
@@ -54,9 +77,11 @@ class ExactSum {
   void add_mantissas(int exponent, uint64_t sum) {
     const int shift = exponent != 0 ? exponent - 1 : 0;
     bins_[shift >> 5] += static_cast<unsigned __int128>(sum) << (shift & 31);
+    used_ |= static_cast<uint64_t>(sum != 0) << (shift >> 5);
   }
 
   unsigned __int128 bins_[kBins] = {};
+  uint64_t used_ = 0;  // a bit for each bin that more than 0 was added to
 };
 
 // Adds many values fast: mantissas of equal exponent are added in 64 bits first, in two places by
@@ -87,6 +112,35 @@ class ExactAdder {
   static constexpr int kExponents = 2048;
   uint64_t sums_[2][kExponents] = {};
   int turn_ = 0, lowest_ = kExponents, highest_ = -1;
+};
+
+// An integer in the units of ExactSum, from which values are taken until one is more than is left.
+class ExactRest {
+ public:
+  // IN limbs [ExactSum::kLimbs].
+  explicit ExactRest(const uint32_t* limbs) {
+    for (int i = 0; i < kWords; ++i)
+      words_[i] = limbs[2 * i] | static_cast<uint64_t>(limbs[2 * i + 1]) << 32;
+  }
+
+  // False where the value is more than is left; then nothing more can be taken.
+  bool take(double value) {
+    const ExactSum::Parts parts(value);
+    const int shift = parts.exponent != 0 ? parts.exponent - 1 : 0;
+    unsigned __int128 less = static_cast<unsigned __int128>(parts.mantissa) << (shift & 63);
+    for (int i = shift >> 6; less != 0; ++i, less >>= 64) {
+      if (i == kWords) return false;
+      const auto word = static_cast<uint64_t>(less);
+      less += words_[i] < word ? static_cast<unsigned __int128>(1) << 64 : 0;
+      words_[i] -= word;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr int kWords = ExactSum::kLimbs / 2;
+  static_assert(ExactSum::kLimbs % 2 == 0);
+  uint64_t words_[kWords];
 };
 
 }  // namespace shoal

@@ -34,6 +34,22 @@ struct ExactCenters {
     });
   }
 
+  // Some of the rows.
+  ExactCenters(const Rows& rows, const std::vector<int64_t>& which, Metric metric,
+               const ExactKernels& exact)
+      : k(static_cast<int64_t>(which.size())), d(rows.d), metric(metric), values(k * d), zero(k) {
+    for (int64_t j = 0; j < k; ++j)
+      zero[j] = !read_row(rows, which[j], metric, exact, values.data() + j * d);
+  }
+
+  // The j-th of `all` alone.
+  ExactCenters(const ExactCenters& all, int64_t j)
+      : k(1),
+        d(all.d),
+        metric(all.metric),
+        values(all.row(j), all.row(j) + all.d),
+        zero(1, all.zero[j]) {}
+
   const double* row(int64_t j) const { return values.data() + j * d; }
 
   // The distance that users see. x [d] as read_row gives it; directed: what it returned.

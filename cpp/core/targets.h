@@ -142,6 +142,7 @@ struct ExactKernels {
 
 struct ByteKernels;
 struct BoxKernels;
+struct SeedingKernels;
 
 struct Target {
   const char* name;
@@ -150,6 +151,7 @@ struct Target {
   ExactKernels exact;
   const ByteKernels* bytes;  // null where the target has no dot products of bytes
   const BoxKernels* boxes;
+  const SeedingKernels* seeding;
 };
 
 }  // namespace shoal

@@ -74,15 +74,45 @@ def all_distances(
     threads: int,
     distances: _Floats,  # OUT [n, k] float32 or float64
 ) -> None: ...
-def lower_distances(
-    rows: _Floats,  # IN [n, d]
-    weights: _Floats | None,  # IN [n] float64
-    candidates: _Floats,  # IN [m, d]
-    cosine: bool,
-    threads: int,
-    update: bool,
-    nearest: _Floats,  # INOUT [n] float64
-) -> list[int]: ...
+
+class Seeding:
+    def __init__(
+        self,
+        rows: _Floats,  # IN [n, d]
+        weights: _Floats | None,  # IN [n] float64
+        centers: _Floats,  # IN [k, d], k may be 0
+        cosine: bool,
+        negligible: float,
+        room: int,
+        threads: int,
+    ) -> None: ...
+    def total(self) -> int: ...
+    def find(
+        self,
+        weights: _Floats | None,  # IN [n] float64
+        targets: list[int],  # [m], each below the total
+        found: npt.NDArray[np.int64],  # OUT [m]
+    ) -> None: ...
+    def lower(
+        self,
+        rows: _Floats,  # IN [n, d]
+        weights: _Floats | None,  # IN [n] float64
+        candidates: _Floats,  # IN [m, d]
+    ) -> list[int]: ...
+    def pick(
+        self,
+        rows: _Floats,  # IN [n, d]
+        weights: _Floats | None,  # IN [n] float64
+        draws: npt.NDArray[np.uint64],  # IN [picks, m]
+        picked: npt.NDArray[np.int64],  # OUT [picks]
+    ) -> int: ...
+    def choose(
+        self,
+        rows: _Floats,  # IN [n, d]
+        weights: _Floats | None,  # IN [n] float64
+        which: int,
+    ) -> None: ...
+
 def read_rows(
     rows: _Floats,  # IN [n, d]
     cosine: bool,

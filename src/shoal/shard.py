@@ -19,6 +19,7 @@ import numpy.typing as npt
 from shoal import _core
 from shoal.errors import BadInputError
 from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
+from shoal.nearest import NearestOfBlocks
 from shoal.state import Grid, Partial, Scan
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -268,41 +269,28 @@ class Shard:
         return sums
 
     def distances(self, centers: Floats) -> Floats:
-        """Distance [n] of each row to its nearest center."""
+        """Distance [n] of each row to its nearest center, 0 for a row without direction."""
         parts = []
         for block in self._checked_blocks():
             out = np.empty(len(block.rows))
             assign_block(block, centers, self._metric, self._threads, None, out)
+            if is_cosine(self._metric):
+                out[~block.rows.any(axis=1)] = 0.0
             parts.append(out)
         return np.concatenate(parts)
 
-    def lower(
-        self,
-        candidates: Floats,
-        nearest: Floats,
-        update: bool = False,
-    ) -> list[int]:
-        """Potential of each candidate center, given the distances so far.
-
-        The potential is the exact sum over rows of weight * min(nearest, distance to candidate),
-        in units of 2**-1074. ``nearest`` is INOUT [n]: lowered with ``update`` (one candidate).
-        """
-        potentials = [0] * len(candidates)
-        start = 0
-        for block in self._checked_blocks():
-            part = nearest[start : start + len(block.rows)]
-            start += len(block.rows)
-            found = _core.lower_distances(
-                block.rows,
-                block.weights,
-                candidates,
-                is_cosine(self._metric),
-                self._threads,
-                update,
-                part,
-            )
-            potentials = [total + one for total, one in zip(potentials, found, strict=True)]
-        return potentials
+    def nearest(self, centers: Floats, negligible: float, room: int) -> NearestOfBlocks:
+        """Distances to the nearest of some centers, to choose more from; see ``Nearest``."""
+        return NearestOfBlocks(
+            lambda: ((block.rows, block.weights) for block in self._checked_blocks()),
+            lambda indices: self.take(indices)[0],
+            self.rows,
+            centers,
+            cosine=is_cosine(self._metric),
+            threads=self._threads,
+            negligible=negligible,
+            room=room,
+        )
 
     def take(self, indices: npt.NDArray[np.int64]) -> tuple[Floats, Floats | None]:
         """Rows (and weights) by their index, in the order asked for."""
@@ -310,7 +298,13 @@ class Shard:
         weights: Floats | None = None
         start = 0
         for block in self._checked_blocks():
-            inside = np.flatnonzero((indices >= start) & (indices < start + len(block.rows)))
+            rows = len(block.rows)
+            if rows == self.rows:  # all of them: no need to look which
+                out = block.rows[indices]
+                weights = None if block.weights is None else block.weights[indices]
+                start += rows
+                continue
+            inside = np.flatnonzero((indices >= start) & (indices < start + rows))
             if out is None:
                 out = np.empty((len(indices), block.rows.shape[1]), block.rows.dtype)
                 weights = None if block.weights is None else np.empty(len(indices))
@@ -318,7 +312,7 @@ class Shard:
             out[inside] = block.rows[local]
             if weights is not None and block.weights is not None:
                 weights[inside] = block.weights[local]
-            start += len(block.rows)
+            start += rows
         if out is None:
             raise BadInputError("the data has no rows: give at least one")
         return out, weights
@@ -370,7 +364,8 @@ class Shard:
         scan, rows = self.scan(), 0
         for position, block in enumerate(self._read()):
             rows += len(block.rows)
-            if rows <= scan.rows and not scan.covers(block.scan):
+            known = block.scan is scan or scan.covers(block.scan)
+            if rows <= scan.rows and not known:
                 raise _source_changed("other columns, another dtype or larger values now")
             if rows > scan.rows:
                 break

@@ -875,7 +875,7 @@ void test_kept() {
   }
 }
 
-// ---- Distances of every row to every center, and the D^2 passes of seeding ----
+// ---- Distances of every row to every center ----
 
 void test_distances() {
   for (const std::string& kind : kKinds)
@@ -885,26 +885,14 @@ void test_distances() {
       Table x(dtype, n, d), c(dtype, k, d);
       fill(kind, x, c);
       const Laid rows(x, one_of(kLayouts)), centers(c, one_of(kLayouts));
-      std::vector<double> expected(n * k), start(n), weights(n), kept(n);
+      std::vector<double> expected(n * k);
       std::vector<int32_t> zero(n);
-      std::vector<LongSum> potential(k);
       for (int64_t j = 0; j < k; ++j) {
         std::vector<double> column(n);
         reference_assign(rows.rows, part(centers.rows, j, j + 1), metric, zero.data(),
                          column.data());
         for (int64_t i = 0; i < n; ++i) expected[i * k + j] = column[i];
       }
-      const double typical = expected[below(n * k)];
-      for (int64_t i = 0; i < n; ++i) {
-        start[i] = 2 * uniform() * typical;
-        weights[i] = uniform();
-      }
-      if (metric == Metric::squared_euclidean)
-        for (int64_t i = 0; i < n; ++i) {
-          kept[i] = std::min(start[i], expected[i * k]);
-          for (int64_t j = 0; j < k; ++j)
-            potential[j].add(weights[i] * std::min(start[i], expected[i * k + j]));
-        }
       for (const Target* target : usable_targets()) {
         context = std::string(target->name) + ", " + kind + ", " + describe(x, k, metric);
         std::vector<double> wide(n * k);
@@ -913,18 +901,6 @@ void test_distances() {
         std::vector<float> narrow(n * k), rounded(expected.begin(), expected.end());
         all_distances(rows.rows, centers.rows, metric, *target, 2, Dtype::float32, narrow.data());
         CHECK(std::memcmp(narrow.data(), rounded.data(), narrow.size() * 4) == 0);
-        if (metric == Metric::cosine) continue;
-        std::vector<double> nearest = start;
-        std::vector<ExactSum> sums(k);
-        lower_distances(rows.rows, weights.data(), centers.rows, metric, *target, 3, false,
-                        nearest.data(), sums.data());
-        for (int64_t j = 0; j < k; ++j) CHECK(equal(sums[j], potential[j]));
-        CHECK(nearest == start);
-        ExactSum first;
-        lower_distances(rows.rows, weights.data(), part(centers.rows, 0, 1), metric, *target, 2,
-                        true, nearest.data(), &first);
-        CHECK(equal(first, potential[0]));
-        CHECK(nearest == kept);
       }
     }
 }

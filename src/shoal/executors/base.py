@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from shoal.nearest import Nearest
 from shoal.state import Grid, Partial, Scan
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -26,10 +27,13 @@ class Executor(Protocol):
         """Assign every row to its nearest center."""
 
     def distances(self, centers: Floats) -> Floats:
-        """Distance [n] of each row to its nearest center."""
+        """Distance [n] of each row to its nearest center, 0 for a row without direction."""
 
-    def lower(self, candidates: Floats, nearest: Floats, update: bool = False) -> list[int]:
-        """Potential of each candidate (exact, in units of 2**-1074); see ``Shard.lower``."""
+    def nearest(self, centers: Floats, negligible: float, room: int) -> Nearest:
+        """Distances to the nearest of some centers [k, d], k may be 0, to choose more from.
+
+        Distances up to ``negligible`` have no mass; ``room`` bytes may be kept beside them.
+        """
 
     def take(self, indices: Indices) -> Floats:
         """Rows by their index."""

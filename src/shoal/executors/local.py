@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from shoal.errors import BadInputError
 from shoal.executors.base import Floats, Indices
+from shoal.nearest import Nearest, NearestOfParts
 from shoal.shard import Shard
 from shoal.state import Grid, Partial, Scan
 
@@ -56,18 +57,18 @@ class LocalExecutor:
         return total
 
     def distances(self, centers: Floats) -> Floats:
-        """Distance [n] of each row to its nearest center."""
+        """Distance [n] of each row to its nearest center, 0 for a row without direction."""
         return np.concatenate([shard.distances(centers) for shard in self._shards])
 
-    def lower(self, candidates: Floats, nearest: Floats, update: bool = False) -> list[int]:
-        """Potential of each candidate; ``nearest`` [n] is lowered with ``update``."""
-        totals = [0] * len(candidates)
-        for shard, start, end in zip(
-            self._shards, self._starts[:-1], self._starts[1:], strict=True
-        ):
-            found = shard.lower(candidates, nearest[start:end], update)
-            totals = [total + one for total, one in zip(totals, found, strict=True)]
-        return totals
+    def nearest(self, centers: Floats, negligible: float, room: int) -> Nearest:
+        """Distances to the nearest of some centers, to choose more from."""
+        parts = [
+            shard.nearest(centers, negligible, room * shard.rows // self._scan.rows)
+            for shard in self._shards
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        return NearestOfParts(parts, self.take, self._starts.tolist())
 
     def take(self, indices: Indices) -> Floats:
         """Rows by their index."""
@@ -95,6 +96,9 @@ class LocalExecutor:
         self, indices: Indices, axis: int, read: Callable[[Shard, Indices], Any]
     ) -> npt.NDArray[Any]:
         """Read rows from the shards that hold them, in the order asked for."""
+        if len(self._shards) == 1:
+            only: npt.NDArray[Any] = read(self._shards[0], indices)
+            return only
         owner = np.searchsorted(self._starts, indices, side="right") - 1
         places, parts = [], []
         for which in np.unique(owner):

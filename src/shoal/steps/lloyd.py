@@ -28,7 +28,7 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
             "(empty_clusters='error'). Use fewer clusters or empty_clusters='relocate'"
         )
     if len(empty) and parameters.empty_clusters == "relocate":
-        partial = relocate(partial, empty, state.clusters, batch, parameters.distance_metric)
+        partial = relocate(partial, empty, state.clusters, batch)
     clusters = _means(partial, state.clusters, parameters.distance_metric)
     counts = partial.weights
     moved = state.replace(
@@ -57,7 +57,6 @@ def relocate(
     empty: npt.NDArray[np.int64],
     clusters: Floats,
     batch: Executor,
-    metric: str,
 ) -> Partial:
     """Give each empty cluster the row farthest from its center.
 
@@ -66,8 +65,6 @@ def relocate(
     last row of a cluster stay; clusters for which no row is left stay where they are.
     """
     distances = batch.distances(clusters)
-    if is_cosine(metric):
-        batch.lower(clusters[:1], distances, update=True)  # 0 for rows without direction
     weights = batch.weights()
     labels = batch.labels()
     heavy = np.ones(len(labels), bool) if weights is None else weights > 0

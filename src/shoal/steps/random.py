@@ -6,6 +6,7 @@ NumPy's distributions.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,16 @@ class Stream:
 
     def uniform(self, size: int) -> npt.NDArray[np.float64]:
         """Numbers in [0, 1), multiples of 2**-53."""
-        raw: npt.NDArray[np.uint64] = self._bits.random_raw(size)
-        return (raw >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        return self.shares(size).astype(np.float64) * 2.0**-53
 
     def integers(self, below: int, size: int) -> npt.NDArray[np.int64]:
         """Whole numbers in [0, below)."""
         return np.minimum((self.uniform(size) * below).astype(np.int64), below - 1)
+
+    def shares(self, *shape: int) -> npt.NDArray[np.uint64]:
+        """Whole numbers in [0, 2**53): shares of a total, in units of 2**-53."""
+        raw: npt.NDArray[np.uint64] = self._bits.random_raw(math.prod(shape))
+        return (raw >> np.uint64(11)).reshape(shape)
 
     def permutation(self, n: int) -> npt.NDArray[np.int64]:
         """0 … n - 1 in random order."""

@@ -25,6 +25,7 @@ from shoal.config import (
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.metric import as_stored, check_magnitude, is_cosine
+from shoal.nearest import Nearest
 from shoal.shard import nearest
 from shoal.state import State, empty_state
 from shoal.steps import minibatch
@@ -32,9 +33,15 @@ from shoal.steps.random import SEEDING, Stream
 
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.int64]
+#: What a chain with a random stream of its own proposes: rows, and the density of each.
+Candidates = Callable[[int, Stream], tuple[Indices, Floats]]
 
 #: A callable may give no rows for this many batches in a row, no more.
 MOST_IDLE_ROUNDS = 100
+#: Picks of k-means++ between two moments at which a run can be stopped.
+PICKS_AT_ONCE = 64
+#: Candidates of several chains are measured together, up to this many.
+CHAIN_ROWS = 8192
 #: Chains tried anew when one ends on a row that is a center already, before a pass over all rows.
 CHAIN_TRIES = 10
 
@@ -72,13 +79,22 @@ class Round:
         _, distances = nearest(rows, centers, given.distance_metric, given.num_threads)
         return self.likely(np.where(rows.any(axis=1), distances, 0.0) if self.cosine else distances)
 
-    def likely(self, distances: Floats, weights: Floats | None = None) -> Floats:
-        """What rows are drawn by: weight times distance, 0 where a center is already.
+    def nearest(self, centers: Floats) -> Nearest:
+        """Rows by their distances to the nearest of some centers."""
+        data = self.rows * self.found.shape[1] * self.found.itemsize
+        return self.batch.nearest(centers, self.negligible, self.parameters.budget(data))
+
+    @property
+    def negligible(self) -> float:
+        """The distance up to which a row is a center already.
 
         Under cosine, centers are rounded to length one, so a row is not quite at its own center.
         """
-        rounding = 2 * np.finfo(self.found.dtype).eps if self.cosine else 0.0
-        distant = np.where(distances > rounding**2, distances, 0.0)
+        return float(2 * np.finfo(self.found.dtype).eps) ** 2 if self.cosine else 0.0
+
+    def likely(self, distances: Floats, weights: Floats | None = None) -> Floats:
+        """What rows are drawn by: weight times distance, 0 where a center is already."""
+        distant = np.where(distances > self.negligible, distances, 0.0)
         return distant if weights is None else distant * weights
 
 
@@ -156,45 +172,37 @@ def plus_plus(offered: Round) -> Floats:
     if retries < 0:
         retries = 2 + math.floor(math.log(offered.remaining))
     stream = offered.stream()
-    nearest, chosen = _first_distances(offered, stream)
-    for _ in range(offered.remaining - len(chosen)):
-        likely = offered.likely(nearest, weights)
-        if not likely.any():
-            _say_repeated(offered.remaining - len(chosen))
+    nearest, chosen = _first_center(offered, stream)
+    missing = offered.remaining - len(chosen)
+    while missing:
+        draws = stream.shares(min(missing, PICKS_AT_ONCE), 1 + retries)
+        picked = nearest.pick(draws)
+        if len(picked):
+            chosen.append(batch.take(picked))
+        missing -= len(picked)
+        if len(picked) < len(draws):
+            _say_repeated(missing)
             fill = np.ones(offered.rows) if weights is None else weights
-            return np.concatenate(
-                [*chosen, batch.take(stream.weighted(fill, offered.remaining - len(chosen)))]
-            )
-        candidates = batch.take(stream.weighted(likely, 1 + retries))
-        best = 0
-        if retries:
-            potentials = batch.lower(candidates, nearest)
-            best = potentials.index(min(potentials))
-        pick = candidates[best : best + 1]
-        batch.lower(pick, nearest, update=True)
-        chosen.append(pick)
+            chosen.append(batch.take(stream.weighted(fill, missing)))
+            break
     return np.concatenate(chosen)
 
 
-def _first_distances(offered: Round, stream: Stream) -> tuple[Floats, list[Floats]]:
-    """Distance [n] to the centers so far, after a uniform first pick if there were none."""
-    batch = offered.batch
-    if len(offered.found):
-        nearest = batch.distances(offered.found)
-        batch.lower(offered.found[:1], nearest, update=True)  # 0 for rows without direction
-        return nearest, []
-    weights = batch.weights()
-    nearest = np.full(offered.rows, np.inf)
-    if offered.cosine:
-        batch.lower(batch.take(np.zeros(1, np.int64)), nearest)  # 0 for rows without direction
-    eligible = (nearest > 0).astype(np.float64)
-    if weights is not None:
-        eligible *= weights
-    if not eligible.any():
-        eligible[:] = 1 if weights is None else weights
-    first = batch.take(stream.weighted(eligible, 1))
-    batch.lower(first, nearest, update=True)
-    return nearest, [first]
+def _first_center(offered: Round, stream: Stream) -> tuple[Nearest, list[Floats]]:
+    """Distances to the centers so far, after a uniform first pick if there were none."""
+    batch, found = offered.batch, offered.found
+    if len(found):
+        return offered.nearest(found), []
+    uniform = offered.nearest(found)
+    total = uniform.total()
+    if total:
+        (share,) = stream.shares(1).tolist()
+        first = batch.take(uniform.find([total * share >> 53]))
+    else:  # no row has a direction
+        weights = batch.weights()
+        fill = np.ones(offered.rows) if weights is None else weights
+        first = batch.take(stream.weighted(fill, 1))
+    return offered.nearest(first), [first]
 
 
 def kmc2(offered: Round) -> Floats:
@@ -229,9 +237,7 @@ def afkmc2(offered: Round) -> Floats:
     else:
         first = batch.take(offered.stream().weighted(mass, 1))
         before = [first]
-    far = np.full(rows, np.inf)
-    batch.lower(first, far, update=True)
-    far *= mass
+    far = batch.distances(first) * mass
     total = np.cumsum(far)[-1]
     proposal = mass / np.cumsum(mass)[-1]
     if total > 0:
@@ -256,32 +262,59 @@ def _number_of_chains(offered: Round) -> int:
 def _by_chains(
     offered: Round,
     chains: int,
-    candidates: Callable[[int, Stream], tuple[Indices, Floats]],
+    candidates: Candidates,
     weights: Floats | None,
     before: list[Floats] | None = None,
 ) -> Floats:
     """One Markov chain per center, each with a random stream of its own."""
     chosen = list(before or [])
-    for chain in range(len(chosen), chains):
-        stream = offered.stream(chain + 1)
-        if len(offered.found) + len(chosen) == 0:
-            mass = np.ones(offered.rows) if weights is None else weights
-            chosen.append(offered.batch.take(stream.weighted(mass, 1)))
-            continue
-        centers = np.concatenate([offered.found, *chosen])
-        pick = None
-        for _ in range(CHAIN_TRIES):
-            indices, proposal = candidates(chain, stream)
-            rows = offered.batch.take(indices)
-            target = offered.measure(rows, centers)
-            if weights is not None:
-                target = target * weights[indices]
-            end = run_chain(target, proposal, stream.uniform(len(indices)))
-            if target[end] > 0:
-                pick = rows[end : end + 1]
-                break
-        chosen.append(_by_full_pass(offered, centers, stream) if pick is None else pick)
+    if len(offered.found) + len(chosen) == 0:
+        mass = np.ones(offered.rows) if weights is None else weights
+        chosen.append(offered.batch.take(offered.stream(1).weighted(mass, 1)))
+    at_once = max(1, CHAIN_ROWS // offered.parameters.kmc2_chain_length)
+    while len(chosen) < chains:
+        _some_chains(offered, min(at_once, chains - len(chosen)), candidates, weights, chosen)
     return np.concatenate(chosen)
+
+
+def _some_chains(
+    offered: Round,
+    chains: int,
+    candidates: Candidates,
+    weights: Floats | None,
+    chosen: list[Floats],
+) -> None:
+    """Append to ``chosen`` where the next chains end.
+
+    What they propose does not depend on the centers, so its distance to those that were chosen
+    before all of these chains is measured at once.
+    """
+    first = len(chosen)
+    streams = [offered.stream(first + chain + 1) for chain in range(chains)]
+    proposed = [candidates(first + chain, stream) for chain, stream in enumerate(streams)]
+    rows = offered.batch.take(np.concatenate([indices for indices, _ in proposed]))
+    target = offered.measure(rows, np.concatenate([offered.found, *chosen]))
+    end = 0
+    for chain, stream in enumerate(streams):
+        indices, proposal = proposed[chain]
+        start, end = end, end + len(indices)
+        mine, distances = rows[start:end], target[start:end]
+        if len(chosen) > first:
+            later = offered.measure(mine, np.concatenate(chosen[first:]))
+            distances = np.minimum(distances, later)
+        for attempt in range(CHAIN_TRIES):
+            if attempt:  # it met only rows that are centers already
+                indices, proposal = candidates(first + chain, stream)
+                mine = offered.batch.take(indices)
+                distances = offered.measure(mine, np.concatenate([offered.found, *chosen]))
+            mass = distances if weights is None else distances * weights[indices]
+            last = run_chain(mass, proposal, stream.uniform(len(indices)))
+            if mass[last] > 0:
+                chosen.append(mine[last : last + 1])
+                break
+        else:
+            centers = np.concatenate([offered.found, *chosen])
+            chosen.append(_by_full_pass(offered, centers, stream))
 
 
 def run_chain(target: Floats, proposal: Floats, uniform: Floats) -> int:
@@ -290,18 +323,17 @@ def run_chain(target: Floats, proposal: Floats, uniform: Floats) -> int:
     A candidate y replaces x with probability min(1, target_y proposal_x / (target_x proposal_y)).
     """
     current = 0
-    for i in range(1, len(target)):
-        if uniform[i] * target[current] * proposal[i] < target[i] * proposal[current]:
+    likely, proposed = target.tolist(), proposal.tolist()  # lists are faster, item by item
+    for i, share in enumerate(uniform.tolist()):
+        if i and share * likely[current] * proposed[i] < likely[i] * proposed[current]:
             current = i
     return current
 
 
 def _by_full_pass(offered: Round, centers: Floats, stream: Stream) -> Floats:
     """Draw a row by its distance: where chains only met rows that are centers already."""
-    nearest = offered.batch.distances(centers)
-    offered.batch.lower(centers[:1], nearest, update=True)
     weights = offered.batch.weights()
-    likely = offered.likely(nearest, weights)
+    likely = offered.likely(offered.batch.distances(centers), weights)
     if not likely.any():
         _say_repeated(1)
         likely = np.ones(offered.rows) if weights is None else weights
