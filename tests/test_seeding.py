@@ -15,8 +15,9 @@ from statistics_helpers import LEVEL, chi_square, kolmogorov_smirnov, same_count
 
 import shoal
 from shoal.state import empty_state
+from shoal.steps.chains import run_chain
 from shoal.steps.random import SEEDING, SHUFFLING, Stream
-from shoal.steps.seeding import METHODS, run_chain
+from shoal.steps.seeding import METHODS
 
 GOLDEN = Path(__file__).parent / "golden"
 SEEDS = range(2000)

@@ -120,7 +120,7 @@ void Seeding::measure_first(const WeightedRows& given, const Rows& centers, cons
                             int threads) {
   const Rows& rows = given.rows;
   if (centers.n > 0)
-    assign(rows, nullptr, centers, metric_, target, threads, nullptr, nearest_.data());
+    assign({rows, nullptr, centers, metric_, target, threads}, nullptr, nearest_.data());
   else
     std::fill(nearest_.begin(), nearest_.end(), 1.0);
   threads = useful_threads(threads, static_cast<double>(rows.n) * 20);

@@ -1,0 +1,157 @@
+"""Seeding by Markov chains: k-MC² and AFK-MC². Each chain has a random stream of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.steps.random import Stream
+from shoal.steps.round import Round, say_repeated
+
+Floats = npt.NDArray[np.floating[Any]]
+Indices = npt.NDArray[np.int64]
+#: What a chain with a random stream of its own proposes: rows, and the density of each.
+Candidates = Callable[[int, Stream], tuple[Indices, Floats]]
+
+#: Candidates of several chains are measured together, up to this many.
+CHAIN_ROWS = 8192
+#: Chains tried anew when one ends on a row that is a center already, before a pass over all rows.
+CHAIN_TRIES = 10
+
+
+def kmc2(offered: Round) -> Floats:
+    """k-MC² (Bachem et al. 2016, "Approximate k-means++ in sublinear time")."""
+    length = offered.parameters.kmc2_chain_length
+    rows = offered.rows
+    weights = offered.batch.weights()
+    chains = _number_of_chains(offered)
+
+    def candidates(chain: int, stream: Stream) -> tuple[Indices, Floats]:
+        if offered.whole:
+            indices = stream.integers(rows, length)
+        else:
+            start = 0 if rows < length else chain * length
+            indices = np.arange(start, min(start + length, rows))
+        return indices, np.ones(len(indices))
+
+    return _by_chains(offered, chains, candidates, weights)
+
+
+def afkmc2(offered: Round) -> Floats:
+    """AFK-MC² (Bachem et al. 2016b, "Fast and provably good seedings for k-means").
+
+    Proposals follow half the distance to the first center, half the uniform distribution.
+    """
+    batch, rows = offered.batch, offered.rows
+    length = offered.parameters.kmc2_chain_length
+    weights = batch.weights()
+    mass = np.ones(rows) if weights is None else weights
+    if len(offered.found):
+        first, before = offered.found[:1], []
+    else:
+        first = batch.take(offered.stream().weighted(mass, 1))
+        before = [first]
+    far = batch.distances(first) * mass
+    total = np.cumsum(far)[-1]
+    proposal = mass / np.cumsum(mass)[-1]
+    if total > 0:
+        proposal = 0.5 * far / total + 0.5 * proposal
+    cumulative = np.cumsum(proposal)
+    chains = _number_of_chains(offered)
+
+    def candidates(_chain: int, stream: Stream) -> tuple[Indices, Floats]:
+        indices = stream.by_cumulative(cumulative, length)
+        return indices, proposal[indices]
+
+    return _by_chains(offered, chains, candidates, weights, before)
+
+
+def _number_of_chains(offered: Round) -> int:
+    if offered.whole:
+        return offered.remaining
+    groups = offered.rows // offered.parameters.kmc2_chain_length
+    return max(1, min(offered.remaining, groups))
+
+
+def _by_chains(
+    offered: Round,
+    chains: int,
+    candidates: Candidates,
+    weights: Floats | None,
+    before: list[Floats] | None = None,
+) -> Floats:
+    """One Markov chain per center, each with a random stream of its own."""
+    chosen = list(before or [])
+    if len(offered.found) + len(chosen) == 0:
+        mass = np.ones(offered.rows) if weights is None else weights
+        chosen.append(offered.batch.take(offered.stream(1).weighted(mass, 1)))
+    at_once = max(1, CHAIN_ROWS // offered.parameters.kmc2_chain_length)
+    while len(chosen) < chains:
+        _some_chains(offered, min(at_once, chains - len(chosen)), candidates, weights, chosen)
+    return np.concatenate(chosen)
+
+
+def _some_chains(
+    offered: Round,
+    chains: int,
+    candidates: Candidates,
+    weights: Floats | None,
+    chosen: list[Floats],
+) -> None:
+    """Append to ``chosen`` where the next chains end.
+
+    What they propose does not depend on the centers, so its distance to those that were chosen
+    before all of these chains is measured at once.
+    """
+    first = len(chosen)
+    streams = [offered.stream(first + chain + 1) for chain in range(chains)]
+    proposed = [candidates(first + chain, stream) for chain, stream in enumerate(streams)]
+    rows = offered.batch.take(np.concatenate([indices for indices, _ in proposed]))
+    target = offered.measure(rows, np.concatenate([offered.found, *chosen]))
+    end = 0
+    for chain, stream in enumerate(streams):
+        indices, proposal = proposed[chain]
+        start, end = end, end + len(indices)
+        mine, distances = rows[start:end], target[start:end]
+        if len(chosen) > first:
+            later = offered.measure(mine, np.concatenate(chosen[first:]))
+            distances = np.minimum(distances, later)
+        for attempt in range(CHAIN_TRIES):
+            if attempt:  # it met only rows that are centers already
+                indices, proposal = candidates(first + chain, stream)
+                mine = offered.batch.take(indices)
+                distances = offered.measure(mine, np.concatenate([offered.found, *chosen]))
+            mass = distances if weights is None else distances * weights[indices]
+            last = run_chain(mass, proposal, stream.uniform(len(indices)))
+            if mass[last] > 0:
+                chosen.append(mine[last : last + 1])
+                break
+        else:
+            centers = np.concatenate([offered.found, *chosen])
+            chosen.append(_by_full_pass(offered, centers, stream))
+
+
+def run_chain(target: Floats, proposal: Floats, uniform: Floats) -> int:
+    """Index on which a Metropolis-Hastings chain over successive candidates ends.
+
+    A candidate y replaces x with probability min(1, target_y proposal_x / (target_x proposal_y)).
+    """
+    current = 0
+    likely, proposed = target.tolist(), proposal.tolist()  # lists are faster, item by item
+    for i, share in enumerate(uniform.tolist()):
+        if i and share * likely[current] * proposed[i] < likely[i] * proposed[current]:
+            current = i
+    return current
+
+
+def _by_full_pass(offered: Round, centers: Floats, stream: Stream) -> Floats:
+    """Draw a row by its distance: where chains only met rows that are centers already."""
+    weights = offered.batch.weights()
+    likely = offered.likely(offered.batch.distances(centers), weights)
+    if not likely.any():
+        say_repeated(1)
+        likely = np.ones(offered.rows) if weights is None else weights
+    return offered.batch.take(stream.weighted(likely, 1))
