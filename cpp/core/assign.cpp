@@ -130,7 +130,8 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const Space& space = keeper.space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, task.threads);
-  SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, task.rows.n, sums, squares,
+  const int64_t expected = keeper.before() != nullptr ? task.rows.n / 8 : task.rows.n;
+  SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, expected, sums, squares,
                     task.metric != Metric::cosine && task.rows.dtype != Dtype::float64);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};
   step.sums = &shared;

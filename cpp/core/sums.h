@@ -28,7 +28,7 @@ struct Grid {
 };
 
 // Sums that several threads add to: INOUT sums [levels][k][d + 1], squares [2][d + 1] (weight *
-// x^2 per column; the weight of rows without direction), or null. n: of rows, at most.
+// x^2 per column; the weight of rows without direction), or null. n: rows expected, about.
 // short_values: of at most 26 bits.
 class SharedSums {
  public:
@@ -52,7 +52,7 @@ class SharedSums {
   const double unit_;
   int64_t *sums_, *squares_;
   bool short_values_;
-  bool private_copies_;  // else all add in place, under locks
+  bool private_copies_;  // where they are worth clearing; else all add in place, under locks
   std::vector<std::vector<int64_t>> copies_, squares_of_;
   std::array<std::mutex, 64> locks_;
 };

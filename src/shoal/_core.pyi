@@ -45,6 +45,14 @@ def loss(
     cosine: bool,
     threads: int,
 ) -> float: ...
+def means(
+    sums: npt.NDArray[np.int64],  # IN [levels, k, d + 1]
+    grid: Grid,
+    centers: _Floats,  # IN [k, d]
+    cosine: bool,
+    threads: int,
+    means: _Floats,  # OUT [k, d] in the dtype of the centers
+) -> None: ...
 def reference_assign(
     rows: _Floats,  # IN [n, d]
     centers: _Floats,  # IN [k, d]

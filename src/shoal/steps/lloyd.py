@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal import _core
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
-from shoal.metric import as_stored, is_cosine
+from shoal.metric import is_cosine
 from shoal.state import Partial, State
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -29,7 +30,7 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
         )
     if len(empty) and parameters.empty_clusters == "relocate":
         partial = relocate(partial, empty, state.clusters, batch)
-    clusters = _means(partial, state.clusters, parameters.distance_metric)
+    clusters = _means(partial, state.clusters, parameters)
     counts = partial.weights
     moved = state.replace(
         clusters=clusters,
@@ -40,16 +41,12 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
     return moved, found
 
 
-def _means(partial: Partial, before: Floats, metric: str) -> Floats:
+def _means(partial: Partial, before: Floats, parameters: Parameters) -> Floats:
     """Mean of each cluster; a cluster without rows or without a direction stays where it is."""
-    means, weights = partial.totals()
-    keep = weights == 0
-    if is_cosine(metric):
-        keep |= ~means.any(axis=1)
-    means /= np.where(keep, 1.0, weights)[:, None]
-    if keep.any():
-        means[keep] = before[keep]
-    return as_stored(means.astype(before.dtype), metric)
+    means = np.empty(before.shape, before.dtype)
+    cosine, threads = is_cosine(parameters.distance_metric), parameters.num_threads
+    _core.means(partial.sums, partial.grid, before, cosine, threads, means)
+    return means
 
 
 def relocate(
