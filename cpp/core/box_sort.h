@@ -9,8 +9,7 @@
 
 namespace shoal {
 
-inline constexpr int64_t kPartRows = 4096;      // the most rows of a part
-inline constexpr float kBoxFarthest = 0x1p58f;  // beyond, squares could leave float32
+inline constexpr int64_t kPartRows = 4096;  // the most rows of a part
 
 // Rows as float32 columns, through the tile loader.
 class BoxLoader {
@@ -74,7 +73,7 @@ class BoxSorter {
     part_ = part;
     supers_ = &supers;
     if (!load()) return false;
-    split(0, part.rows, 0, false);
+    split(0, part.rows, 0, part.rows + kSuperRows);
     return true;
   }
 
@@ -82,7 +81,6 @@ class BoxSorter {
   static constexpr int64_t kRoom = kPartRows + 64;  // the loader fills whole tiles
   static constexpr int64_t kClose = 8;              // rows that may go to either side
   static constexpr int kStill = 4;                  // rounds without an effect before giving up
-  static constexpr float kUnit = 0x1p-24f;
 
   // Rows of the part relative to its first; false where float32 cannot hold them.
   bool load() {
@@ -113,38 +111,37 @@ class BoxSorter {
     return near;
   }
 
-  // Splits `count` rows from place `begin` of buffer `from` on. inside: of a superbox.
-  void split(int64_t begin, int64_t count, int from, bool inside) {
+  // Splits `count` rows from place `begin` of buffer `from` on, which are part of `parent` rows.
+  void split(int64_t begin, int64_t count, int from, int64_t parent) {
     float low[kMostBoxColumns], high[kMostBoxColumns];
     int column = 0;
     kernels_.range(points(from) + begin, kRoom, d_, count, low, high);
     for (int t = 1; t < d_; ++t)
       if (high[t] - low[t] > high[column] - low[column]) column = t;
-    if (!inside && count <= kSuperRows) {
-      add_super(begin, count, low, high);
-      inside = true;
-    }
-    if (count <= kBoxRows) {
-      add_box(begin, count, from, low, high);
+    if (count <= kSuperRows && parent > kSuperRows) add_super(begin, count, low, high);
+    if (count <= kBoxRows && parent > kBoxRows) add_box(begin, low, high);
+    if (count <= (d_ < kFineColumns ? kBoxRows : kFineRows)) {
+      add_rows(begin, count, from);
       return;
     }
-    const int64_t left = divide(begin, count, from, column, low[column], high[column]);
+    const int64_t grain = count > kBoxRows ? kBoxRows : kFineRows;
+    const int64_t left = divide(begin, count, grain, from, column, low[column], high[column]);
     const int to = high[column] > low[column] ? 1 - from : from;
-    split(begin, left, to, inside);
-    split(begin + left, count - left, to, inside);
+    split(begin, left, to, count);
+    split(begin + left, count - left, to, count);
   }
 
-  // Moves the rows below the middle of the range, to a multiple of whole boxes, to the front, in
-  // the other buffer; returns how many.
-  int64_t divide(int64_t begin, int64_t count, int from, int column, float low, float high) {
-    const int64_t boxes = (count + kBoxRows - 1) / kBoxRows;
-    if (!(high > low)) return boxes / 2 * kBoxRows;
+  // Moves the rows below the middle of the range, to a multiple of `grain`, to the front, in the
+  // other buffer; returns how many.
+  int64_t divide(int64_t begin, int64_t count, int64_t grain, int from, int column, float low,
+                 float high) {
+    const int64_t grains = (count + grain - 1) / grain;
+    if (!(high > low)) return grains / 2 * grain;
     const float* values = points(from) + column * kRoom + begin;
     // `before` rows are below `low`, `within` below `high`; of those between, any will do.
     float limit = low + (high - low) / 2;
     int64_t rows = kernels_.below(values, count, limit);
-    const int64_t target =
-        std::clamp<int64_t>((rows + kBoxRows / 2) / kBoxRows, 1, boxes - 1) * kBoxRows;
+    const int64_t target = std::clamp<int64_t>((rows + grain / 2) / grain, 1, grains - 1) * grain;
     int64_t before = 0, within = count;
     float outside = std::numeric_limits<float>::infinity();
     for (int round = 1, still = 0;; ++round) {
@@ -152,7 +149,7 @@ class BoxSorter {
       still = none_below || none_above ? still + 1 : 0;
       if (rows <= target) low = limit, before = rows;
       if (rows >= target) high = outside = limit, within = rows;
-      if (within - before <= kClose || still == kStill) break;
+      if (within - before <= grain / kClose || still == kStill) break;
       // As if rows were spread evenly, and halves, by turns; where that found no row, most are
       // near the other end.
       float part = round % 2 == 0
@@ -174,25 +171,22 @@ class BoxSorter {
     return reinterpret_cast<int32_t*>(buffers_[buffer].data() + d_ * kRoom);
   }
 
-  void add_box(int64_t begin, int64_t count, int from, const float* low, const float* high) {
-    const int64_t box = part_.box + begin / kBoxRows;
+  void add_box(int64_t begin, const float* low, const float* high) {
+    float* middle = boxes_.extents_.get() + (part_.box + begin / kBoxRows) * 2 * d_;
+    for (int64_t t = 0; t < d_; ++t) box_extent(low[t], high[t], &middle[t], &middle[d_ + t]);
+  }
+
+  // Rows of a box to their final place; copies of one fill the last box.
+  void add_rows(int64_t begin, int64_t count, int from) {
     std::copy_n(rows(from) + begin, count, boxes_.order_.get() + part_.slot + begin);
-    float* kept = boxes_.points_.get() + box * kBoxRows * d_;
-    float* middle = boxes_.extents_.get() + box * 2 * d_;
+    const int64_t first = begin % kBoxRows, box = part_.box + begin / kBoxRows;
+    const int64_t empty = begin + count == part_.rows ? kBoxRows - first - count : 0;
+    float* kept = boxes_.points_.get() + box * kBoxRows * d_ + first;
     for (int64_t t = 0; t < d_; ++t) {
       const float* source = points(from) + t * kRoom + begin;
       std::copy_n(source, count, kept + t * kBoxRows);
-      std::fill_n(kept + t * kBoxRows + count, kBoxRows - count, source[0]);
-      middle[t] = low[t] + (high[t] - low[t]) / 2;
-      const float reach = std::max(high[t] - middle[t], middle[t] - low[t]);
-      middle[d_ + t] = widened(reach, low[t], high[t]);
+      std::fill_n(kept + t * kBoxRows + count, empty, source[0]);
     }
-  }
-
-  // A reach that covers what coordinates between low and high were before they were rounded.
-  static float widened(float reach, float low, float high) {
-    return (reach + 1.01f * kUnit * std::max(std::fabs(low), std::fabs(high))) * (1 + 8 * kUnit) +
-           0x1p-140f;
   }
 
   void add_super(int64_t begin, int64_t count, const float* low, const float* high) {
@@ -208,7 +202,7 @@ class BoxSorter {
       super.middle[t] = static_cast<float>(here);
       const double moved = std::fabs(static_cast<double>(super.middle[t]) - here) +
                            0x1p-50 * (std::fabs(here) + std::fabs(origin_[t]));
-      super.half[t] = widened(
+      super.half[t] = box_reach(
           static_cast<float>((static_cast<double>(high[t]) - middle + moved) * (1 + 0x1p-22)),
           low[t], high[t]);
       super.farthest = std::max({super.farthest, std::fabs(low[t]), std::fabs(high[t])});
