@@ -59,10 +59,8 @@ struct BoxKernels {
                      const int32_t* which, int64_t count, const int32_t* names,
                      const SettleBound& bound, int32_t* labels);
 
-  // The cell of each point of a tile. IN points [d][width], norm2 [width] (null: the points are
-  // taken as they are, else at length one); OUT cell [width].
-  void (*cells)(const float* points, const float* norm2, int64_t d, int width, const BoxGrid& grid,
-                int32_t* cell);
+  // The cell of each point of a tile. IN points [d][width]; OUT cell [width].
+  void (*cells)(const float* points, int64_t d, int width, const BoxGrid& grid, int32_t* cell);
 
   // Smallest and largest of `count` points in each column, count > 0. IN points, column t at
   // points + t * stride; OUT smallest, largest [d].

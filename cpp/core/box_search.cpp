@@ -79,6 +79,7 @@ struct BoxSearch::Scratch {
   BoxList local, of_box;        // what superbox and box leave
   double row[kMostBoxColumns];
   int32_t labels[kBoxRows];
+  float error;  // of a coordinate of a row
   NearBound near;
   SettleBound settle;
 };
@@ -130,10 +131,10 @@ void BoxSearch::localise(const Superbox& super, Scratch& scratch) const {
   for (int64_t t = 0; t < local.d; ++t)
     largest = std::max({largest, std::fabs(low[t]), std::fabs(high[t])});
   const double of_centers = static_cast<double>(largest) * kUnit * kUp + kTiny;
-  const double of_rows = static_cast<double>(super.farthest) * kUnit * kUp + kTiny;
   const double size = static_cast<double>(super.size);
   scratch.near = near_bound(local.d, of_centers, size, size / 4);
-  scratch.settle = settle_bound(local.d, of_centers + of_rows, size / 4);
+  scratch.settle = settle_bound(local.d, of_centers + static_cast<double>(super.error), size / 4);
+  scratch.error = super.error;
 }
 
 void BoxSearch::find(int64_t s, Scratch& scratch, int32_t* labels, int32_t* whole) const {
@@ -173,8 +174,9 @@ int32_t BoxSearch::find_in_box(int64_t box, int64_t slot, int64_t rows, Scratch&
   const float* extent = boxes_.extents_.get() + box * 2 * d;
   const BoxList& local = scratch.local;
   int32_t* which = scratch.which.data();
-  int64_t left = kernels.near(local.centers(), {extent, extent + d}, scratch.near,
-                              d < kFineColumns || local.k < 32 ? 1 : kTries, scratch.distance.data(), which);
+  int64_t left =
+      kernels.near(local.centers(), {extent, extent + d}, scratch.near,
+                   d < kFineColumns || local.k < 32 ? 1 : kTries, scratch.distance.data(), which);
   if (left == 1) {
     std::fill_n(labels, kBoxRows, local.names[which[0]]);
     return local.names[which[0]];
@@ -192,7 +194,8 @@ int32_t BoxSearch::find_in_box(int64_t box, int64_t slot, int64_t rows, Scratch&
     float low[kMostBoxColumns], high[kMostBoxColumns];
     float middle[kMostBoxColumns], half[kMostBoxColumns];
     kernels.range(points + first, kBoxRows, d, kFineRows, low, high);
-    for (int64_t t = 0; t < d; ++t) box_extent(low[t], high[t], &middle[t], &half[t]);
+    for (int64_t t = 0; t < d; ++t)
+      box_extent(low[t], high[t], scratch.error, &middle[t], &half[t]);
     left = kernels.near(list.centers(), {middle, half}, scratch.near, kFineTries,
                         scratch.distance.data(), which);
     const uint64_t unsure = kernels.settle(points + first, kFineRows, list.centers(), which, left,

@@ -232,13 +232,11 @@ inline Ints look_up(const int32_t* table, Ints place, bool few) {
   return found;
 }
 
-void cells(const float* points, const float* norm2, int64_t d, int width, const BoxGrid& grid,
-           int32_t* cell) {
+void cells(const float* points, int64_t d, int width, const BoxGrid& grid, int32_t* cell) {
   for (int p = 0; p < width; p += kLanes) {
-    const Floats factor = norm2 != nullptr ? 1 / root(load(norm2 + p)) : broadcast(1.0f);
     Ints sum{};
     for (int64_t t = 0; t < d; ++t) {
-      const Floats x = load(points + t * width + p) * factor;
+      const Floats x = load(points + t * width + p);
       const Floats at = (x - broadcast(grid.low[t])) * broadcast(grid.per_width[t]);
       // max(at, 0) is 0 where `at` is not a number.
       const Floats place = min(max(at, Floats{}), broadcast(grid.last[t]));

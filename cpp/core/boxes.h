@@ -45,22 +45,18 @@ struct Superbox {
   int64_t box;         // its first box: all have kBoxRows rows, the last what is left
   double origin[kMostBoxColumns];
   float middle[kMostBoxColumns], half[kMostBoxColumns];  // relative to the origin of all
-  float farthest;                                        // largest |X| of its rows
+  float error;                                           // at most, of a coordinate of its rows
   float size;                                            // at least |half|
 };
 
-// A reach that covers what coordinates between low and high were before they were rounded.
-inline float box_reach(float reach, float low, float high) {
-  constexpr float kUnit = 0x1p-24f;
-  const float most = low + high > 0 ? high : -low;
-  return (reach + 1.01f * kUnit * most) * (1 + 8 * kUnit) + 0x1p-140f;
-}
+// A reach that covers what coordinates were before they were rounded, by at most `error`.
+inline float box_reach(float reach, float error) { return (reach + error) * (1 + 0x1p-21f); }
 
 // Middle and half of what lies between low and high.
-inline void box_extent(float low, float high, float* middle, float* half) {
+inline void box_extent(float low, float high, float error, float* middle, float* half) {
   *middle = low + (high - low) / 2;
   const float up = high - *middle, down = *middle - low;
-  *half = box_reach(up > down ? up : down, low, high);
+  *half = box_reach(up > down ? up : down, error);
 }
 
 // IN rows [n, d], n < 2^31, d <= kMostBoxColumns; they must stay as they are while boxes are used.
