@@ -19,6 +19,7 @@ class BoxCells {
  public:
   // INOUT sample [d][count], reordered.
   BoxCells(std::vector<float>& sample, int64_t d, int bits);
+  BoxCells(BoxCells&&) = default;  // grid_ points into codes_, which a move leaves in place
 
   const BoxGrid& grid() const { return grid_; }
   int64_t cells() const { return int64_t{1} << bits_; }  // 1: all rows look alike

@@ -5,6 +5,7 @@
 namespace shoal {
 
 inline constexpr int kBoxRows = 64;        // rows of a box
+inline constexpr int kFineRows = 16;       // rows that are told apart within a box
 inline constexpr int kMostBoxColumns = 8;  // boxes are for tiny d
 inline constexpr int kBoxPad = 16;         // centers are readable up to a multiple of this
 
@@ -46,21 +47,20 @@ struct BoxGrid {
 
 struct BoxKernels {
   // Lists the centers that this bound cannot exclude for a box, in increasing order, and returns
-  // how many. TMP distance [k], OUT left [k], both with room for kBoxPad more.
-  int64_t (*near)(const BoxCenters& centers, const Extent& box, const NearBound& bound,
+  // how many. Up to `tries` centers try to exclude others. TMP distance [k + kBoxPad]; OUT left
+  // [k + kBoxPad].
+  int64_t (*near)(const BoxCenters& centers, const Extent& box, const NearBound& bound, int tries,
                   float* distance, int32_t* left);
 
-  // The nearest of `count` of the centers for each row of a box; returns a bit for each row that
-  // float32 cannot settle. IN points [d][kBoxRows], which [count], names [k] (what a center is
-  // called); OUT labels [kBoxRows].
-  uint64_t (*settle)(const float* points, const BoxCenters& centers, const int32_t* which,
-                     int64_t count, const int32_t* names, const SettleBound& bound,
-                     int32_t* labels);
+  // The nearest of `count` of the centers for `rows` points of a box, kFineRows or kBoxRows;
+  // returns a bit for each that float32 cannot settle. IN points, column t at points + t *
+  // kBoxRows, which [count], names [k], what centers are called; OUT labels [rows], by name.
+  uint64_t (*settle)(const float* points, int64_t rows, const BoxCenters& centers,
+                     const int32_t* which, int64_t count, const int32_t* names,
+                     const SettleBound& bound, int32_t* labels);
 
-  // The cell of each point of a tile. IN points [d][width], norm2 [width] (null: the points are
-  // taken as they are, else at length one); OUT cell [width].
-  void (*cells)(const float* points, const float* norm2, int64_t d, int width, const BoxGrid& grid,
-                int32_t* cell);
+  // The cell of each point of a tile. IN points [d][width]; OUT cell [width].
+  void (*cells)(const float* points, int64_t d, int width, const BoxGrid& grid, int32_t* cell);
 
   // Smallest and largest of `count` points in each column, count > 0. IN points, column t at
   // points + t * stride; OUT smallest, largest [d].

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "box_sort.h"
 #include "boxes.h"
 
 namespace shoal {
@@ -9,7 +8,11 @@ namespace {
 
 constexpr double kUnit = 0x1p-24;
 constexpr double kUp = 1 + 0x1p-10;  // on terms that are small beside the others
-constexpr double kTiny = 0x1p-140;   // more than underflow can lose
+// From kFineColumns on, several centers try to exclude others from a box, and where so many
+// operations per row are left, parts of the box are told apart.
+constexpr int kTries = 2, kFineTries = 1;
+constexpr int64_t kFineWork = 1800;
+constexpr double kTiny = 0x1p-140;  // more than underflow can lose
 
 int64_t padded(int64_t k) { return (k + kBoxPad - 1) / kBoxPad * kBoxPad; }
 
@@ -43,13 +46,42 @@ SettleBound settle_bound(int64_t d, double error, double typical) {
 
 }  // namespace
 
+// Centers that a test left, column by column, with room for kBoxPad more.
+struct BoxList {
+  int64_t stride = 0, k = 0, d = 0;
+  std::vector<float> values;   // [d][stride]
+  std::vector<int32_t> names;  // [stride]
+
+  void make(int64_t room, int64_t columns) {
+    stride = room;
+    d = columns;
+    values.resize(columns * room);
+    names.resize(room);
+  }
+  BoxCenters centers() const { return {values.data(), stride, k, d}; }
+
+  // Takes `count` of another list's.
+  void take(const BoxList& list, const int32_t* which, int64_t count) {
+    k = count;
+    for (int64_t i = 0; i < count; ++i) names[i] = list.names[which[i]];
+    for (int64_t t = 0; t < d; ++t) {
+      const float* from = list.values.data() + t * list.stride;
+      float* to = values.data() + t * stride;
+      for (int64_t i = 0; i < count; ++i) to[i] = from[which[i]];
+      std::fill_n(to + count, kBoxPad, to[count - 1]);
+    }
+  }
+};
+
 struct BoxSearch::Scratch {
-  std::vector<float> distance;       // [k + kBoxPad]
-  std::vector<int32_t> names, left;  // [k + kBoxPad], what superbox and box leave
-  std::vector<float> local;          // [d][padded k], relative to the superbox
-  float largest = 0;                 // |C| of these, by coordinate
+  std::vector<float> distance;  // [k + kBoxPad]
+  std::vector<int32_t> which;   // [k + kBoxPad], what is left of a list
+  BoxList local, of_box;        // what superbox and box leave
   double row[kMostBoxColumns];
   int32_t labels[kBoxRows];
+  float error;  // of a coordinate of a row
+  NearBound near;
+  SettleBound settle;
 };
 
 BoxSearch::BoxSearch(const Boxes& boxes, const ExactCenters& centers)
@@ -78,85 +110,114 @@ std::unique_ptr<BoxSearch::Scratch, void (*)(BoxSearch::Scratch*)> BoxSearch::sc
   std::unique_ptr<Scratch, void (*)(Scratch*)> scratch(new Scratch,
                                                        [](Scratch* some) { delete some; });
   scratch->distance.resize(stride_ + kBoxPad);
-  scratch->names.resize(stride_ + kBoxPad);
-  scratch->left.resize(stride_ + kBoxPad);
-  scratch->local.resize(centers_.d * stride_);
+  scratch->which.resize(stride_ + kBoxPad);
+  scratch->local.make(stride_ + kBoxPad, centers_.d);
+  scratch->of_box.make(stride_ + kBoxPad, centers_.d);
   return scratch;
 }
 
-// The centers that a superbox leaves, relative to its origin.
-void BoxSearch::localise(const Superbox& super, int64_t count, Scratch& scratch) const {
-  const int64_t stride = padded(count);
-  float largest = 0;
-  for (int64_t t = 0; t < centers_.d; ++t) {
+// Makes the centers that a superbox leaves relative to its origin, and the bounds for its boxes.
+void BoxSearch::localise(const Superbox& super, Scratch& scratch) const {
+  BoxList& local = scratch.local;
+  for (int64_t t = 0; t < local.d; ++t) {
     const double* wide = wide_.data() + t * centers_.k;
-    float* local = scratch.local.data() + t * stride;
-    for (int64_t i = 0; i < count; ++i) {
-      local[i] = static_cast<float>(wide[scratch.names[i]] - super.origin[t]);
-      largest = std::max(largest, std::fabs(local[i]));
-    }
-    std::fill(local + count, local + stride, local[count - 1]);
+    float* values = local.values.data() + t * local.stride;
+    for (int64_t i = 0; i < local.k; ++i)
+      values[i] = static_cast<float>(wide[local.names[i]] - super.origin[t]);
+    std::fill_n(values + local.k, kBoxPad, values[local.k - 1]);
   }
-  scratch.largest = largest;
+  float low[kMostBoxColumns], high[kMostBoxColumns], largest = 0;
+  boxes_.target_.boxes->range(local.values.data(), local.stride, local.d, local.k, low, high);
+  for (int64_t t = 0; t < local.d; ++t)
+    largest = std::max({largest, std::fabs(low[t]), std::fabs(high[t])});
+  const double of_centers = static_cast<double>(largest) * kUnit * kUp + kTiny;
+  const double size = static_cast<double>(super.size);
+  scratch.near = near_bound(local.d, of_centers, size, size / 4);
+  scratch.settle = settle_bound(local.d, of_centers + static_cast<double>(super.error), size / 4);
+  scratch.error = super.error;
 }
 
 void BoxSearch::find(int64_t s, Scratch& scratch, int32_t* labels, int32_t* whole) const {
-  const BoxKernels& kernels = *boxes_.target_.boxes;
   const Superbox& super = boxes_.supers_[s];
   const int64_t d = centers_.d;
   const int64_t boxes = (super.rows + kBoxRows - 1) / kBoxRows;
   const BoxCenters all{narrow_.data(), stride_, centers_.k, d};
   const double size = static_cast<double>(super.size);
   const double error = static_cast<double>(largest_) * kUnit * kUp + kTiny;
-  const int64_t count =
-      kernels.near(all, {super.middle, super.half}, near_bound(d, error, size, size),
-                   scratch.distance.data(), scratch.names.data());
-  if (count == 1) {
-    std::fill_n(labels, super.rows, scratch.names[0]);
-    if (whole != nullptr) std::fill_n(whole, boxes, scratch.names[0]);
+  BoxList& local = scratch.local;
+  local.k =
+      boxes_.target_.boxes->near(all, {super.middle, super.half}, near_bound(d, error, size, size),
+                                 1, scratch.distance.data(), local.names.data());
+  if (local.k == 1) {
+    std::fill_n(labels, super.rows, local.names[0]);
+    if (whole != nullptr) std::fill_n(whole, boxes, local.names[0]);
     return;
   }
-  localise(super, count, scratch);
-  const BoxCenters local{scratch.local.data(), padded(count), count, d};
-  const double of_centers = static_cast<double>(scratch.largest) * kUnit * kUp + kTiny;
-  const double of_rows = static_cast<double>(super.farthest) * kUnit * kUp + kTiny;
-  const NearBound near = near_bound(d, of_centers, size, size / 4);
-  const SettleBound settle = settle_bound(d, of_centers + of_rows, size / 4);
+  localise(super, scratch);
   for (int64_t b = 0; b < boxes; ++b) {
     const int64_t first = b * kBoxRows;
     const int64_t rows = std::min<int64_t>(kBoxRows, super.rows - first);
-    const float* extent = boxes_.extents_.get() + (super.box + b) * 2 * d;
-    const int64_t left = kernels.near(local, {extent, extent + d}, near, scratch.distance.data(),
-                                      scratch.left.data());
-    if (whole != nullptr) whole[b] = left == 1 ? scratch.names[scratch.left[0]] : -1;
-    if (left == 1) {
-      std::fill_n(labels + first, rows, scratch.names[scratch.left[0]]);
-      continue;
-    }
-    int32_t* out = rows == kBoxRows ? labels + first : scratch.labels;
-    const float* points = boxes_.points_.get() + (super.box + b) * kBoxRows * d;
-    uint64_t unsure =
-        kernels.settle(points, local, scratch.left.data(), left, scratch.names.data(), settle, out);
-    if (rows < kBoxRows) {
-      unsure &= (uint64_t{1} << rows) - 1;
-      std::copy_n(out, rows, labels + first);
-    }
-    if (unsure != 0) measure(super, first, unsure, left, scratch, labels);
+    const bool full = rows == kBoxRows;  // else labels have no room for a whole box
+    int32_t* out = full ? labels + first : scratch.labels;
+    const int32_t one = find_in_box(super.box + b, super.slot + first, rows, scratch, out);
+    if (!full) std::copy_n(out, rows, labels + first);
+    if (whole != nullptr) whole[b] = one;
   }
 }
 
-// Labels, by float64, of the rows of a box that float32 could not settle.
-void BoxSearch::measure(const Superbox& super, int64_t first, uint64_t unsure, int64_t count,
-                        Scratch& scratch, int32_t* labels) const {
+// Labels of the rows of a box; returns the label if they all were settled at once, else -1. OUT
+// labels [kBoxRows].
+int32_t BoxSearch::find_in_box(int64_t box, int64_t slot, int64_t rows, Scratch& scratch,
+                               int32_t* labels) const {
+  const BoxKernels& kernels = *boxes_.target_.boxes;
+  const int64_t d = centers_.d;
+  const float* extent = boxes_.extents_.get() + box * 2 * d;
+  const BoxList& local = scratch.local;
+  int32_t* which = scratch.which.data();
+  int64_t left =
+      kernels.near(local.centers(), {extent, extent + d}, scratch.near,
+                   d < kFineColumns || local.k < 32 ? 1 : kTries, scratch.distance.data(), which);
+  if (left == 1) {
+    std::fill_n(labels, kBoxRows, local.names[which[0]]);
+    return local.names[which[0]];
+  }
+  const float* points = boxes_.points_.get() + box * kBoxRows * d;
+  if (d < kFineColumns || left * (2 * d + 5) < kFineWork) {
+    const uint64_t unsure = kernels.settle(points, kBoxRows, local.centers(), which, left,
+                                           local.names.data(), scratch.settle, labels);
+    measure(slot, rows, unsure, local, left, scratch, labels);
+    return -1;
+  }
+  BoxList& list = scratch.of_box;
+  list.take(local, which, left);
+  for (int64_t first = 0; first < rows; first += kFineRows) {
+    float low[kMostBoxColumns], high[kMostBoxColumns];
+    float middle[kMostBoxColumns], half[kMostBoxColumns];
+    kernels.range(points + first, kBoxRows, d, kFineRows, low, high);
+    for (int64_t t = 0; t < d; ++t)
+      box_extent(low[t], high[t], scratch.error, &middle[t], &half[t]);
+    left = kernels.near(list.centers(), {middle, half}, scratch.near, kFineTries,
+                        scratch.distance.data(), which);
+    const uint64_t unsure = kernels.settle(points + first, kFineRows, list.centers(), which, left,
+                                           list.names.data(), scratch.settle, labels + first);
+    measure(slot + first, rows - first, unsure, list, left, scratch, labels + first);
+  }
+  return -1;
+}
+
+// Labels, by float64, of the rows that float32 could not settle. IN unsure, a bit for each slot.
+void BoxSearch::measure(int64_t slot, int64_t rows, uint64_t unsure, const BoxList& list,
+                        int64_t left, Scratch& scratch, int32_t* labels) const {
   const ExactKernels& exact = boxes_.target_.exact;
+  if (rows < kBoxRows) unsure &= (uint64_t{1} << rows) - 1;
   for (; unsure != 0; unsure &= unsure - 1) {
-    const int64_t place = first + __builtin_ctzll(unsure);
-    const bool directed = read_row(boxes_.rows_, boxes_.order_[super.slot + place], boxes_.metric_,
-                                   exact, scratch.row);
+    const int place = __builtin_ctzll(unsure);
+    const bool directed =
+        read_row(boxes_.rows_, boxes_.order_[slot + place], boxes_.metric_, exact, scratch.row);
     int32_t label = 0;
     double nearest = HUGE_VAL;
-    for (int64_t i = 0; i < count && directed; ++i) {
-      const int32_t j = scratch.names[scratch.left[i]];
+    for (int64_t i = 0; i < left && directed; ++i) {
+      const int32_t j = list.names[scratch.which[i]];
       const double distance = centers_.distance(scratch.row, directed, j, exact);
       if (distance < nearest) {
         nearest = distance;

@@ -12,7 +12,7 @@
 namespace shoal::SHOAL_TARGET {
 namespace {
 
-inline Floats magnitude(Floats a) { return max(a, -a); }
+inline Floats magnitude(Floats a) { return (Floats)((Ints)a & 0x7fffffff); }
 
 inline float smallest_of(Floats a) {
 #if defined(__AVX512F__)
@@ -46,12 +46,57 @@ inline Ints first_lanes() {
   return v;
 }
 
+// What one center excludes for a box: those whose value is above the limit.
 template <int D>
-int64_t near_as(const BoxCenters& centers, const Extent& box, const NearBound& bound,
-                float* distance, int32_t* left) {
-  // |c - m|^2 of all centers; the nearest to the middle is the one that excludes others.
+struct Excluder {
+  Floats own[D], weight[D];
+  Floats keep, limit;
+
+  Excluder(const BoxCenters& centers, int64_t b, float distance, const Extent& box,
+           const NearBound& bound)
+      : keep(broadcast(bound.keep)) {
+    float halves = 0;
+#pragma GCC unroll 8
+    for (int t = 0; t < D; ++t) {
+      own[t] = broadcast(centers.values[t * centers.stride + b]);
+      weight[t] = broadcast(bound.reach * box.half[t]);
+      halves += box.half[t];
+    }
+    limit = broadcast(bound.grow * distance + bound.slack + bound.per_half * halves);
+  }
+
+  // Of the centers from j on, at these distances from the middle.
+  Floats value(const BoxCenters& centers, int64_t j, Floats distance) const {
+    Floats sum = keep * distance;
+#pragma GCC unroll 8
+    for (int t = 0; t < D; ++t)
+      sum -= weight[t] * magnitude(load(centers.values + t * centers.stride + j) - own[t]);
+    return sum;
+  }
+};
+
+// The smallest number seen, and its place.
+struct Smallest {
   Floats best = broadcast(std::numeric_limits<float>::infinity());
-  Ints index{};
+  Ints first{};
+
+  void see(Floats x, int64_t j) {
+    first = choose_greater(best, x, broadcast(static_cast<int32_t>(j)), first);
+    best = min(best, x);
+  }
+  int64_t place(float* smallest) const {
+    *smallest = smallest_of(best);
+    const int lane = __builtin_ctz(not_below(broadcast(*smallest), best));
+    return first[lane] + lane;
+  }
+};
+
+template <int D>
+int64_t near_as(const BoxCenters& centers, const Extent& box, const NearBound& bound, int tries,
+                float* distance, int32_t* left) {
+  const Floats none = broadcast(std::numeric_limits<float>::infinity());
+  // |c - m|^2 of all centers; the nearest to the middle is the first to exclude others.
+  Smallest smallest;
   for (int64_t j = 0; j < centers.k; j += kLanes) {
     Floats sum{};
 #pragma GCC unroll 8
@@ -60,29 +105,30 @@ int64_t near_as(const BoxCenters& centers, const Extent& box, const NearBound& b
       sum += v * v;
     }
     store(distance + j, sum);
-    index = choose_greater(best, sum, broadcast(static_cast<int32_t>(j)), index);
-    best = min(best, sum);
+    smallest.see(sum, j);
   }
-  const float nearest = smallest_of(best);
-  const int lane = __builtin_ctz(not_below(broadcast(nearest), best));
-  const int64_t b = index[lane] + lane;
-  Floats own[D], weight[D];
-  float halves = 0;
-#pragma GCC unroll 8
-  for (int t = 0; t < D; ++t) {
-    own[t] = broadcast(centers.values[t * centers.stride + b]);
-    weight[t] = broadcast(bound.reach * box.half[t]);
-    halves += box.half[t];
+  float nearest;
+  int64_t b = smallest.place(&nearest);
+  Excluder<D> excluder(centers, b, nearest, box, bound);
+  for (; tries > 1; --tries) {
+    // Excluded centers move to infinity; of those left, the next nearest tries.
+    const Floats floor = broadcast(nearest);
+    smallest = Smallest{};
+    for (int64_t j = 0; j < centers.k; j += kLanes) {
+      const Floats far = load(distance + j);
+      const auto still = (Floats)choose_greater(excluder.value(centers, j, far), excluder.limit,
+                                                (Ints)none, (Ints)far);
+      store(distance + j, still);
+      smallest.see((Floats)choose_greater(still, floor, (Ints)still, (Ints)none), j);
+    }
+    b = smallest.place(&nearest);
+    if (!(nearest < none[0])) break;
+    excluder = Excluder<D>(centers, b, nearest, box, bound);
   }
-  const Floats limit = broadcast(bound.grow * nearest + bound.slack + bound.per_half * halves);
   Ints here = first_lanes();
   int64_t count = 0;
   for (int64_t j = 0; j < centers.k; j += kLanes) {
-    Floats value = bound.keep * load(distance + j);
-#pragma GCC unroll 8
-    for (int t = 0; t < D; ++t)
-      value -= weight[t] * magnitude(load(centers.values + t * centers.stride + j) - own[t]);
-    unsigned lanes = not_below(limit, value);
+    unsigned lanes = not_below(excluder.limit, excluder.value(centers, j, load(distance + j)));
     if (centers.k - j < kLanes) lanes &= (1u << (centers.k - j)) - 1;
     count += compress(here, lanes, left + count);
     here += kLanes;
@@ -90,47 +136,63 @@ int64_t near_as(const BoxCenters& centers, const Extent& box, const NearBound& b
   return count;
 }
 
-template <int D>
-uint64_t settle_as(const float* points, const BoxCenters& centers, const int32_t* which,
-                   int64_t count, const int32_t* names, const SettleBound& bound, int32_t* labels) {
-  constexpr int kWidth = kLanes * kVectors;
-  uint64_t unsure = 0;
-  for (int first = 0; first < kBoxRows; first += kWidth) {
-    Floats best[kVectors], second[kVectors];
-    Ints index[kVectors];
+// For V registers of points; bit l of the result: whether point l is unsure.
+template <int D, int V>
+inline __attribute__((always_inline)) uint64_t
+settle_points(const float* points, const BoxCenters& centers, const int32_t* which, int64_t count,
+              const int32_t* names, const SettleBound& bound, int32_t* labels) {
+  Floats best[V], second[V];
+  Ints index[V];
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      best[v] = second[v] = broadcast(std::numeric_limits<float>::infinity());
-      index[v] = Ints{};
-    }
-    for (int64_t i = 0; i < count; ++i) {
-      const float* center = centers.values + which[i];
-      const Ints name = broadcast(names[which[i]]);
-      Floats sum[kVectors] = {};
+  for (int v = 0; v < V; ++v) {
+    best[v] = second[v] = broadcast(std::numeric_limits<float>::infinity());
+    index[v] = Ints{};
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const float* center = centers.values + which[i];
+    const Ints name = broadcast(names[which[i]]);
+    Floats sum[V] = {};
 #pragma GCC unroll 8
-      for (int t = 0; t < D; ++t) {
-        const Floats c = broadcast(center[t * centers.stride]);
+    for (int t = 0; t < D; ++t) {
+      const Floats c = broadcast(center[t * centers.stride]);
 #pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) {
-          const Floats x = load(points + t * kBoxRows + first + v * kLanes) - c;
-          sum[v] += x * x;
-        }
-      }
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) {
-        index[v] = choose_greater(best[v], sum[v], name, index[v]);
-        second[v] = min(second[v], max(best[v], sum[v]));
-        best[v] = min(best[v], sum[v]);
+      for (int v = 0; v < V; ++v) {
+        const Floats x = load(points + t * kBoxRows + v * kLanes) - c;
+        sum[v] += x * x;
       }
     }
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
-      const int at = first + v * kLanes;
-      store(labels + at, index[v]);
-      const uint64_t lanes = not_below(broadcast(bound.slack), bound.keep * second[v] - best[v]);
-      unsure |= lanes << at;
+    for (int v = 0; v < V; ++v) {
+      index[v] = choose_greater(best[v], sum[v], name, index[v]);
+      second[v] = min(second[v], max(best[v], sum[v]));
+      best[v] = min(best[v], sum[v]);
     }
   }
+  uint64_t unsure = 0;
+#pragma GCC unroll 8
+  for (int v = 0; v < V; ++v) {
+    store(labels + v * kLanes, index[v]);
+    const uint64_t lanes = not_below(broadcast(bound.slack), bound.keep * second[v] - best[v]);
+    unsure |= lanes << (v * kLanes);
+  }
+  return unsure;
+}
+
+template <int D>
+uint64_t settle_as(const float* points, int64_t rows, const BoxCenters& centers,
+                   const int32_t* which, int64_t count, const int32_t* names,
+                   const SettleBound& bound, int32_t* labels) {
+  constexpr int kFew = kFineRows / kLanes < kVectors ? kFineRows / kLanes : kVectors;
+  uint64_t unsure = 0;
+  int64_t first = 0;
+  for (; first + kVectors * kLanes <= rows; first += kVectors * kLanes)
+    unsure |= settle_points<D, kVectors>(points + first, centers, which, count, names, bound,
+                                         labels + first)
+              << first;
+  for (; first < rows; first += kFew * kLanes)
+    unsure |=
+        settle_points<D, kFew>(points + first, centers, which, count, names, bound, labels + first)
+        << first;
   return unsure;
 }
 
@@ -141,16 +203,16 @@ inline __attribute__((always_inline)) auto with_columns(int64_t d, const Call& c
   return call.template operator()<D>();
 }
 
-int64_t near(const BoxCenters& centers, const Extent& box, const NearBound& bound, float* distance,
-             int32_t* left) {
-  return with_columns(centers.d,
-                      [&]<int D>() { return near_as<D>(centers, box, bound, distance, left); });
+int64_t near(const BoxCenters& centers, const Extent& box, const NearBound& bound, int tries,
+             float* distance, int32_t* left) {
+  return with_columns(
+      centers.d, [&]<int D>() { return near_as<D>(centers, box, bound, tries, distance, left); });
 }
 
-uint64_t settle(const float* points, const BoxCenters& centers, const int32_t* which, int64_t count,
-                const int32_t* names, const SettleBound& bound, int32_t* labels) {
+uint64_t settle(const float* points, int64_t rows, const BoxCenters& centers, const int32_t* which,
+                int64_t count, const int32_t* names, const SettleBound& bound, int32_t* labels) {
   return with_columns(centers.d, [&]<int D>() {
-    return settle_as<D>(points, centers, which, count, names, bound, labels);
+    return settle_as<D>(points, rows, centers, which, count, names, bound, labels);
   });
 }
 
@@ -170,13 +232,11 @@ inline Ints look_up(const int32_t* table, Ints place, bool few) {
   return found;
 }
 
-void cells(const float* points, const float* norm2, int64_t d, int width, const BoxGrid& grid,
-           int32_t* cell) {
+void cells(const float* points, int64_t d, int width, const BoxGrid& grid, int32_t* cell) {
   for (int p = 0; p < width; p += kLanes) {
-    const Floats factor = norm2 != nullptr ? 1 / root(load(norm2 + p)) : broadcast(1.0f);
     Ints sum{};
     for (int64_t t = 0; t < d; ++t) {
-      const Floats x = load(points + t * width + p) * factor;
+      const Floats x = load(points + t * width + p);
       const Floats at = (x - broadcast(grid.low[t])) * broadcast(grid.per_width[t]);
       // max(at, 0) is 0 where `at` is not a number.
       const Floats place = min(max(at, Floats{}), broadcast(grid.last[t]));

@@ -82,7 +82,7 @@ class BoxBuilder {
       for (int64_t t = 0; t < rows_.d; ++t) {
         const double x = values[i * rows_.d + t];
         largest = std::max(largest, std::fabs(x));
-        if (!cosine) boxes_.shift_[t] += x / static_cast<double>(count);
+        boxes_.shift_[t] += x / static_cast<double>(count);
       }
     const int range = rows_.dtype != Dtype::float64 || cosine ? 120 : 400;
     const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
@@ -111,11 +111,56 @@ class BoxBuilder {
     }
   }
 
-  // Puts the rows of a segment into the order of the leaves of a grid of its own.
+  // A segment that is put into the order of the leaves of a grid of its own, by ranges of its rows
+  // that do not depend on each other.
+  struct Spread {
+    Segment segment;
+    bool ordered;  // else its rows are still in their own order
+    BoxCells cells;
+    int threads;
+    int64_t ranges, step;
+    std::unique_ptr<uint16_t[]> cell;  // [rows], of each row
+    std::vector<int32_t> in_cell;      // [ranges][cells], how many rows
+    std::vector<int32_t> leaf;         // [cells]
+    std::vector<int32_t> next;         // [ranges][leaves], the slot of the next row
+
+    int64_t end(int64_t range) const { return std::min(segment.rows, (range + 1) * step); }
+  };
+
   void spread(const Segment& segment, std::vector<Segment>& open) {
+    const bool ordered = segment.depth > 0;
+    const int width = boxes_.target_.tile.tile;
+    const int threads = useful_threads(threads_, static_cast<double>(segment.rows) * 10);
+    const int64_t ranges = threads * int64_t{2};
+    const int64_t step = (segment.rows / ranges / width + 1) * width;
+    Spread spread{segment,
+                  ordered,
+                  make_grid(segment, ordered),
+                  threads,
+                  ranges,
+                  step,
+                  std::unique_ptr<uint16_t[]>(new uint16_t[segment.rows]),
+                  {},
+                  {},
+                  {}};
+    count_cells(spread);
+    find_leaves(spread, open);
     const auto [slot, n, depth] = segment;
-    const bool ordered = depth > 0;
-    const bool cosine = boxes_.metric_ == Metric::cosine;
+    std::vector<int32_t> before;
+    if (ordered) before.assign(boxes_.order_.get() + slot, boxes_.order_.get() + slot + n);
+    const int64_t leaves = static_cast<int64_t>(spread.next.size()) / ranges;
+    parallel_for(ranges, threads, [&](int64_t range, int) {
+      int32_t* next = spread.next.data() + range * leaves;
+      int32_t* const order = boxes_.order_.get();
+      const int32_t *const leaf = spread.leaf.data(), *const old = before.data();
+      const uint16_t* const cell = spread.cell.get();
+      const int64_t end = spread.end(range);
+      for (int64_t i = range * step; i < end; ++i)
+        order[next[leaf[cell[i]]]++] = ordered ? old[i] : static_cast<int32_t>(i);
+    });
+  }
+
+  BoxCells make_grid(const Segment& segment, bool ordered) const {
     std::vector<double> values;
     const int64_t count = sample(segment, ordered, values);
     std::vector<float> columns(values.size());
@@ -123,64 +168,59 @@ class BoxBuilder {
       for (int64_t t = 0; t < rows_.d; ++t)
         columns[t * count + i] =
             static_cast<float>(values[i * rows_.d + t] * boxes_.scale_ - boxes_.shift_[t]);
-    const BoxCells cells(columns, rows_.d, std::clamp(std::ilogb(n) - 4, 4, 16));
-    const int threads = useful_threads(threads_, static_cast<double>(n) * 10);
+    return BoxCells(columns, rows_.d, std::clamp(std::ilogb(segment.rows) - 4, 4, 16));
+  }
+
+  void count_cells(Spread& spread) const {
+    const int64_t cells = spread.cells.cells();
     const int width = boxes_.target_.tile.tile;
-    const int64_t ranges = threads * int64_t{2};
-    const int64_t step = (n / ranges / width + 1) * width;
-    std::unique_ptr<uint16_t[]> cell(new uint16_t[n]);
-    std::vector<int32_t> in_cell(ranges * cells.cells());
     std::vector<double> shift(rows_.d + 16);
     std::vector<float> shift32(rows_.d + 16);
     std::copy(boxes_.shift_.begin(), boxes_.shift_.end(), shift.begin());
     std::copy(boxes_.shift_.begin(), boxes_.shift_.end(), shift32.begin());
     const FilterSpace space{boxes_.scale_, shift.data(), shift32.data(),
-                            static_cast<float>(boxes_.scale_), false};
-    parallel_for(ranges, threads, [&](int64_t range, int) {
+                            static_cast<float>(boxes_.scale_), boxes_.metric_ == Metric::cosine};
+    spread.in_cell.resize(spread.ranges * cells);
+    parallel_for(spread.ranges, spread.threads, [&](int64_t range, int) {
       BoxLoader loader(rows_, boxes_.metric_, boxes_.target_);
-      int32_t* rows = in_cell.data() + range * cells.cells();
+      int32_t* rows = spread.in_cell.data() + range * cells;
       int32_t found[kBoxRows];
-      const int64_t end = std::min(n, (range + 1) * step);
-      for (int64_t i = range * step; i < end; i += width) {
+      const int64_t end = spread.end(range);
+      for (int64_t i = range * spread.step; i < end; i += width) {
         const int64_t some = std::min<int64_t>(width, end - i);
-        loader.load(some, space, false, [&](int64_t p) { return row_in(slot + i + p, ordered); });
-        kernels_.cells(loader.tile(), cosine ? loader.norm2() : nullptr, rows_.d, width,
-                       cells.grid(), found);
+        loader.load(some, space,
+                    [&](int64_t p) { return row_in(spread.segment.slot + i + p, spread.ordered); });
+        kernels_.cells(loader.tile(), rows_.d, width, spread.cells.grid(), found);
         for (int64_t p = 0; p < some; ++p) {
-          cell[i + p] = static_cast<uint16_t>(found[p]);
+          spread.cell[i + p] = static_cast<uint16_t>(found[p]);
           ++rows[found[p]];
         }
       }
     });
-    std::vector<int32_t> total(cells.cells()), leaf(cells.cells());
+  }
+
+  // The leaves, each a segment, and where each range puts its rows.
+  void find_leaves(Spread& spread, std::vector<Segment>& open) const {
+    const int64_t cells = spread.cells.cells(), ranges = spread.ranges;
+    std::vector<int32_t> total(cells);
     for (int64_t range = 0; range < ranges; ++range)
-      for (int64_t c = 0; c < cells.cells(); ++c) total[c] += in_cell[range * cells.cells() + c];
-    const int32_t leaves = cells.leaves(total, kLeafRows, leaf.data());
-    // Where each range puts its next row of each leaf.
-    std::vector<int32_t> next((ranges + 1) * leaves);
+      for (int64_t c = 0; c < cells; ++c) total[c] += spread.in_cell[range * cells + c];
+    spread.leaf.resize(cells);
+    const int64_t leaves = spread.cells.leaves(total, kLeafRows, spread.leaf.data());
+    spread.next.resize(ranges * leaves);
     for (int64_t range = 0; range < ranges; ++range)
-      for (int64_t c = 0; c < cells.cells(); ++c) {
-        const int32_t rows = in_cell[range * cells.cells() + c];
-        if (rows > 0) next[range * leaves + leaf[c]] += rows;
+      for (int64_t c = 0; c < cells; ++c) {
+        const int32_t rows = spread.in_cell[range * cells + c];
+        if (rows > 0) spread.next[range * leaves + spread.leaf[c]] += rows;
       }
-    auto at = static_cast<int32_t>(slot);
+    const int depth = leaves > 1 ? spread.segment.depth + 1 : kDeepest;
+    auto at = static_cast<int32_t>(spread.segment.slot);
     for (int64_t l = 0; l < leaves; ++l) {
       const int32_t begin = at;
       for (int64_t range = 0; range < ranges; ++range)
-        at += std::exchange(next[range * leaves + l], at);
-      open.push_back({begin, at - begin, leaves > 1 ? depth + 1 : kDeepest});
+        at += std::exchange(spread.next[range * leaves + l], at);
+      open.push_back({begin, at - begin, depth});
     }
-    std::vector<int32_t> before;
-    if (ordered) before.assign(boxes_.order_.get() + slot, boxes_.order_.get() + slot + n);
-    parallel_for(ranges, threads, [&](int64_t range, int) {
-      int32_t* place = next.data() + range * leaves;
-      int32_t* const order = boxes_.order_.get();
-      const int32_t *const of_cell = leaf.data(), *const old = before.data();
-      const uint16_t* const cell_of = cell.get();
-      const int64_t end = std::min(n, (range + 1) * step);
-      for (int64_t i = range * step; i < end; ++i)
-        order[place[of_cell[cell_of[i]]]++] = ordered ? old[i] : static_cast<int32_t>(i);
-    });
   }
 
   Boxes& boxes_;

@@ -35,14 +35,29 @@ namespace shoal {
 
 inline constexpr int kSuperRows = 1024;  // the most rows of a superbox
 
+inline constexpr float kBoxFarthest = 0x1p58f;  // beyond, squares could leave float32
+inline constexpr int kFineColumns = 5;  // from so many columns on, parts of boxes are told apart
+
+struct BoxList;
+
 struct Superbox {
   int64_t slot, rows;  // where its rows are in the order, and how many
   int64_t box;         // its first box: all have kBoxRows rows, the last what is left
   double origin[kMostBoxColumns];
   float middle[kMostBoxColumns], half[kMostBoxColumns];  // relative to the origin of all
-  float farthest;                                        // largest |X| of its rows
+  float error;                                           // at most, of a coordinate of its rows
   float size;                                            // at least |half|
 };
+
+// A reach that covers what coordinates were before they were rounded, by at most `error`.
+inline float box_reach(float reach, float error) { return (reach + error) * (1 + 0x1p-21f); }
+
+// Middle and half of what lies between low and high.
+inline void box_extent(float low, float high, float error, float* middle, float* half) {
+  *middle = low + (high - low) / 2;
+  const float up = high - *middle, down = *middle - low;
+  *half = box_reach(up > down ? up : down, error);
+}
 
 // IN rows [n, d], n < 2^31, d <= kMostBoxColumns; they must stay as they are while boxes are used.
 class Boxes {
@@ -106,17 +121,20 @@ class BoxSearch {
   void find(int64_t s, Scratch& scratch, int32_t* labels, int32_t* whole = nullptr) const;
 
  private:
-  void localise(const Superbox& super, int64_t count, Scratch& scratch) const;
-  void measure(const Superbox& super, int64_t first, uint64_t unsure, int64_t count,
+  void localise(const Superbox& super, Scratch& scratch) const;
+  int32_t find_in_box(int64_t box, int64_t slot, int64_t rows, Scratch& scratch,
+                      int32_t* labels) const;
+  void measure(int64_t slot, int64_t rows, uint64_t unsure, const BoxList& list, int64_t left,
                Scratch& scratch, int32_t* labels) const;
 
   const Boxes& boxes_;
   const ExactCenters& centers_;
   bool usable_;
   int64_t stride_;
-  float largest_ = 0;          // |C|, by coordinate
-  std::vector<double> wide_;   // [d][k], scaled
-  std::vector<float> narrow_;  // [d][stride], relative to the origin of all
+  float largest_ = 0;           // |C|, by coordinate
+  std::vector<double> wide_;    // [d][k], scaled
+  std::vector<float> narrow_;   // [d][stride], relative to the origin of all
+  std::vector<int32_t> names_;  // [stride]
 };
 
 // Whether building boxes and searching them once beats float32 tiles (measured).
