@@ -50,24 +50,21 @@ bool has_f16c() {
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
 
-// Asks the system for the tiles, once; it grants them to the process.
+// Asks the system for the tiles; it grants them to the process.
 bool has_amx() {
 #if defined(__linux__)
   constexpr unsigned kTile = 1u << 24, kInt8 = 1u << 25;  // of CPUID leaf 7, edx
   constexpr int kRequest = 0x1023, kTileData = 18;        // ARCH_REQ_XCOMP_PERM, XTILEDATA
   unsigned a, b, c, d;
-  static const bool granted = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kTile) != 0 &&
-                              (d & kInt8) != 0 && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
-  return granted;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kTile) != 0 && (d & kInt8) != 0 &&
+         syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
 #else
   return false;
 #endif
 }
 #endif
 
-}  // namespace
-
-std::vector<const Target*> usable_targets() {
+std::vector<const Target*> find_targets() {
   std::vector<const Target*> usable;
 #if defined(__x86_64__)
   static const Target kBaseline{"baseline", SHOAL_TABLES(baseline, nullptr, baseline)};
@@ -98,8 +95,16 @@ std::vector<const Target*> usable_targets() {
   return usable;
 }
 
+}  // namespace
+
+// Found once: asking the processor costs microseconds in a virtual machine.
+const std::vector<const Target*>& usable_targets() {
+  static const std::vector<const Target*> usable = find_targets();
+  return usable;
+}
+
 const Target& choose_target(const char* forced) {
-  const auto usable = usable_targets();
+  const auto& usable = usable_targets();
   if (forced == nullptr || *forced == 0) return *usable.back();
   std::string names;
   for (const Target* target : usable) {

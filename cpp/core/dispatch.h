@@ -8,7 +8,7 @@
 namespace shoal {
 
 // The targets of this build that this processor can run, the slowest first.
-std::vector<const Target*> usable_targets();
+const std::vector<const Target*>& usable_targets();
 
 // `forced`: a target's name, or null or empty for the best. Throws std::invalid_argument, with the
 // usable names, where it cannot run here.
