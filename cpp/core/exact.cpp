@@ -192,28 +192,64 @@ void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t
   });
 }
 
+typedef int64_t Longs __attribute__((vector_size(kWide * 8)));
+
 // Adding 1.5 * 2^52 leaves the nearest integer (ties to even) in the low bits of the double.
 constexpr double kRounder = 0x1.8p52;
 
-inline int64_t bits_of(double x) {
-  int64_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits;
+inline Longs load_longs(const int64_t* from) {
+  Longs v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+inline Longs whole(Doubles rounded) { return (Longs)rounded - (Longs)broadcast(kRounder); }
+
+// Columns t to t + kWide - 1 of add_row.
+template <bool kLow, bool kFrom>
+inline void add_wide(const double* x, const double* inverse, const double* quantum, double unit,
+                     int64_t t, int64_t below, int64_t* into, int64_t* from) {
+  const Doubles value = load_wide(x + t), in_quanta = load_wide(inverse + t);
+  const Doubles rounded = value * in_quanta + kRounder;
+  const Longs high = whole(rounded);
+  store(into + t, load_longs(into + t) + high);
+  if constexpr (kFrom) store(from + t, load_longs(from + t) - high);
+  if constexpr (kLow) {
+    const Doubles rest = value - (rounded - kRounder) * load_wide(quantum + t);  // exact
+    const Longs low = whole(rest * in_quanta * unit + kRounder);
+    store(into + below + t, load_longs(into + below + t) + low);
+    if constexpr (kFrom) store(from + below + t, load_longs(from + below + t) - low);
+  }
+}
+
+template <bool kLow, bool kFrom>
+void add_row_as(const double* x, const double* inverse, const double* quantum, double unit,
+                int64_t d, int64_t below, int64_t* into, int64_t* from) {
+  int64_t t = 0;
+  for (; t + kWide <= d; t += kWide)
+    add_wide<kLow, kFrom>(x, inverse, quantum, unit, t, below, into, from);
+  if (t == d) return;
+  // The last columns, in places of their own.
+  double part[3][kWide] = {};
+  int64_t sums[2][2][kWide] = {};
+  for (int64_t i = 0; i < d - t; ++i) {
+    part[0][i] = x[t + i];
+    part[1][i] = inverse[t + i];
+    part[2][i] = quantum[t + i];
+  }
+  add_wide<kLow, kFrom>(part[0], part[1], part[2], unit, 0, kWide, sums[0][0], sums[1][0]);
+  for (int64_t i = 0; i < d - t; ++i)
+    for (int level = 0; level <= kLow; ++level) {
+      into[level * below + t + i] += sums[0][level][i];
+      if (kFrom) from[level * below + t + i] += sums[1][level][i];
+    }
 }
 
 void add_row(const double* x, const double* inverse, const double* quantum, double unit, int64_t d,
-             int64_t* high, int64_t* low) {
-  const int64_t offset = bits_of(kRounder);
-  if (low == nullptr) {
-    for (int64_t t = 0; t < d; ++t) high[t] += bits_of(x[t] * inverse[t] + kRounder) - offset;
-    return;
-  }
-  for (int64_t t = 0; t < d; ++t) {
-    const double rounded = x[t] * inverse[t] + kRounder;
-    const double rest = x[t] - (rounded - kRounder) * quantum[t];  // exact
-    high[t] += bits_of(rounded) - offset;
-    low[t] += bits_of(rest * inverse[t] * unit + kRounder) - offset;
-  }
+             int64_t below, int64_t* into, int64_t* from) {
+  const auto add = below != 0 ? (from != nullptr ? add_row_as<true, true> : add_row_as<true, false>)
+                   : from != nullptr ? add_row_as<false, true>
+                                     : add_row_as<false, false>;
+  add(x, inverse, quantum, unit, d, below, into, from);
 }
 
 // --- sums of two doubles ---------------------------------------------------------------------
@@ -236,17 +272,23 @@ inline Doubles two_product(Doubles a, Doubles b, Doubles& rest) {
 }
 
 void squares(const double* x, double weight, int64_t d, double* high, double* low) {
-  constexpr double kSplit = 134217729.0;
+  constexpr double kSplit = 134217729.0;  // 2^27 + 1
   const double w1 = weight * kSplit - (weight * kSplit - weight), w2 = weight - w1;
   for (int64_t t = 0; t < d; ++t) {
     const double a1 = x[t] * kSplit - (x[t] * kSplit - x[t]), a2 = x[t] - a1;
     const double square = x[t] * x[t];
     const double rest = ((a1 * a1 - square) + 2 * (a1 * a2)) + a2 * a2;
+    high[t] = square;
+    low[t] = rest;
+  }
+  if (weight == 1) return;
+  for (int64_t t = 0; t < d; ++t) {
+    const double square = high[t];
     const double near = square < 0x1p900 ? square : square * 0x1p-100;  // splits without overflow
     const double back = square < 0x1p900 ? 1 : 0x1p100;
     const double s1 = (near * kSplit - (near * kSplit - near)) * back, s2 = square - s1;
     high[t] = square * weight;
-    low[t] = ((s1 * w1 - high[t]) + s1 * w2 + s2 * w1) + s2 * w2 + rest * weight;
+    low[t] = ((s1 * w1 - high[t]) + s1 * w2 + s2 * w1) + s2 * w2 + low[t] * weight;
   }
 }
 
@@ -272,8 +314,6 @@ struct TwoSums {
     total[1] = rest;
   }
 };
-
-typedef int64_t Longs __attribute__((vector_size(kWide * 8)));
 
 // Eight columns of `moments`.
 inline void add_moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,
