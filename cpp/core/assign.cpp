@@ -10,6 +10,8 @@
 namespace shoal {
 namespace {
 
+constexpr int64_t kItemBytes = 768 * 1024;
+
 // Whether bytes save more than they cost, in cycles per row (measured): the work on 16 centers, and
 // what a row costs whatever the number of centers.
 bool screen_pays(int64_t k, int64_t d, bool kept, bool blocks) {
@@ -42,10 +44,13 @@ int threads_for(const Task& task) {
 }
 
 Assignment run(const Step& step, int threads) {
-  // Small inputs are cut finer, so that every thread has work; the cut changes no result.
+  // Small inputs are cut finer, so that every thread has work, and wide ones so that rows are still
+  // in L2 when they are added up; the cut changes no result.
   const int64_t n = step.rows.n, tile = step.target.tile.tile;
   const int64_t fair = (n + threads * 8 - 1) / (threads * 8);
-  const int64_t item = std::clamp((fair + tile - 1) / tile * tile, tile, kItemRows);
+  const int64_t near = kItemBytes / (step.rows.d * item_size(step.rows.dtype)) / tile * tile;
+  const int64_t item =
+      std::clamp((fair + tile - 1) / tile * tile, tile, std::clamp(near, tile, kItemRows));
   const int64_t items = step.boxes != nullptr ? step.boxes->superboxes() : (n + item - 1) / item;
   std::vector<std::unique_ptr<Worker>> workers(threads);
   parallel_for(items, threads, [&](int64_t at, int worker) {
@@ -130,7 +135,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const Space& space = keeper.space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, task.threads);
-  const int64_t expected = keeper.before() != nullptr ? task.rows.n / 8 : task.rows.n;
+  const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, expected, sums, squares,
                     task.metric != Metric::cosine && task.rows.dtype != Dtype::float64);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};

@@ -4,12 +4,11 @@
 #include <cstring>
 
 #include "simd.h"
+#include "sum_kernels.h"
 #include "targets.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
-
-constexpr int kParts = 8 / kWide;  // registers that hold the eight interleaved sums
 
 template <class T>
 struct Difference {
@@ -190,134 +189,6 @@ void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t
       out[i - first] = factor > 0 ? squared : -1;
     }
   });
-}
-
-// Adding 1.5 * 2^52 leaves the nearest integer (ties to even) in the low bits of the double.
-constexpr double kRounder = 0x1.8p52;
-
-inline int64_t bits_of(double x) {
-  int64_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-
-void add_row(const double* x, const double* inverse, const double* quantum, double unit, int64_t d,
-             int64_t* high, int64_t* low) {
-  const int64_t offset = bits_of(kRounder);
-  if (low == nullptr) {
-    for (int64_t t = 0; t < d; ++t) high[t] += bits_of(x[t] * inverse[t] + kRounder) - offset;
-    return;
-  }
-  for (int64_t t = 0; t < d; ++t) {
-    const double rounded = x[t] * inverse[t] + kRounder;
-    const double rest = x[t] - (rounded - kRounder) * quantum[t];  // exact
-    high[t] += bits_of(rounded) - offset;
-    low[t] += bits_of(rest * inverse[t] * unit + kRounder) - offset;
-  }
-}
-
-// --- sums of two doubles ---------------------------------------------------------------------
-
-// a + b = sum + rest (Knuth's two-sum); a * b = product + rest (Dekker's, for |a|, |b| < 2^900).
-inline Doubles two_sum(Doubles a, Doubles b, Doubles& rest) {
-  const Doubles sum = a + b, part = sum - a;
-  rest = (a - (sum - part)) + (b - part);
-  return sum;
-}
-inline Doubles high_half(Doubles a) {
-  const Doubles scaled = a * 134217729.0;  // 2^27 + 1
-  return scaled - (scaled - a);
-}
-inline Doubles two_product(Doubles a, Doubles b, Doubles& rest) {
-  const Doubles product = a * b, a1 = high_half(a), b1 = high_half(b);
-  const Doubles a2 = a - a1, b2 = b - b1;
-  rest = ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2;
-  return product;
-}
-
-void squares(const double* x, double weight, int64_t d, double* high, double* low) {
-  constexpr double kSplit = 134217729.0;
-  const double w1 = weight * kSplit - (weight * kSplit - weight), w2 = weight - w1;
-  for (int64_t t = 0; t < d; ++t) {
-    const double a1 = x[t] * kSplit - (x[t] * kSplit - x[t]), a2 = x[t] - a1;
-    const double square = x[t] * x[t];
-    const double rest = ((a1 * a1 - square) + 2 * (a1 * a2)) + a2 * a2;
-    const double near = square < 0x1p900 ? square : square * 0x1p-100;  // splits without overflow
-    const double back = square < 0x1p900 ? 1 : 0x1p100;
-    const double s1 = (near * kSplit - (near * kSplit - near)) * back, s2 = square - s1;
-    high[t] = square * weight;
-    low[t] = ((s1 * w1 - high[t]) + s1 * w2 + s2 * w1) + s2 * w2 + rest * weight;
-  }
-}
-
-struct TwoSums {
-  Doubles high[kParts] = {}, low[kParts] = {};
-
-  void add(int part, Doubles value, Doubles rest) {
-    Doubles error;
-    high[part] = two_sum(high[part], value, error);
-    low[part] += error + rest;
-  }
-  // The eight interleaved sums one after the other: the same for every target. OUT total [2].
-  void total(double* total) const {
-    double h[8], l[8], sum = 0, rest = 0;
-    std::memcpy(h, high, sizeof h);
-    std::memcpy(l, low, sizeof l);
-    for (int i = 0; i < 8; ++i) {
-      const double next = sum + h[i], part = next - sum;
-      rest += ((sum - (next - part)) + (h[i] - part)) + l[i];
-      sum = next;
-    }
-    total[0] = sum;
-    total[1] = rest;
-  }
-};
-
-typedef int64_t Longs __attribute__((vector_size(kWide * 8)));
-
-// Eight columns of `moments`.
-inline void add_moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,
-                        const double* c, TwoSums& dots, TwoSums& squares) {
-#pragma GCC unroll 4
-  for (int j = 0; j < kParts; ++j) {
-    Longs whole, fraction;
-    std::memcpy(&whole, high + j * kWide, sizeof whole);
-    const Doubles rounded = __builtin_convertvector(whole, Doubles);
-    const Doubles left =
-        __builtin_convertvector(whole - __builtin_convertvector(rounded, Longs), Doubles);
-    const Doubles step = load_wide(quantum + j * kWide), center = load_wide(c + j * kWide);
-    Doubles rest = left * step, error;
-    if (low != nullptr) {
-      std::memcpy(&fraction, low + j * kWide, sizeof fraction);
-      rest += __builtin_convertvector(fraction, Doubles) * (step * fine);
-    }
-    const Doubles product = two_product(rounded * step, center, error);
-    dots.add(j, product, error + rest * center);
-    const Doubles square = two_product(center, center, error);
-    squares.add(j, square, error);
-  }
-}
-
-void moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,
-             const double* c, int64_t d, double* dot, double* norm2) {
-  TwoSums dots, squares;
-  int64_t t = 0;
-  for (; t + 8 <= d; t += 8)
-    add_moments(high + t, low != nullptr ? low + t : nullptr, quantum + t, fine, c + t, dots,
-                squares);
-  if (t < d) {
-    int64_t h[8] = {}, l[8] = {};
-    double q[8] = {}, x[8] = {};
-    for (int64_t i = 0; t + i < d; ++i) {
-      h[i] = high[t + i];
-      l[i] = low != nullptr ? low[t + i] : 0;
-      q[i] = quantum[t + i];
-      x[i] = c[t + i];
-    }
-    add_moments(h, l, q, fine, x, dots, squares);
-  }
-  dots.total(dot);
-  squares.total(norm2);
 }
 
 template <class Bits>

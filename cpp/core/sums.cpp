@@ -28,39 +28,45 @@ SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernel
       copies_(private_copies_ ? threads : 0),
       squares_of_(threads) {}
 
-void SharedSums::add(int worker, const double* x, double weight, int32_t cluster, double* scratch) {
-  for (int64_t t = 0; t + 1 < width_; ++t) scratch[t] = x[t] * weight;
-  scratch[width_ - 1] = weight;
-  std::unique_lock<std::mutex> lock;
-  int64_t* into = sums_;
+void SharedSums::add(int worker, double* x, double weight, int32_t from, int32_t into) {
+  if (weight != 1)
+    for (int64_t t = 0; t + 1 < width_; ++t) x[t] *= weight;
+  x[width_ - 1] = weight;
+  std::unique_lock<std::mutex> one, other;
+  int64_t* sums = sums_;
   if (!private_copies_) {
-    lock = std::unique_lock<std::mutex>(locks_[cluster % locks_.size()]);
+    // The lower lock first: no two threads can wait for each other.
+    const auto a = static_cast<size_t>(into) % locks_.size();
+    const auto b = from < 0 ? a : static_cast<size_t>(from) % locks_.size();
+    one = std::unique_lock<std::mutex>(locks_[std::min(a, b)]);
+    if (a != b) other = std::unique_lock<std::mutex>(locks_[std::max(a, b)]);
   } else if (worker > 0) {  // the first thread adds in place
     if (copies_[worker].empty()) copies_[worker].resize(grid_.levels * k_ * width_);
-    into = copies_[worker].data();
+    sums = copies_[worker].data();
   }
-  int64_t* high = into + cluster * width_;
-  int64_t* low = grid_.levels == 2 ? high + k_ * width_ : nullptr;
-  exact_.add_row(scratch, grid_.inverse, grid_.quantum, unit_, width_, high, low);
+  exact_.add_row(x, grid_.inverse, grid_.quantum, unit_, width_,
+                 grid_.levels == 2 ? k_ * width_ : 0, sums + into * width_,
+                 from < 0 ? nullptr : sums + from * width_);
 }
 
 void SharedSums::add_squares(int worker, const double* x, double weight, bool directed,
                              double* scratch) {
   auto& into = squares_of_[worker];
   if (into.empty()) into.resize(2 * width_);
-  scratch[width_ - 1] = directed ? 0 : weight;
+  double* rest = scratch + width_;
   if (short_values_) {  // squares of float32 and float16 are exact
     for (int64_t t = 0; t + 1 < width_; ++t) scratch[t] = x[t] * x[t];
-    exact_.add_row(scratch, grid_.square_inverse, grid_.square_quantum, unit_, width_, into.data(),
-                   into.data() + width_);
-    return;
+  } else {
+    exact_.squares(x, weight, width_ - 1, scratch, rest);
   }
-  double* rest = scratch + width_;
-  exact_.squares(x, weight, width_ - 1, scratch, rest);
-  rest[width_ - 1] = 0;
-  for (const double* part : {scratch, rest})
-    exact_.add_row(part, grid_.square_inverse, grid_.square_quantum, unit_, width_, into.data(),
-                   into.data() + width_);
+  scratch[width_ - 1] = directed ? 0 : weight;
+  exact_.add_row(scratch, grid_.square_inverse, grid_.square_quantum, unit_, width_, width_,
+                 into.data(), nullptr);
+  if (short_values_) return;
+  // Below half a quantum of the first level: all of it goes to the second.
+  for (int64_t t = 0; t + 1 < width_; ++t) rest[t] *= unit_;
+  exact_.add_row(rest, grid_.square_inverse, grid_.square_quantum, unit_, width_ - 1, 0,
+                 into.data() + width_, nullptr);
 }
 
 void SharedSums::finish() {
@@ -77,12 +83,12 @@ void add_sums(const Rows& rows, const double* weights, const int32_t* labels, in
   std::vector<std::vector<double>> buffer(threads);
   const int64_t items = (rows.n + kItemRows - 1) / kItemRows;
   parallel_for(items, threads, [&](int64_t item, int worker) {
-    buffer[worker].resize(2 * rows.d + 1);
+    buffer[worker].resize(rows.d + 1);
     double* row = buffer[worker].data();
     const int64_t end = std::min(rows.n, (item + 1) * kItemRows);
     for (int64_t i = item * kItemRows; i < end; ++i) {
       read_row(rows, i, metric, target.exact, row);
-      shared.add(worker, row, weights != nullptr ? weights[i] : 1, labels[i], row + rows.d);
+      shared.add(worker, row, weights != nullptr ? weights[i] : 1, -1, labels[i]);
     }
   });
   shared.finish();

@@ -35,9 +35,9 @@ class SharedSums {
   SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact, int threads,
              int64_t n, int64_t* sums, int64_t* squares = nullptr, bool short_values = false);
 
-  // Adds weight * row to a cluster (a negative weight takes it away). IN x [d], as read_row gives
-  // it; TMP scratch [d + 1].
-  void add(int worker, const double* x, double weight, int32_t cluster, double* scratch);
+  // Adds weight * row to a cluster, and takes it away from another, unless that is -1.
+  // IN x [d], as read_row gives it; its content is not kept, and x [d] is written too.
+  void add(int worker, double* x, double weight, int32_t from, int32_t into);
 
   // Adds the squares of a row, once. directed: what read_row returned; TMP scratch [2 (d + 1)].
   void add_squares(int worker, const double* x, double weight, bool directed, double* scratch);

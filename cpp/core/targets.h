@@ -122,10 +122,11 @@ struct ExactKernels {
   // Distances to rows brought to length one, without writing these; -1 where unit_row gives false.
   void (*unit_distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                          const double* centers, double* out);
-  // sums[level][t] += round(x[t] / quantum[t]), the remainder one level down.
-  // IN x [d], inverse [d]; INOUT high [d], low [d] or null. unit: 2^bits of a level.
+  // into[t] += round(x[t] / quantum[t]), and the remainder one level down, at into[below + t], if
+  // there is one (below != 0). The same is taken away from `from`, unless it is null.
+  // IN x [d], inverse [d]; INOUT into, from. unit: 2^bits of a level.
   void (*add_row)(const double* x, const double* inverse, const double* quantum, double unit,
-                  int64_t d, int64_t* high, int64_t* low);
+                  int64_t d, int64_t below, int64_t* into, int64_t* from);
   // weight * x^2 as two doubles. IN x [d]; OUT high [d], low [d].
   void (*squares)(const double* x, double weight, int64_t d, double* high, double* low);
   // c.s and c.c of a center and a sum of rows, each as two doubles without visible rounding.

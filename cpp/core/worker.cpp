@@ -22,7 +22,7 @@ Worker::Worker(const Step& step, int number)
                                  kItemRows / kernels_.tile)),
       points_(tiles_ * kernels_.tile * d_),
       again_(static_cast<int64_t>(kernels_.narrow) * d_),
-      row_(3 * d_ + 2),
+      row_(3 * (d_ + 1)),
       hit_lane_(kHitCapacity + kernels_.narrow * kernels_.group),
       hit_center_(hit_lane_.size()),
       scratch_(nullptr, nullptr),
@@ -251,12 +251,9 @@ void Worker::change(int64_t i, int32_t before, int32_t now) {
   const double weight = step_.weights != nullptr ? step_.weights[i] : 1;
   const bool directed =
       read_row(step_.rows, i, step_.centers.metric, step_.target.exact, row_.data());
-  double* scratch = row_.data() + d_;
-  if (before >= 0)
-    step_.sums->add(number_, row_.data(), -weight, before, scratch);
-  else
-    step_.sums->add_squares(number_, row_.data(), weight, directed, scratch);
-  step_.sums->add(number_, row_.data(), weight, now, scratch);
+  if (before < 0)
+    step_.sums->add_squares(number_, row_.data(), weight, directed, row_.data() + d_ + 1);
+  step_.sums->add(number_, row_.data(), weight, before, now);
 }
 
 // Distances of all rows to the centers of label_, and the loss.

@@ -78,7 +78,7 @@ class Worker {
   Aligned<float> points_;      // [tiles][d][tile]
   Aligned<double> unit_rows_;  // [tile][d], where needed
   Aligned<float> again_;       // [d][narrow]
-  Aligned<double> row_;        // [d], and [2 (d + 1)] to add it
+  Aligned<double> row_;        // [d + 1], and [2 (d + 1)] to add it
   std::vector<int32_t> hit_lane_, hit_center_;
   std::unique_ptr<BoxSearch::Scratch, void (*)(BoxSearch::Scratch*)> scratch_;
   Aligned<double> exact_rows_;  // [narrow][d]

@@ -1,0 +1,185 @@
+// Kernels of the integer sums (sums.h) and of the loss that follows from them (loss.h). A part of
+// exact.cpp, compiled per target without FMA contraction.
+//
+// Cost of adding a row: about 1 cycle per column and level where the sums are in L2.
+#pragma once
+#include <cstring>
+
+#include "simd.h"
+#include "targets.h"
+
+namespace shoal::SHOAL_TARGET {
+namespace {
+
+constexpr int kParts = 8 / kWide;  // registers that hold the eight interleaved sums
+
+typedef int64_t Longs __attribute__((vector_size(kWide * 8)));
+
+// Adding 1.5 * 2^52 leaves the nearest integer (ties to even) in the low bits of the double.
+constexpr double kRounder = 0x1.8p52;
+
+inline Longs load_longs(const int64_t* from) {
+  Longs v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+inline Longs whole(Doubles rounded) { return (Longs)rounded - (Longs)broadcast(kRounder); }
+
+// Columns t to t + kWide - 1 of add_row.
+template <bool kLow, bool kFrom>
+inline void add_wide(const double* x, const double* inverse, const double* quantum, double unit,
+                     int64_t t, int64_t below, int64_t* into, int64_t* from) {
+  const Doubles value = load_wide(x + t), in_quanta = load_wide(inverse + t);
+  const Doubles rounded = value * in_quanta + kRounder;
+  const Longs high = whole(rounded);
+  store(into + t, load_longs(into + t) + high);
+  if constexpr (kFrom) store(from + t, load_longs(from + t) - high);
+  if constexpr (kLow) {
+    const Doubles rest = value - (rounded - kRounder) * load_wide(quantum + t);  // exact
+    const Longs low = whole(rest * in_quanta * unit + kRounder);
+    store(into + below + t, load_longs(into + below + t) + low);
+    if constexpr (kFrom) store(from + below + t, load_longs(from + below + t) - low);
+  }
+}
+
+template <bool kLow, bool kFrom>
+void add_row_as(const double* x, const double* inverse, const double* quantum, double unit,
+                int64_t d, int64_t below, int64_t* into, int64_t* from) {
+  int64_t t = 0;
+  for (; t + kWide <= d; t += kWide)
+    add_wide<kLow, kFrom>(x, inverse, quantum, unit, t, below, into, from);
+  if (t == d) return;
+  // The last columns, in places of their own.
+  double part[3][kWide] = {};
+  int64_t sums[2][2][kWide] = {};
+  for (int64_t i = 0; i < d - t; ++i) {
+    part[0][i] = x[t + i];
+    part[1][i] = inverse[t + i];
+    part[2][i] = quantum[t + i];
+  }
+  add_wide<kLow, kFrom>(part[0], part[1], part[2], unit, 0, kWide, sums[0][0], sums[1][0]);
+  for (int64_t i = 0; i < d - t; ++i)
+    for (int level = 0; level <= kLow; ++level) {
+      into[level * below + t + i] += sums[0][level][i];
+      if (kFrom) from[level * below + t + i] += sums[1][level][i];
+    }
+}
+
+void add_row(const double* x, const double* inverse, const double* quantum, double unit, int64_t d,
+             int64_t below, int64_t* into, int64_t* from) {
+  const auto add = below != 0 ? (from != nullptr ? add_row_as<true, true> : add_row_as<true, false>)
+                   : from != nullptr ? add_row_as<false, true>
+                                     : add_row_as<false, false>;
+  add(x, inverse, quantum, unit, d, below, into, from);
+}
+
+// --- sums of two doubles ---------------------------------------------------------------------
+
+// a + b = sum + rest (Knuth's two-sum); a * b = product + rest (Dekker's, for |a|, |b| < 2^900).
+inline Doubles two_sum(Doubles a, Doubles b, Doubles& rest) {
+  const Doubles sum = a + b, part = sum - a;
+  rest = (a - (sum - part)) + (b - part);
+  return sum;
+}
+inline Doubles high_half(Doubles a) {
+  const Doubles scaled = a * 134217729.0;  // 2^27 + 1
+  return scaled - (scaled - a);
+}
+inline Doubles two_product(Doubles a, Doubles b, Doubles& rest) {
+  const Doubles product = a * b, a1 = high_half(a), b1 = high_half(b);
+  const Doubles a2 = a - a1, b2 = b - b1;
+  rest = ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2;
+  return product;
+}
+
+void squares(const double* x, double weight, int64_t d, double* high, double* low) {
+  constexpr double kSplit = 134217729.0;  // 2^27 + 1
+  const double w1 = weight * kSplit - (weight * kSplit - weight), w2 = weight - w1;
+  for (int64_t t = 0; t < d; ++t) {
+    const double a1 = x[t] * kSplit - (x[t] * kSplit - x[t]), a2 = x[t] - a1;
+    const double square = x[t] * x[t];
+    const double rest = ((a1 * a1 - square) + 2 * (a1 * a2)) + a2 * a2;
+    high[t] = square;
+    low[t] = rest;
+  }
+  if (weight == 1) return;
+  for (int64_t t = 0; t < d; ++t) {
+    const double square = high[t];
+    const double near = square < 0x1p900 ? square : square * 0x1p-100;  // splits without overflow
+    const double back = square < 0x1p900 ? 1 : 0x1p100;
+    const double s1 = (near * kSplit - (near * kSplit - near)) * back, s2 = square - s1;
+    high[t] = square * weight;
+    low[t] = ((s1 * w1 - high[t]) + s1 * w2 + s2 * w1) + s2 * w2 + low[t] * weight;
+  }
+}
+
+struct TwoSums {
+  Doubles high[kParts] = {}, low[kParts] = {};
+
+  void add(int part, Doubles value, Doubles rest) {
+    Doubles error;
+    high[part] = two_sum(high[part], value, error);
+    low[part] += error + rest;
+  }
+  // The eight interleaved sums one after the other: the same for every target. OUT total [2].
+  void total(double* total) const {
+    double h[8], l[8], sum = 0, rest = 0;
+    std::memcpy(h, high, sizeof h);
+    std::memcpy(l, low, sizeof l);
+    for (int i = 0; i < 8; ++i) {
+      const double next = sum + h[i], part = next - sum;
+      rest += ((sum - (next - part)) + (h[i] - part)) + l[i];
+      sum = next;
+    }
+    total[0] = sum;
+    total[1] = rest;
+  }
+};
+
+// Eight columns of `moments`.
+inline void add_moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,
+                        const double* c, TwoSums& dots, TwoSums& squares) {
+#pragma GCC unroll 4
+  for (int j = 0; j < kParts; ++j) {
+    Longs whole, fraction;
+    std::memcpy(&whole, high + j * kWide, sizeof whole);
+    const Doubles rounded = __builtin_convertvector(whole, Doubles);
+    const Doubles left =
+        __builtin_convertvector(whole - __builtin_convertvector(rounded, Longs), Doubles);
+    const Doubles step = load_wide(quantum + j * kWide), center = load_wide(c + j * kWide);
+    Doubles rest = left * step, error;
+    if (low != nullptr) {
+      std::memcpy(&fraction, low + j * kWide, sizeof fraction);
+      rest += __builtin_convertvector(fraction, Doubles) * (step * fine);
+    }
+    const Doubles product = two_product(rounded * step, center, error);
+    dots.add(j, product, error + rest * center);
+    const Doubles square = two_product(center, center, error);
+    squares.add(j, square, error);
+  }
+}
+
+void moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,
+             const double* c, int64_t d, double* dot, double* norm2) {
+  TwoSums dots, squares;
+  int64_t t = 0;
+  for (; t + 8 <= d; t += 8)
+    add_moments(high + t, low != nullptr ? low + t : nullptr, quantum + t, fine, c + t, dots,
+                squares);
+  if (t < d) {
+    int64_t h[8] = {}, l[8] = {};
+    double q[8] = {}, x[8] = {};
+    for (int64_t i = 0; t + i < d; ++i) {
+      h[i] = high[t + i];
+      l[i] = low != nullptr ? low[t + i] : 0;
+      q[i] = quantum[t + i];
+      x[i] = c[t + i];
+    }
+    add_moments(h, l, q, fine, x, dots, squares);
+  }
+  dots.total(dot);
+  squares.total(norm2);
+}
+
+}  // namespace
+}  // namespace shoal::SHOAL_TARGET
