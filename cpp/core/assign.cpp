@@ -23,10 +23,10 @@ bool screen_pays(int64_t k, int64_t d, bool kept, bool blocks) {
   return panels * sweep + row < floats;
 }
 
-bool wants_boxes(const Task& task) {
+bool wants_boxes(const Task& task, bool again) {
   const int64_t n = task.rows.n, d = task.rows.d, k = task.centers.n;
   if (d > kMostBoxColumns || n >= int64_t{1} << 31) return false;
-  return task.plan == Plan::boxes || (task.plan == Plan::automatic && boxes_pay(n, d, k));
+  return task.plan == Plan::boxes || (task.plan == Plan::automatic && boxes_pay(n, d, k, again));
 }
 
 bool wants_bytes(const Task& task, const ExactCenters& centers, const Filter& filter, bool kept) {
@@ -102,7 +102,7 @@ Assignment assign(const Task& task, int32_t* labels, double* distances) {
   const int threads = threads_for(task);
   std::optional<Boxes> boxes;
   std::optional<BoxSearch> search;
-  if (wants_boxes(task)) {
+  if (wants_boxes(task, false)) {
     boxes.emplace(task.rows, task.metric, task.target, threads);
     if (boxes->usable()) search.emplace(*boxes, exact);
   }
@@ -129,15 +129,18 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   const bool comparable = keeper.before() != nullptr && keeper.before()->k == exact.k;
   const Boxes* boxes = nullptr;
   std::optional<BoxSearch> search;
-  if (wants_boxes(task)) boxes = keeper.boxes(task.rows, task.metric, task.target, threads);
+  if (wants_boxes(task, true)) boxes = keeper.boxes(task.rows, task.metric, task.target, threads);
   if (boxes != nullptr) search.emplace(*boxes, exact);
   const bool boxed = search && search->usable();
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const Space& space = keeper.space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, task.threads);
   const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
+  const Known known = task.metric == Metric::cosine       ? Known::unit_rows
+                      : task.rows.dtype != Dtype::float64 ? Known::short_values
+                                                          : Known::nothing;
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, expected, sums, squares,
-                    task.metric != Metric::cosine && task.rows.dtype != Dtype::float64);
+                    known);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};
   step.sums = &shared;
   if (boxed) {

@@ -8,6 +8,7 @@
 #include "box_grid.h"
 #include "box_sort.h"
 #include "parallel.h"
+#include "team.h"
 
 namespace shoal {
 namespace {
@@ -22,7 +23,7 @@ constexpr int kDeepest = 6;          // grids within grids
 class BoxBuilder {
  public:
   BoxBuilder(Boxes& boxes, int threads)
-      : boxes_(boxes), kernels_(*boxes.target_.boxes), rows_(boxes.rows_), threads_(threads) {}
+      : boxes_(boxes), kernels_(*boxes.target_.boxes), rows_(boxes.rows_), team_(threads) {}
 
   void build() {
     if (!(boxes_.usable_ = choose_space())) return;
@@ -38,9 +39,9 @@ class BoxBuilder {
     boxes_.points_.reset(new float[box_count * kBoxRows * rows_.d]);
     boxes_.extents_.reset(new float[box_count * 2 * rows_.d]);
     std::vector<std::vector<Superbox>> supers(parts_.size());
-    std::vector<std::unique_ptr<BoxSorter>> sorters(threads_);
+    std::vector<std::unique_ptr<BoxSorter>> sorters(team_.size());
     std::atomic<bool> far{false};
-    parallel_for(static_cast<int64_t>(parts_.size()), threads_, [&](int64_t at, int worker) {
+    team_.run(static_cast<int64_t>(parts_.size()), [&](int64_t at, int worker) {
       if (!sorters[worker]) sorters[worker] = std::make_unique<BoxSorter>(boxes_);
       if (!sorters[worker]->run(parts_[at], supers[at])) far = true;
     });
@@ -117,7 +118,6 @@ class BoxBuilder {
     Segment segment;
     bool ordered;  // else its rows are still in their own order
     BoxCells cells;
-    int threads;
     int64_t ranges, step;
     std::unique_ptr<uint16_t[]> cell;  // [rows], of each row
     std::vector<int32_t> in_cell;      // [ranges][cells], how many rows
@@ -130,26 +130,18 @@ class BoxBuilder {
   void spread(const Segment& segment, std::vector<Segment>& open) {
     const bool ordered = segment.depth > 0;
     const int width = boxes_.target_.tile.tile;
-    const int threads = useful_threads(threads_, static_cast<double>(segment.rows) * 10);
-    const int64_t ranges = threads * int64_t{2};
+    const int64_t ranges = team_.size() * int64_t{2};
     const int64_t step = (segment.rows / ranges / width + 1) * width;
-    Spread spread{segment,
-                  ordered,
-                  make_grid(segment, ordered),
-                  threads,
-                  ranges,
-                  step,
-                  std::unique_ptr<uint16_t[]>(new uint16_t[segment.rows]),
-                  {},
-                  {},
-                  {}};
+    Spread spread{segment, ordered, make_grid(segment, ordered),
+                  ranges,  step,    std::unique_ptr<uint16_t[]>(new uint16_t[segment.rows]),
+                  {},      {},      {}};
     count_cells(spread);
     find_leaves(spread, open);
     const auto [slot, n, depth] = segment;
     std::vector<int32_t> before;
     if (ordered) before.assign(boxes_.order_.get() + slot, boxes_.order_.get() + slot + n);
     const int64_t leaves = static_cast<int64_t>(spread.next.size()) / ranges;
-    parallel_for(ranges, threads, [&](int64_t range, int) {
+    team_.run(ranges, [&](int64_t range, int) {
       int32_t* next = spread.next.data() + range * leaves;
       int32_t* const order = boxes_.order_.get();
       const int32_t *const leaf = spread.leaf.data(), *const old = before.data();
@@ -171,7 +163,7 @@ class BoxBuilder {
     return BoxCells(columns, rows_.d, std::clamp(std::ilogb(segment.rows) - 4, 4, 16));
   }
 
-  void count_cells(Spread& spread) const {
+  void count_cells(Spread& spread) {
     const int64_t cells = spread.cells.cells();
     const int width = boxes_.target_.tile.tile;
     std::vector<double> shift(rows_.d + 16);
@@ -181,7 +173,7 @@ class BoxBuilder {
     const FilterSpace space{boxes_.scale_, shift.data(), shift32.data(),
                             static_cast<float>(boxes_.scale_), boxes_.metric_ == Metric::cosine};
     spread.in_cell.resize(spread.ranges * cells);
-    parallel_for(spread.ranges, spread.threads, [&](int64_t range, int) {
+    team_.run(spread.ranges, [&](int64_t range, int) {
       BoxLoader loader(rows_, boxes_.metric_, boxes_.target_);
       int32_t* rows = spread.in_cell.data() + range * cells;
       int32_t found[kBoxRows];
@@ -226,7 +218,7 @@ class BoxBuilder {
   Boxes& boxes_;
   const BoxKernels& kernels_;
   const Rows& rows_;
-  const int threads_;
+  Team team_;
   std::vector<BoxPart> parts_;
 };
 

@@ -137,7 +137,8 @@ class BoxSearch {
   std::vector<int32_t> names_;  // [stride]
 };
 
-// Whether building boxes and searching them once beats float32 tiles (measured).
-bool boxes_pay(int64_t n, int64_t d, int64_t k);
+// Whether boxes beat float32 tiles (measured): made and searched once, or kept and searched again
+// and again, as training does.
+bool boxes_pay(int64_t n, int64_t d, int64_t k, bool again);
 
 }  // namespace shoal

@@ -136,6 +136,23 @@ struct TwoSums {
   }
 };
 
+void square_sum(const double* x, int64_t d, double* total) {
+  TwoSums squares;
+  for (int64_t t = 0; t < d; t += 8) {
+    double last[8] = {};
+    const double* from = x + t;
+    if (t + 8 > d) from = static_cast<double*>(std::memcpy(last, from, sizeof(double) * (d - t)));
+#pragma GCC unroll 4
+    for (int j = 0; j < kParts; ++j) {
+      const Doubles value = load_wide(from + j * kWide);
+      Doubles error;
+      const Doubles square = two_product(value, value, error);
+      squares.add(j, square, error);
+    }
+  }
+  squares.total(total);
+}
+
 // Eight columns of `moments`.
 inline void add_moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,
                         const double* c, TwoSums& dots, TwoSums& squares) {

@@ -1,6 +1,7 @@
 #include "sums.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "parallel.h"
 
@@ -14,7 +15,7 @@ constexpr int64_t kCopiesBytes = 24 << 20;  // of private sums, all threads toge
 }  // namespace
 
 SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact,
-                       int threads, int64_t n, int64_t* sums, int64_t* squares, bool short_values)
+                       int threads, int64_t n, int64_t* sums, int64_t* squares, Known known)
     : grid_(grid),
       k_(k),
       width_(d + 1),
@@ -22,7 +23,7 @@ SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernel
       unit_(grid.unit()),
       sums_(sums),
       squares_(squares),
-      short_values_(short_values && grid.levels == 1),
+      known_(known == Known::short_values && grid.levels == 2 ? Known::nothing : known),
       private_copies_(n >= kRowsPerCluster * k &&
                       (threads - 1) * 8 * grid.levels * k * (d + 1) <= kCopiesBytes),
       copies_(private_copies_ ? threads : 0),
@@ -53,20 +54,30 @@ void SharedSums::add_squares(int worker, const double* x, double weight, bool di
                              double* scratch) {
   auto& into = squares_of_[worker];
   if (into.empty()) into.resize(2 * width_);
+  const int64_t d = width_ - 1;
+  int64_t columns = d;
   double* rest = scratch + width_;
-  if (short_values_) {  // squares of float32 and float16 are exact
-    for (int64_t t = 0; t + 1 < width_; ++t) scratch[t] = x[t] * x[t];
+  const auto add = [&](const double* values, int64_t t, int64_t count, int64_t below, int level) {
+    exact_.add_row(values, grid_.square_inverse + t, grid_.square_quantum + t, unit_, count, below,
+                   into.data() + level * width_ + t, nullptr);
+  };
+  if (known_ == Known::unit_rows) {
+    exact_.square_sum(x, d, scratch);
+    const double square = scratch[0] * weight;
+    rest[0] = std::fma(scratch[0], weight, -square) + scratch[1] * weight;
+    scratch[0] = square;
+    columns = 1;
+  } else if (known_ == Known::short_values) {  // squares of float32 and float16 are exact
+    for (int64_t t = 0; t < d; ++t) scratch[t] = x[t] * x[t];
   } else {
-    exact_.squares(x, weight, width_ - 1, scratch, rest);
+    exact_.squares(x, weight, d, scratch, rest);
   }
-  scratch[width_ - 1] = directed ? 0 : weight;
-  exact_.add_row(scratch, grid_.square_inverse, grid_.square_quantum, unit_, width_, width_,
-                 into.data(), nullptr);
-  if (short_values_) return;
+  add(scratch, 0, columns, width_, 0);
+  if (!directed) add(&weight, d, 1, width_, 0);
+  if (known_ == Known::short_values) return;
   // Below half a quantum of the first level: all of it goes to the second.
-  for (int64_t t = 0; t + 1 < width_; ++t) rest[t] *= unit_;
-  exact_.add_row(rest, grid_.square_inverse, grid_.square_quantum, unit_, width_ - 1, 0,
-                 into.data() + width_, nullptr);
+  for (int64_t t = 0; t < columns; ++t) rest[t] *= unit_;
+  add(rest, 0, columns, 0, 1);
 }
 
 void SharedSums::finish() {

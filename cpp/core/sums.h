@@ -27,19 +27,22 @@ struct Grid {
   double unit() const { return static_cast<double>(int64_t{1} << bits); }
 };
 
+// What is known of the rows: their values have at most 26 bits, or they are of length one.
+enum class Known : int { nothing, short_values, unit_rows };
+
 // Sums that several threads add to: INOUT sums [levels][k][d + 1], squares [2][d + 1] (weight *
 // x^2 per column; the weight of rows without direction), or null. n: rows expected, about.
-// short_values: of at most 26 bits.
 class SharedSums {
  public:
   SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact, int threads,
-             int64_t n, int64_t* sums, int64_t* squares = nullptr, bool short_values = false);
+             int64_t n, int64_t* sums, int64_t* squares = nullptr, Known known = Known::nothing);
 
   // Adds weight * row to a cluster, and takes it away from another, unless that is -1.
   // IN x [d], as read_row gives it; its content is not kept, and x [d] is written too.
   void add(int worker, double* x, double weight, int32_t from, int32_t into);
 
-  // Adds the squares of a row, once. directed: what read_row returned; TMP scratch [2 (d + 1)].
+  // Adds the squares of a row, once (those of a unit row all in column 0). directed: what read_row
+  // returned; TMP scratch [2 (d + 1)].
   void add_squares(int worker, const double* x, double weight, bool directed, double* scratch);
 
   // Brings the threads' parts together; call once, when all have finished.
@@ -51,7 +54,7 @@ class SharedSums {
   const ExactKernels& exact_;
   const double unit_;
   int64_t *sums_, *squares_;
-  bool short_values_;
+  Known known_;
   bool private_copies_;  // where they are worth clearing; else all add in place, under locks
   std::vector<std::vector<int64_t>> copies_, squares_of_;
   std::array<std::mutex, 64> locks_;

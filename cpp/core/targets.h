@@ -129,6 +129,8 @@ struct ExactKernels {
                   int64_t d, int64_t below, int64_t* into, int64_t* from);
   // weight * x^2 as two doubles. IN x [d]; OUT high [d], low [d].
   void (*squares)(const double* x, double weight, int64_t d, double* high, double* low);
+  // The sum of x^2 as two doubles without visible rounding. IN x [d]; OUT total [2].
+  void (*square_sum)(const double* x, int64_t d, double* total);
   // c.s and c.c of a center and a sum of rows, each as two doubles without visible rounding.
   // IN high [d], low [d] or null: the sum in quanta; quantum [d], fine: quantum of `low` / quantum;
   // c [d]; OUT dot [2], norm2 [2].
