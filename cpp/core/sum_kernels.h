@@ -42,27 +42,46 @@ inline void add_wide(const double* x, const double* inverse, const double* quant
   }
 }
 
+inline int64_t whole(double rounded) {
+  int64_t bits, offset;
+  std::memcpy(&bits, &rounded, sizeof bits);
+  std::memcpy(&offset, &kRounder, sizeof offset);
+  return bits - offset;
+}
+
+// The last columns, fewer than a register holds; straight code, as rows of few columns are common.
+template <bool kLow, bool kFrom, int kColumns = kWide - 1>
+inline void add_last(int64_t columns, const double* x, const double* inverse, const double* quantum,
+                     double unit, int64_t below, int64_t* into, int64_t* from) {
+  if constexpr (kColumns > 0) {
+    if (columns < kColumns) {
+      add_last<kLow, kFrom, kColumns - 1>(columns, x, inverse, quantum, unit, below, into, from);
+      return;
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < kColumns; ++t) {
+      const double rounded = x[t] * inverse[t] + kRounder;
+      const int64_t high = whole(rounded);
+      into[t] += high;
+      if constexpr (kFrom) from[t] -= high;
+      if constexpr (kLow) {
+        const double rest = x[t] - (rounded - kRounder) * quantum[t];  // exact
+        const int64_t low = whole(rest * inverse[t] * unit + kRounder);
+        into[below + t] += low;
+        if constexpr (kFrom) from[below + t] -= low;
+      }
+    }
+  }
+}
+
 template <bool kLow, bool kFrom>
 void add_row_as(const double* x, const double* inverse, const double* quantum, double unit,
                 int64_t d, int64_t below, int64_t* into, int64_t* from) {
   int64_t t = 0;
   for (; t + kWide <= d; t += kWide)
     add_wide<kLow, kFrom>(x, inverse, quantum, unit, t, below, into, from);
-  if (t == d) return;
-  // The last columns, in places of their own.
-  double part[3][kWide] = {};
-  int64_t sums[2][2][kWide] = {};
-  for (int64_t i = 0; i < d - t; ++i) {
-    part[0][i] = x[t + i];
-    part[1][i] = inverse[t + i];
-    part[2][i] = quantum[t + i];
-  }
-  add_wide<kLow, kFrom>(part[0], part[1], part[2], unit, 0, kWide, sums[0][0], sums[1][0]);
-  for (int64_t i = 0; i < d - t; ++i)
-    for (int level = 0; level <= kLow; ++level) {
-      into[level * below + t + i] += sums[0][level][i];
-      if (kFrom) from[level * below + t + i] += sums[1][level][i];
-    }
+  add_last<kLow, kFrom>(d - t, x + t, inverse + t, quantum + t, unit, below, into + t,
+                        kFrom ? from + t : nullptr);
 }
 
 void add_row(const double* x, const double* inverse, const double* quantum, double unit, int64_t d,
