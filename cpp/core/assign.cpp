@@ -43,17 +43,18 @@ int threads_for(const Task& task) {
                                           (static_cast<double>(task.centers.n) / 16 + 4));
 }
 
-Assignment run(const Step& step, int threads) {
+Assignment run(const Step& step, Team& team) {
   // Small inputs are cut finer, so that every thread has work, and wide ones so that rows are still
   // in L2 when they are added up; the cut changes no result.
   const int64_t n = step.rows.n, tile = step.target.tile.tile;
+  const int threads = team.size();
   const int64_t fair = (n + threads * 8 - 1) / (threads * 8);
   const int64_t near = kItemBytes / (step.rows.d * item_size(step.rows.dtype)) / tile * tile;
   const int64_t item =
       std::clamp((fair + tile - 1) / tile * tile, tile, std::clamp(near, tile, kItemRows));
   const int64_t items = step.boxes != nullptr ? step.boxes->superboxes() : (n + item - 1) / item;
   std::vector<std::unique_ptr<Worker>> workers(threads);
-  parallel_for(items, threads, [&](int64_t at, int worker) {
+  team.run(items, [&](int64_t at, int worker) {
     if (!workers[worker]) workers[worker] = std::make_unique<Worker>(step, worker);
     if (step.boxes != nullptr)
       workers[worker]->run_box(at);
@@ -75,7 +76,7 @@ Assignment run(const Step& step, int threads) {
 // Distances between centers cost k^2 d: worth it where that is little beside a pass, and a sample
 // of the rows says that their centers are far apart.
 void separate(const Task& task, const ExactCenters& centers, const int32_t* labels, Keeper& keeper,
-              Bounds& bounds, int threads) {
+              Bounds& bounds, Team& team) {
   constexpr int64_t kSample = 32;
   if (centers.k * 100 > task.rows.n) return;
   const double scale = keeper.space(centers, task.rows.dtype).scale();
@@ -90,26 +91,26 @@ void separate(const Task& task, const ExactCenters& centers, const int32_t* labe
                            task.target.exact.distance(centers.row(a), centers.row(j), centers.d));
     settled += 2 * static_cast<double>(keeper.upper()[i]) < std::sqrt(nearest) * scale;
   }
-  if (settled * 8 >= kSample) bounds.separate(centers, task.target.exact, threads);
+  if (settled * 8 >= kSample) bounds.separate(centers, task.target.exact, team);
 }
 
 }  // namespace
 
 Assignment assign(const Task& task, int32_t* labels, double* distances) {
-  const ExactCenters exact(task.centers, task.metric, task.target.exact, task.threads);
+  Team team(threads_for(task));
+  const ExactCenters exact(task.centers, task.metric, task.target.exact, &team);
   const Space space(exact, task.rows.dtype);
-  const Filter filter(exact, space, task.target.tile.group, task.threads);
-  const int threads = threads_for(task);
+  const Filter filter(exact, space, task.target.tile.group, team);
   std::optional<Boxes> boxes;
   std::optional<BoxSearch> search;
   if (wants_boxes(task, false)) {
-    boxes.emplace(task.rows, task.metric, task.target, threads);
+    boxes.emplace(task.rows, task.metric, task.target, team);
     if (boxes->usable()) search.emplace(*boxes, exact);
   }
   const bool boxed = search && search->usable();
   std::optional<ByteFilter> bytes;
   if (!boxed && wants_bytes(task, exact, filter, false))
-    bytes.emplace(filter, *task.target.bytes, task.threads);
+    bytes.emplace(filter, *task.target.bytes, team);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, distances};
   step.measured = true;
   step.bytes = bytes ? &*bytes : nullptr;
@@ -117,29 +118,29 @@ Assignment assign(const Task& task, int32_t* labels, double* distances) {
     step.boxes = &*boxes;
     step.search = &*search;
   }
-  return run(step, threads);
+  return run(step, team);
 }
 
 Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const Grid& grid,
                         int64_t* sums, int64_t* squares) {
-  ExactCenters exact(task.centers, task.metric, task.target.exact, task.threads);
-  const int threads = threads_for(task);
+  Team team(threads_for(task));
+  ExactCenters exact(task.centers, task.metric, task.target.exact, &team);
   // No direction, no geometry.
   const bool regular = std::find(exact.zero.begin(), exact.zero.end(), 1) == exact.zero.end();
   const bool comparable = keeper.before() != nullptr && keeper.before()->k == exact.k;
   const Boxes* boxes = nullptr;
   std::optional<BoxSearch> search;
-  if (wants_boxes(task, true)) boxes = keeper.boxes(task.rows, task.metric, task.target, threads);
+  if (wants_boxes(task, true)) boxes = keeper.boxes(task.rows, task.metric, task.target, team);
   if (boxes != nullptr) search.emplace(*boxes, exact);
   const bool boxed = search && search->usable();
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const Space& space = keeper.space(exact, task.rows.dtype);
-  const Filter filter(exact, space, task.target.tile.group, task.threads);
+  const Filter filter(exact, space, task.target.tile.group, team);
   const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
   const Known known = task.metric == Metric::cosine       ? Known::unit_rows
                       : task.rows.dtype != Dtype::float64 ? Known::short_values
                                                           : Known::nothing;
-  SharedSums shared(grid, exact.k, exact.d, task.target.exact, threads, expected, sums, squares,
+  SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), expected, sums, squares,
                     known);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};
   step.sums = &shared;
@@ -156,17 +157,17 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
     step.keeper = &keeper;
     if (keeper.bounds() && keeper.before() != nullptr) {
       bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
-      separate(task, exact, labels, keeper, *bounds, threads);
+      separate(task, exact, labels, keeper, *bounds, team);
       step.bounds = &*bounds;
     }
     if (wants_bytes(task, exact, filter, keeper.bounds())) {
-      bytes.emplace(filter, *task.target.bytes, task.threads);
+      bytes.emplace(filter, *task.target.bytes, team);
       step.bytes = &*bytes;
       // Every row passes by only while nothing is known.
       if (regular && (keeper.coded() || !bounds)) step.codes = keeper.codes(bytes->centers().quads);
     }
   }
-  const Assignment total = run(step, threads);
+  const Assignment total = run(step, team);
   shared.finish();
   if (step.codes != nullptr) keeper.set_coded();
   if (step.boxes != nullptr) return total;

@@ -13,7 +13,6 @@
 #include <cmath>
 #include <vector>
 
-#include "parallel.h"
 #include "rows.h"
 
 namespace shoal {
@@ -40,10 +39,9 @@ class Bounds {
   }
 
   // Distances between centers, k^2 / 2 of them.
-  void separate(const ExactCenters& now, const ExactKernels& exact, int threads) {
+  void separate(const ExactCenters& now, const ExactKernels& exact, Team& team) {
     std::vector<double> nearest(now.k, HUGE_VAL);
-    threads = useful_threads(threads, static_cast<double>(now.k * now.k * (now.d + 16)) / 8);
-    parallel_for(now.k, threads, [&](int64_t a, int) {
+    team.run(now.k, [&](int64_t a, int) {
       for (int64_t b = 0; b < now.k; ++b)
         if (a != b)
           nearest[a] = std::min(nearest[a], exact.distance(now.row(a), now.row(b), now.d));

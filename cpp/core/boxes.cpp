@@ -22,8 +22,8 @@ constexpr int kDeepest = 6;          // grids within grids
 // Makes boxes: rows to parts by grids, then each part on its own.
 class BoxBuilder {
  public:
-  BoxBuilder(Boxes& boxes, int threads)
-      : boxes_(boxes), kernels_(*boxes.target_.boxes), rows_(boxes.rows_), team_(threads) {}
+  BoxBuilder(Boxes& boxes, Team& team)
+      : boxes_(boxes), kernels_(*boxes.target_.boxes), rows_(boxes.rows_), team_(team) {}
 
   void build() {
     if (!(boxes_.usable_ = choose_space())) return;
@@ -218,15 +218,15 @@ class BoxBuilder {
   Boxes& boxes_;
   const BoxKernels& kernels_;
   const Rows& rows_;
-  Team team_;
+  Team& team_;
   std::vector<BoxPart> parts_;
 };
 
-Boxes::Boxes(const Rows& rows, Metric metric, const Target& target, int threads)
+Boxes::Boxes(const Rows& rows, Metric metric, const Target& target, Team& team)
     : rows_(rows), metric_(metric), target_(target) {
   usable_ = rows.d >= 1 && rows.d <= kMostBoxColumns && rows.n < int64_t{1} << 31;
   if (!usable_ || rows.n == 0) return;
-  BoxBuilder(*this, useful_threads(threads, static_cast<double>(rows.n) * 20)).build();
+  BoxBuilder(*this, team).build();
 }
 
 int64_t Boxes::bytes(int64_t n, int64_t d) {

@@ -62,7 +62,7 @@ inline void box_extent(float low, float high, float error, float* middle, float*
 // IN rows [n, d], n < 2^31, d <= kMostBoxColumns; they must stay as they are while boxes are used.
 class Boxes {
  public:
-  Boxes(const Rows& rows, Metric metric, const Target& target, int threads);
+  Boxes(const Rows& rows, Metric metric, const Target& target, Team& team);
   Boxes(const Boxes&) = delete;
   Boxes& operator=(const Boxes&) = delete;
 

@@ -6,11 +6,9 @@
 #include <limits>
 #include <numeric>
 
-#include "parallel.h"
-
 namespace shoal {
 
-ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, int threads) {
+ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, Team& team) {
   const int64_t k = filter.k(), d = filter.d();
   const int64_t panels = (k + kPanel - 1) / kPanel, quads = (d + 3) / 4;
   const int64_t depth = padded_quads(quads) / 16;  // AMX tiles
@@ -26,9 +24,8 @@ ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, int thr
   const int64_t stride = padded_quads(quads) * 4;
   rows_.resize(k * stride);
   index_.assign(panels * kPanel, -1);
-  threads = useful_threads(threads, static_cast<double>(k * d));
   std::vector<float> sizes(k);
-  parallel_for(panels, threads, [&](int64_t p, int) {
+  team.run(panels, [&](int64_t p, int) {
     for (int64_t j = p * kPanel; j < std::min(k, (p + 1) * kPanel); ++j) {
       float* values = rows_.data() + j * stride;
       filter.center(j, values);
@@ -41,7 +38,7 @@ ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, int thr
   std::sort(index_.begin(), index_.begin() + k, [&](int32_t a, int32_t b) {
     return sizes[a] != sizes[b] ? sizes[a] < sizes[b] : a < b;
   });
-  parallel_for(panels, threads, [&](int64_t p, int) {
+  team.run(panels, [&](int64_t p, int) {
     const int64_t width = std::min<int64_t>(kPanel, k - p * kPanel);
     const float most = sizes[index_[p * kPanel + width - 1]];
     scale_[p] = std::max(most, 0x1p-40f) / 127;  // below, all bytes are zero

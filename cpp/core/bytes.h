@@ -132,7 +132,7 @@ inline int64_t padded_quads(int64_t quads) { return (quads + 15) / 16 * 16; }
 // The centers of a filter as bytes.
 class ByteFilter {
  public:
-  ByteFilter(const Filter& filter, const ByteKernels& kernels, int threads);
+  ByteFilter(const Filter& filter, const ByteKernels& kernels, Team& team);
 
   const ByteCenters& centers() const { return centers_; }
 

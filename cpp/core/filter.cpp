@@ -4,8 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "parallel.h"
-
 namespace shoal {
 namespace {
 
@@ -55,7 +53,7 @@ Space::Space(const ExactCenters& centers, Dtype rows)
   }
 }
 
-Filter::Filter(const ExactCenters& centers, const Space& space, int group, int threads)
+Filter::Filter(const ExactCenters& centers, const Space& space, int group, Team& team)
     : k_(centers.k),
       d_(centers.d),
       centers_(centers),
@@ -64,8 +62,7 @@ Filter::Filter(const ExactCenters& centers, const Space& space, int group, int t
       bias_(k_),
       bound_(bound_of(d_)) {
   std::vector<float> norm(k_);
-  threads = useful_threads(threads, static_cast<double>(k_ * d_));
-  parallel_for((k_ + kPart - 1) / kPart, threads, [&](int64_t part, int) {
+  team.run((k_ + kPart - 1) / kPart, [&](int64_t part, int) {
     std::vector<float> values(d_);
     for (int64_t j = part * kPart; j < std::min(k_, (part + 1) * kPart); ++j) {
       const double norm2 = space_.center(centers.row(j), values.data());

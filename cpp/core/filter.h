@@ -65,7 +65,7 @@ class Space {
 class Filter {
  public:
   // Centers and space must outlive this.
-  Filter(const ExactCenters& centers, const Space& space, int group, int threads);
+  Filter(const ExactCenters& centers, const Space& space, int group, Team& team);
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 

@@ -76,10 +76,10 @@ class Keeper {
 
   // The rows in boxes, made when they are first asked for; null where the budget has no room, or
   // where float32 cannot tell the rows apart.
-  const Boxes* boxes(const Rows& rows, Metric metric, const Target& target, int threads) {
+  const Boxes* boxes(const Rows& rows, Metric metric, const Target& target, Team& team) {
     if (boxes_ && !boxes_->same(rows, metric)) boxes_.reset();
     if (!boxes_ && spend(Boxes::bytes(rows.n, rows.d) + 4 * rows.n))
-      boxes_ = std::make_unique<Boxes>(rows, metric, target, threads);
+      boxes_ = std::make_unique<Boxes>(rows, metric, target, team);
     return boxes_ && boxes_->usable() ? boxes_.get() : nullptr;
   }
 

@@ -4,8 +4,8 @@
 
 #include "aligned.h"
 #include "distance.h"
-#include "parallel.h"
 #include "targets.h"
+#include "team.h"
 #include "types.h"
 
 namespace shoal {
@@ -25,10 +25,9 @@ struct ExactCenters {
   Aligned<double> values;     // [k][d]
   std::vector<uint8_t> zero;  // [k]
 
-  ExactCenters(const Rows& centers, Metric metric, const ExactKernels& exact, int threads = 1)
+  ExactCenters(const Rows& centers, Metric metric, const ExactKernels& exact, Team* team = nullptr)
       : k(centers.n), d(centers.d), metric(metric), values(k * d), zero(k) {
-    threads = useful_threads(threads, static_cast<double>(k * d));
-    parallel_for((k + 15) / 16, threads, [&](int64_t group, int) {
+    run_with(team, (k + 15) / 16, [&](int64_t group, int) {
       for (int64_t j = group * 16; j < k && j < (group + 1) * 16; ++j)
         zero[j] = !read_row(centers, j, metric, exact, values.data() + j * d);
     });

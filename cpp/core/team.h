@@ -119,4 +119,14 @@ class Team {
   alignas(64) std::atomic<uint64_t> state_{0};
 };
 
+// The same with a team, or on the caller's thread alone.
+template <class Work>
+void run_with(Team* team, int64_t items, const Work& work) {
+  if (team != nullptr) {
+    team->run(items, work);
+    return;
+  }
+  for (int64_t item = 0; item < items; ++item) work(item, 0);
+}
+
 }  // namespace shoal

@@ -14,6 +14,7 @@
 #include "core/dispatch.h"
 #include "core/parallel.h"
 #include "core/reference.h"
+#include "core/team.h"
 
 namespace {
 
@@ -190,7 +191,8 @@ void try_boxes(const std::string& kind, Dtype dtype, Metric metric, int64_t n, i
                 (dtype == Dtype::float32 ? " float32" : " float64") +
                 (metric == Metric::cosine ? " cosine, " : ", ") + std::to_string(threads) +
                 " threads";
-      const Boxes boxes(rows.rows, metric, *target, threads);
+      Team team(threads);
+      const Boxes boxes(rows.rows, metric, *target, team);
       const ExactCenters exact(centers.rows, metric, target->exact);
       const BoxSearch search(boxes, exact);
       if (boxes.usable()) check_order(boxes, n);
@@ -238,7 +240,8 @@ void test_scales() {
     for (const Metric metric : {Metric::squared_euclidean, Metric::cosine}) {
       reference_assign(rows.rows, centers.rows, metric, expected.data(), distances.data());
       for (const Target* target : usable_targets()) {
-        const Boxes boxes(rows.rows, metric, *target, 2);
+        Team team(2);
+        const Boxes boxes(rows.rows, metric, *target, team);
         const ExactCenters exact(centers.rows, metric, target->exact);
         const BoxSearch search(boxes, exact);
         CHECK(search.usable() || exponent < -400 || exponent > 400);
@@ -248,8 +251,8 @@ void test_scales() {
   }
   context = "no rows";
   const Rows none{nullptr, Dtype::float32, 0, 3, 12, 4};
-  for (const Target* target : usable_targets())
-    CHECK(Boxes(none, Metric::cosine, *target, 2).superboxes() == 0);
+  for (const Target* target : usable_targets()) Team two(2);
+  CHECK(Boxes(none, Metric::cosine, *target, two).superboxes() == 0);
 }
 
 // Boxes must also settle: on ordinary data, most rows are in boxes that have one label, and hardly
@@ -260,7 +263,8 @@ void test_settles() {
   const Laid rows(data.x, data.dtype, data.n, data.d, 0), centers(data.c, data.dtype, 8, 2, 0);
   for (const Target* target : usable_targets()) {
     context = target->name;
-    const Boxes boxes(rows.rows, Metric::squared_euclidean, *target, 2);
+    Team team(2);
+    const Boxes boxes(rows.rows, Metric::squared_euclidean, *target, team);
     const ExactCenters exact(centers.rows, Metric::squared_euclidean, target->exact);
     const BoxSearch search(boxes, exact);
     const auto scratch = search.scratch();
