@@ -251,8 +251,9 @@ void test_scales() {
   }
   context = "no rows";
   const Rows none{nullptr, Dtype::float32, 0, 3, 12, 4};
-  for (const Target* target : usable_targets()) Team two(2);
-  CHECK(Boxes(none, Metric::cosine, *target, two).superboxes() == 0);
+  Team two(2);
+  for (const Target* target : usable_targets())
+    CHECK(Boxes(none, Metric::cosine, *target, two).superboxes() == 0);
 }
 
 // Boxes must also settle: on ordinary data, most rows are in boxes that have one label, and hardly
