@@ -92,6 +92,57 @@ void add_row(const double* x, const double* inverse, const double* quantum, doub
   add(x, inverse, quantum, unit, d, below, into, from);
 }
 
+// --- many rows of few columns ------------------------------------------------------------------
+
+template <int D>
+void move_rows(const FewRows& few, const FewGrid& grid, int64_t* sums, int64_t* squares) {
+  constexpr int64_t kAhead = 12;
+  int64_t high[D] = {}, low[D] = {};
+  const int64_t weight = whole(grid.inverse[D] + kRounder);
+  for (int64_t c = 0; c < few.count; ++c) {
+    __builtin_prefetch(few.rows.row(few.row[c + kAhead < few.count ? c + kAhead : c]));
+    const auto* x = reinterpret_cast<const float*>(few.rows.row(few.row[c]));
+    int64_t* into = sums + few.now[c] * (D + 1);
+    int64_t step[D];
+#pragma GCC unroll 8
+    for (int t = 0; t < D; ++t) {
+      step[t] = whole(static_cast<double>(x[t]) * grid.inverse[t] + kRounder);
+      into[t] += step[t];
+    }
+    into[D] += weight;
+    const int32_t before = few.labels[few.row[c]];
+    if (before >= 0) {
+      int64_t* from = sums + before * (D + 1);
+#pragma GCC unroll 8
+      for (int t = 0; t < D; ++t) from[t] -= step[t];
+      from[D] -= weight;
+      continue;
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < D; ++t) {
+      const double square = static_cast<double>(x[t]) * static_cast<double>(x[t]);
+      const double rounded = square * grid.square_inverse[t] + kRounder;
+      const double rest = square - (rounded - kRounder) * grid.square_quantum[t];  // exact
+      high[t] += whole(rounded);
+      low[t] += whole(rest * grid.square_inverse[t] * grid.unit + kRounder);
+    }
+  }
+  for (int t = 0; t < D; ++t) {
+    squares[t] += high[t];
+    squares[D + 1 + t] += low[t];
+  }
+}
+
+template <int D = 1>
+void move_few(const FewRows& few, const FewGrid& grid, int64_t* sums, int64_t* squares) {
+  if constexpr (D <= kFewColumns) {
+    if (few.rows.d == D)
+      move_rows<D>(few, grid, sums, squares);
+    else
+      move_few<D + 1>(few, grid, sums, squares);
+  }
+}
+
 // --- sums of two doubles ---------------------------------------------------------------------
 
 // a + b = sum + rest (Knuth's two-sum); a * b = product + rest (Dekker's, for |a|, |b| < 2^900).

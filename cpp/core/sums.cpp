@@ -80,6 +80,20 @@ void SharedSums::add_squares(int worker, const double* x, double weight, bool di
   add(rest, 0, columns, 0, 1);
 }
 
+bool SharedSums::move_few(int worker, const FewRows& few) {
+  const Rows& rows = few.rows;
+  const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % 4 == 0 && rows.row_stride % 4 == 0;
+  if (known_ != Known::short_values || !private_copies_ || rows.d > kFewColumns ||
+      rows.dtype != Dtype::float32 || !rows.columns_packed() || !aligned)
+    return false;
+  auto& squares = squares_of_[worker];
+  if (squares.empty()) squares.resize(2 * width_);
+  if (worker > 0 && copies_[worker].empty()) copies_[worker].resize(k_ * width_);
+  exact_.move_few(few, {grid_.inverse, grid_.square_quantum, grid_.square_inverse, unit_},
+                  worker > 0 ? copies_[worker].data() : sums_, squares.data());
+  return true;
+}
+
 void SharedSums::finish() {
   for (const auto& copy : copies_)
     for (size_t i = 0; i < copy.size(); ++i) sums_[i] += copy[i];

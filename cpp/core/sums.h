@@ -45,6 +45,10 @@ class SharedSums {
   // returned; TMP scratch [2 (d + 1)].
   void add_squares(int worker, const double* x, double weight, bool directed, double* scratch);
 
+  // The same for many rows without weights, at once; false, and nothing is done, where they are not
+  // of the kind that ExactKernels::move_few takes.
+  bool move_few(int worker, const FewRows& few);
+
   // Brings the threads' parts together; call once, when all have finished.
   void finish();
 

@@ -105,6 +105,25 @@ struct BoundKernels {
                     int64_t count, float* upper, float* lower);
 };
 
+// Rows of few columns that change their cluster. row, now [count]: which, and their new label;
+// labels [n]: the old ones, -1 for none.
+struct FewRows {
+  const Rows& rows;
+  const int32_t* row;
+  const int32_t* now;
+  const int32_t* labels;
+  int64_t count;
+};
+inline constexpr int kFewColumns = 8;
+
+// Of sums.h, on one level.
+struct FewGrid {
+  const double* inverse;
+  const double* square_quantum;
+  const double* square_inverse;
+  double unit;
+};
+
 struct ExactKernels {
   // Row as float64. OUT out [d].
   void (*widen)(const char* row, Dtype dtype, int64_t col_stride, int64_t d, double* out);
@@ -129,6 +148,9 @@ struct ExactKernels {
                   int64_t d, int64_t below, int64_t* into, int64_t* from);
   // weight * x^2 as two doubles. IN x [d]; OUT high [d], low [d].
   void (*squares)(const double* x, double weight, int64_t d, double* high, double* low);
+  // add_row and squares for float32 rows of up to kFewColumns packed columns, without weights.
+  // INOUT sums [k][d + 1], squares [2][d + 1].
+  void (*move_few)(const FewRows& few, const FewGrid& grid, int64_t* sums, int64_t* squares);
   // The sum of x^2 as two doubles without visible rounding. IN x [d]; OUT total [2].
   void (*square_sum)(const double* x, int64_t d, double* total);
   // c.s and c.c of a center and a sum of rows, each as two doubles without visible rounding.

@@ -235,6 +235,14 @@ void Worker::settle() {
 // Labels and sums of rows whose label changed.
 void Worker::take_over(int32_t changed) {
   result.changes += changed;
+  Rows rows = step_.rows;
+  rows.data = rows.row(begin_);
+  int32_t* labels = step_.labels + begin_;
+  if (step_.sums != nullptr && step_.weights == nullptr &&
+      step_.sums->move_few(number_, {rows, changed_, renamed_, labels, changed})) {
+    for (int32_t c = 0; c < changed; ++c) labels[changed_[c]] = renamed_[c];
+    return;
+  }
   constexpr int32_t kAhead = 12;
   for (int32_t c = 0; c < changed + kAhead; ++c) {
     if (c < changed && step_.sums != nullptr) fetch(begin_ + changed_[c], Part::row);
