@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import data, exact, heatmap, predict, report, starts
+from benchmarks import data, exact, heatmap, ours, predict, report, starts
 from benchmarks.data import Rows
 from benchmarks.settings import Settings
 from benchmarks.timing import Effort, Race, race
@@ -112,7 +112,7 @@ def _predict(name: str, rows: Rows, centers: Rows, found: Race[predict.Pass]) ->
     best, ratio = _ratio(found)
     own = found.results["shoal"]
     recomputed = float(exact.distances(rows, centers, own.labels).sum())
-    exact.check(name, own.loss or 0.0, recomputed)
+    exact.check(name, ours.loss(rows, centers, 1), recomputed)
     ms = {name: seconds * 1e3 for name, seconds in found.best.items()}
     return {"ms": ms, "best": best, "ratio": ratio, "failed": sorted(found.failed)}
 

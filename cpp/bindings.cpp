@@ -64,7 +64,7 @@ void require_columns(const Rows& rows, const Rows& centers, int64_t least = 1) {
 }
 
 nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
-                    int threads, nb::handle labels, nb::handle distances) {
+                    int threads, nb::handle labels, nb::handle distances, bool measured) {
   const Buffer x(rows, "rows"), c(centers, "centers");
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
@@ -77,7 +77,7 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
   {
     nb::gil_scoped_release release;
     result = assign({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
-                    out.data(), far.data());
+                    out.data(), far.data(), measured);
   }
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again);
 }
@@ -298,9 +298,9 @@ NB_MODULE(_core, m) {
   m.doc() = "The compiled core of shoal. Private: arguments are validated by the callers.";
   m.def("assign", &py_assign, nb::arg("rows"), nb::arg("weights").none(), nb::arg("centers"),
         nb::arg("cosine"), nb::arg("threads"), nb::arg("labels").none(),
-        nb::arg("distances").none(),
+        nb::arg("distances").none(), nb::arg("measured") = true,
         "Nearest center of each row; returns (changes, loss, rows looked at again).\n\n"
-        "The loss is an exact integer in units of 2**-1074.");
+        "The loss is an exact integer in units of 2**-1074; where nothing is measured, 0.");
   nb::class_<Keeper>(m, "Keeper", "What is kept beside some rows between passes over them.")
       .def(nb::init<int64_t, int64_t>(), nb::arg("rows"), nb::arg("budget"))
       .def("forget", &Keeper::forget, "Start anew: nothing is known of any row.")

@@ -96,7 +96,7 @@ void separate(const Task& task, const ExactCenters& centers, const int32_t* labe
 
 }  // namespace
 
-Assignment assign(const Task& task, int32_t* labels, double* distances) {
+Assignment assign(const Task& task, int32_t* labels, double* distances, bool measured) {
   Team team(threads_for(task));
   const ExactCenters exact(task.centers, task.metric, task.target.exact, &team);
   const Space space(exact, task.rows.dtype);
@@ -112,7 +112,7 @@ Assignment assign(const Task& task, int32_t* labels, double* distances) {
   if (!boxed && wants_bytes(task, exact, filter, false))
     bytes.emplace(filter, *task.target.bytes, team);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, distances};
-  step.measured = true;
+  step.measured = measured;
   step.bytes = bytes ? &*bytes : nullptr;
   if (boxed) {
     step.boxes = &*boxes;

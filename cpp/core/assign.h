@@ -40,8 +40,9 @@ struct Task {
   Plan plan = Plan::automatic;
 };
 
-// One pass by itself. INOUT labels [n] or null, OUT distances [n] or null. The loss is measured.
-Assignment assign(const Task& task, int32_t* labels, double* distances);
+// One pass by itself. INOUT labels [n] or null, OUT distances [n] or null. measured: distances and
+// loss, else only labels.
+Assignment assign(const Task& task, int32_t* labels, double* distances, bool measured = true);
 
 // A pass among many over the same rows. INOUT keeper, labels [n] (-1 at first: the row is in no
 // sum yet), sums [levels][k][d + 1] of the labels, squares [2][d + 1].

@@ -17,6 +17,7 @@ def assign(
     threads: int,
     labels: npt.NDArray[np.int32] | None,  # INOUT [n]
     distances: _Floats | None,  # OUT [n] float64
+    measured: bool = True,
 ) -> tuple[int, int, int]: ...
 
 class Keeper:

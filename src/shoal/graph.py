@@ -15,7 +15,7 @@ from shoal.errors import EndOfDataError, NotInitializedError
 from shoal.feed import Batch, check_columns, make_batch
 from shoal.loop import apply_step, too_few_rows
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, score_dtype
-from shoal.shard import nearest
+from shoal.shard import nearest, nearest_labels
 from shoal.sources.array import ArraySource, Rows, is_shard_list
 from shoal.sources.open import open_source
 from shoal.state import State, empty_state
@@ -243,9 +243,9 @@ class KMeans:
     def _cluster_idx(self) -> Any:
         return self._evaluate(
             "cluster_idx",
-            lambda rows, state: nearest(rows, state.clusters, self._metric, self._threads)[
-                0
-            ].astype(np.int64),
+            lambda rows, state: nearest_labels(
+                rows, state.clusters, self._metric, self._threads
+            ).astype(np.int64),
         )
 
     def _scores(self) -> Any:

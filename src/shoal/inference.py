@@ -16,7 +16,7 @@ from shoal.feed import check_columns, to_block
 from shoal.hooks import Context, Monitors
 from shoal.loop import users_clusters
 from shoal.metric import all_distances, score_dtype
-from shoal.shard import Block, assign_block, nearest
+from shoal.shard import Block, assign_block, nearest, nearest_labels
 from shoal.sources.array import ArraySource, Rows
 from shoal.sources.stream import StreamSource
 from shoal.state import State, exact_to_float
@@ -156,14 +156,13 @@ class Inference:
 
     def _block_outputs(self, block: Block, outputs: tuple[str, ...]) -> dict[str, Array]:
         found: dict[str, Array] = {}
-        if CLUSTER_IDX in outputs or SCORES in outputs:
-            labels, distances = nearest(
-                block.rows, self.state.clusters, self._metric, self._threads
-            )
+        given = block.rows, self.state.clusters, self._metric, self._threads
+        if SCORES not in outputs and CLUSTER_IDX in outputs:
+            found[CLUSTER_IDX] = nearest_labels(*given).astype(np.int64)
+        elif SCORES in outputs:
+            labels, distances = nearest(*given)
             found[CLUSTER_IDX] = labels.astype(np.int64)
             found[SCORES] = distances.astype(score_dtype(block.rows))
         if ALL_SCORES in outputs:
-            found[ALL_SCORES] = all_distances(
-                block.rows, self.state.clusters, self._metric, self._threads
-            )
+            found[ALL_SCORES] = all_distances(*given)
         return {name: found[name] for name in outputs}

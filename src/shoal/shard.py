@@ -129,6 +129,13 @@ def assign_block(
     return changes, loss
 
 
+def nearest_labels(rows: Floats, centers: Floats, metric: str, threads: int) -> Labels:
+    """Nearest center [n] of some validated rows."""
+    labels = np.empty(len(rows), np.int32)
+    _core.assign(rows, None, centers, is_cosine(metric), threads, labels, None, False)
+    return labels
+
+
 def nearest(rows: Floats, centers: Floats, metric: str, threads: int) -> tuple[Labels, Floats]:
     """Nearest center [n] of some validated rows, and its distance [n]."""
     labels = np.empty(len(rows), np.int32)
@@ -143,6 +150,13 @@ def loss_of(partial: Partial, centers: Floats, metric: str, threads: int) -> flo
     return _core.loss(
         partial.sums, partial.squares, partial.grid, centers, is_cosine(metric), threads
     )
+
+
+def means_of(partial: Partial, before: Floats, metric: str, threads: int) -> Floats:
+    """Mean of each cluster; one without rows or without a direction stays where it is."""
+    means = np.empty(before.shape, before.dtype)
+    _core.means(partial.sums, partial.grid, before, is_cosine(metric), threads, means)
+    return means
 
 
 class Shard:

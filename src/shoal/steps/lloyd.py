@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal import _core
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
-from shoal.metric import is_cosine
+from shoal.shard import means_of
 from shoal.state import Partial, State
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -30,7 +29,8 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
         )
     if len(empty) and parameters.empty_clusters == "relocate":
         partial = relocate(partial, empty, state.clusters, batch)
-    clusters = _means(partial, state.clusters, parameters)
+    metric, threads = parameters.distance_metric, parameters.num_threads
+    clusters = means_of(partial, state.clusters, metric, threads)
     counts = partial.weights
     moved = state.replace(
         clusters=clusters,
@@ -39,14 +39,6 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
         global_step=state.global_step + 1,
     )
     return moved, found
-
-
-def _means(partial: Partial, before: Floats, parameters: Parameters) -> Floats:
-    """Mean of each cluster; a cluster without rows or without a direction stays where it is."""
-    means = np.empty(before.shape, before.dtype)
-    cosine, threads = is_cosine(parameters.distance_metric), parameters.num_threads
-    _core.means(partial.sums, partial.grid, before, cosine, threads, means)
-    return means
 
 
 def relocate(
