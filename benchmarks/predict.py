@@ -145,9 +145,10 @@ def notes(rows: Sequence[report.Row]) -> list[str]:
     """Return the lines below the table."""
     del rows
     return [
-        "Ratio: time of the best peer / time of shoal's core pass; all give labels only (faiss "
-        "distances, too), and none of these calls checks its arguments. `shoal predict` is `KMeansClustering.predict`, which looks at every value "
-        "first. Labels columns: rows whose label differs from the one that float64 gives."
+        "Ratio: time of the best peer / time of shoal's core pass. All give labels only (faiss "
+        "distances, too), and none of these calls checks its arguments. `shoal predict` is "
+        "`KMeansClustering.predict`, which looks at every value first. Labels columns: rows whose "
+        "label differs from the one that float64 gives."
     ]
 
 
