@@ -75,8 +75,8 @@ inline void add_last(int64_t columns, const double* x, const double* inverse, co
 }
 
 template <bool kLow, bool kFrom>
-void add_row_as(const double* x, const double* inverse, const double* quantum, double unit,
-                int64_t d, int64_t below, int64_t* into, int64_t* from) {
+inline void add_row_as(const double* x, const double* inverse, const double* quantum, double unit,
+                       int64_t d, int64_t below, int64_t* into, int64_t* from) {
   int64_t t = 0;
   for (; t + kWide <= d; t += kWide)
     add_wide<kLow, kFrom>(x, inverse, quantum, unit, t, below, into, from);
@@ -90,57 +90,6 @@ void add_row(const double* x, const double* inverse, const double* quantum, doub
                    : from != nullptr ? add_row_as<false, true>
                                      : add_row_as<false, false>;
   add(x, inverse, quantum, unit, d, below, into, from);
-}
-
-// --- many rows of few columns ------------------------------------------------------------------
-
-template <int D>
-void move_rows(const FewRows& few, const FewGrid& grid, int64_t* sums, int64_t* squares) {
-  constexpr int64_t kAhead = 12;
-  int64_t high[D] = {}, low[D] = {};
-  const int64_t weight = whole(grid.inverse[D] + kRounder);
-  for (int64_t c = 0; c < few.count; ++c) {
-    __builtin_prefetch(few.rows.row(few.row[c + kAhead < few.count ? c + kAhead : c]));
-    const auto* x = reinterpret_cast<const float*>(few.rows.row(few.row[c]));
-    int64_t* into = sums + few.now[c] * (D + 1);
-    int64_t step[D];
-#pragma GCC unroll 8
-    for (int t = 0; t < D; ++t) {
-      step[t] = whole(static_cast<double>(x[t]) * grid.inverse[t] + kRounder);
-      into[t] += step[t];
-    }
-    into[D] += weight;
-    const int32_t before = few.labels[few.row[c]];
-    if (before >= 0) {
-      int64_t* from = sums + before * (D + 1);
-#pragma GCC unroll 8
-      for (int t = 0; t < D; ++t) from[t] -= step[t];
-      from[D] -= weight;
-      continue;
-    }
-#pragma GCC unroll 8
-    for (int t = 0; t < D; ++t) {
-      const double square = static_cast<double>(x[t]) * static_cast<double>(x[t]);
-      const double rounded = square * grid.square_inverse[t] + kRounder;
-      const double rest = square - (rounded - kRounder) * grid.square_quantum[t];  // exact
-      high[t] += whole(rounded);
-      low[t] += whole(rest * grid.square_inverse[t] * grid.unit + kRounder);
-    }
-  }
-  for (int t = 0; t < D; ++t) {
-    squares[t] += high[t];
-    squares[D + 1 + t] += low[t];
-  }
-}
-
-template <int D = 1>
-void move_few(const FewRows& few, const FewGrid& grid, int64_t* sums, int64_t* squares) {
-  if constexpr (D <= kFewColumns) {
-    if (few.rows.d == D)
-      move_rows<D>(few, grid, sums, squares);
-    else
-      move_few<D + 1>(few, grid, sums, squares);
-  }
 }
 
 // --- sums of two doubles ---------------------------------------------------------------------
@@ -162,16 +111,20 @@ inline Doubles two_product(Doubles a, Doubles b, Doubles& rest) {
   return product;
 }
 
-void squares(const double* x, double weight, int64_t d, double* high, double* low) {
+// x^2 as two doubles.
+inline void square_values(const double* x, int64_t d, double* high, double* low) {
   constexpr double kSplit = 134217729.0;  // 2^27 + 1
-  const double w1 = weight * kSplit - (weight * kSplit - weight), w2 = weight - w1;
   for (int64_t t = 0; t < d; ++t) {
     const double a1 = x[t] * kSplit - (x[t] * kSplit - x[t]), a2 = x[t] - a1;
-    const double square = x[t] * x[t];
-    const double rest = ((a1 * a1 - square) + 2 * (a1 * a2)) + a2 * a2;
-    high[t] = square;
-    low[t] = rest;
+    high[t] = x[t] * x[t];
+    low[t] = ((a1 * a1 - high[t]) + 2 * (a1 * a2)) + a2 * a2;
   }
+}
+
+void squares(const double* x, double weight, int64_t d, double* high, double* low) {
+  square_values(x, d, high, low);
+  constexpr double kSplit = 134217729.0;
+  const double w1 = weight * kSplit - (weight * kSplit - weight), w2 = weight - w1;
   if (weight == 1) return;
   for (int64_t t = 0; t < d; ++t) {
     const double square = high[t];
@@ -181,6 +134,60 @@ void squares(const double* x, double weight, int64_t d, double* high, double* lo
     high[t] = square * weight;
     low[t] = ((s1 * w1 - high[t]) + s1 * w2 + s2 * w1) + s2 * w2 + low[t] * weight;
   }
+}
+
+// --- many rows of few columns ------------------------------------------------------------------
+
+template <class T, int D>
+void move_rows(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
+               int64_t* squares) {
+  constexpr bool kTwo = sizeof(T) == 8;  // levels
+  constexpr int64_t kAhead = 12;
+  for (int64_t c = 0; c < few.count; ++c) {
+    __builtin_prefetch(few.rows.row(few.row[c + kAhead < few.count ? c + kAhead : c]));
+    const auto* row = reinterpret_cast<const T*>(few.rows.row(few.row[c]));
+    double x[D + 1];
+#pragma GCC unroll 8
+    for (int t = 0; t < D; ++t) x[t] = static_cast<double>(value(row[t]));
+    x[D] = 1;
+    int64_t* into = sums + few.now[c] * (D + 1);
+    const int32_t before = few.labels[few.row[c]];
+    if (before >= 0) {
+      add_row_as<kTwo, true>(x, grid.inverse, grid.quantum, grid.unit, D + 1, below, into,
+                             sums + before * (D + 1));
+      continue;
+    }
+    add_row_as<kTwo, false>(x, grid.inverse, grid.quantum, grid.unit, D + 1, below, into, nullptr);
+    double high[D], low[D];
+    square_values(x, D, high, low);
+    add_row_as<true, false>(high, grid.square_inverse, grid.square_quantum, grid.unit, D, D + 1,
+                            squares, nullptr);
+    if constexpr (!kTwo) continue;  // squares of float32 and float16 are exact
+    for (int t = 0; t < D; ++t) low[t] *= grid.unit;
+    add_row_as<false, false>(low, grid.square_inverse, grid.square_quantum, grid.unit, D, 0,
+                             squares + D + 1, nullptr);
+  }
+}
+
+template <class T, int D = 1>
+void move_few_as(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
+                 int64_t* squares) {
+  if constexpr (D <= kFewColumns) {
+    if (few.rows.d == D)
+      move_rows<T, D>(few, grid, below, sums, squares);
+    else
+      move_few_as<T, D + 1>(few, grid, below, sums, squares);
+  }
+}
+
+void move_few(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
+              int64_t* squares) {
+  if (few.rows.dtype == Dtype::float32)
+    move_few_as<float>(few, grid, below, sums, squares);
+  else if (few.rows.dtype == Dtype::float16)
+    move_few_as<Half>(few, grid, below, sums, squares);
+  else
+    move_few_as<double>(few, grid, below, sums, squares);
 }
 
 struct TwoSums {

@@ -82,15 +82,21 @@ void SharedSums::add_squares(int worker, const double* x, double weight, bool di
 
 bool SharedSums::move_few(int worker, const FewRows& few) {
   const Rows& rows = few.rows;
-  const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % 4 == 0 && rows.row_stride % 4 == 0;
-  if (known_ != Known::short_values || !private_copies_ || rows.d > kFewColumns ||
-      rows.dtype != Dtype::float32 || !rows.columns_packed() || !aligned)
+  const int64_t size = item_size(rows.dtype);
+  const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0 &&
+                       rows.row_stride % size == 0;
+  const bool double_rows = rows.dtype == Dtype::float64;
+  if (known_ != (double_rows ? Known::nothing : Known::short_values) ||
+      grid_.levels != (double_rows ? 2 : 1) || !private_copies_ || rows.d > kFewColumns ||
+      !rows.columns_packed() || !aligned)
     return false;
   auto& squares = squares_of_[worker];
   if (squares.empty()) squares.resize(2 * width_);
-  if (worker > 0 && copies_[worker].empty()) copies_[worker].resize(k_ * width_);
-  exact_.move_few(few, {grid_.inverse, grid_.square_quantum, grid_.square_inverse, unit_},
-                  worker > 0 ? copies_[worker].data() : sums_, squares.data());
+  if (worker > 0 && copies_[worker].empty()) copies_[worker].resize(grid_.levels * k_ * width_);
+  const FewGrid grid{grid_.quantum, grid_.inverse, grid_.square_quantum, grid_.square_inverse,
+                     unit_};
+  exact_.move_few(few, grid, k_ * width_, worker > 0 ? copies_[worker].data() : sums_,
+                  squares.data());
   return true;
 }
 

@@ -116,8 +116,9 @@ struct FewRows {
 };
 inline constexpr int kFewColumns = 8;
 
-// Of sums.h, on one level.
+// Of sums.h.
 struct FewGrid {
+  const double* quantum;
   const double* inverse;
   const double* square_quantum;
   const double* square_inverse;
@@ -148,9 +149,10 @@ struct ExactKernels {
                   int64_t d, int64_t below, int64_t* into, int64_t* from);
   // weight * x^2 as two doubles. IN x [d]; OUT high [d], low [d].
   void (*squares)(const double* x, double weight, int64_t d, double* high, double* low);
-  // add_row and squares for float32 rows of up to kFewColumns packed columns, without weights.
-  // INOUT sums [k][d + 1], squares [2][d + 1].
-  void (*move_few)(const FewRows& few, const FewGrid& grid, int64_t* sums, int64_t* squares);
+  // add_row and squares for rows of up to kFewColumns packed columns, without weights; float64 ones
+  // on two levels, `below` apart, others on one. INOUT sums [levels][k][d + 1], squares [2][d + 1].
+  void (*move_few)(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
+                   int64_t* squares);
   // The sum of x^2 as two doubles without visible rounding. IN x [d]; OUT total [2].
   void (*square_sum)(const double* x, int64_t d, double* total);
   // c.s and c.c of a center and a sum of rows, each as two doubles without visible rounding.
