@@ -32,7 +32,8 @@ inline void judge(Lanes& lanes, int v, Floats units, const ByteCenters& centers,
   const Floats most = (Anchored ? units - kAnchor : units) * unit;
   const Floats other = Anchored ? lanes.other[v] + unit : lanes.other[v];
   const Floats error =
-      lanes.length[v] * centers.residual[p] + (lanes.residual[v] * centers.length[p] + other);
+      lanes.length[v] * centers.residual[p] +
+      (lanes.residual[v] * centers.length[p] + (other + broadcast(centers.slack[p])));
   store(sweep.upper + p * kTile + v * kLanes, most + error);
   lanes.threshold[v] = max(lanes.threshold[v], most - error);
 }
@@ -188,7 +189,7 @@ void sweep_tile(const BytePoints& points, const float* norm2, const TileBound& b
   for (int v = 0; v < kVectors; ++v) {
     const Floats squares = load(norm2 + v * kLanes);
     store(points.other + v * kLanes,
-          2 * (bound.relative * (root(squares) * bound.largest_center + bound.largest_bias) +
+          2 * (bound.relative * min(squares, root(squares) * bound.largest_center) +
                (bound.quadratic * squares + bound.constant)));
     lanes.scale[v] = load(points.scale + v * kLanes);
     lanes.inverse[v] = 1 / lanes.scale[v];
@@ -233,7 +234,7 @@ inline Floats look_closer(const BytePoints& points, const ByteCenters& centers, 
                           load(centers.bias + panel * kPanel);
   return estimate + (points.length[lane] * load(centers.residuals + panel * kPanel) +
                      (points.residual[lane] * load(centers.lengths + panel * kPanel) +
-                      broadcast(points.other[lane])));
+                      (load(centers.slacks + panel * kPanel) + broadcast(points.other[lane]))));
 }
 
 // Appends the lanes of `chosen`; there is room for all.

@@ -144,7 +144,7 @@ void compare(const ByteRows& rows, const ByteCenters& centers, int64_t i, float 
       odd += load(row + t + kLanes) * load(center + t + kLanes);
     }
     const float score = _mm512_reduce_add_ps((__m512)(even + odd)) + centers.bias[place];
-    const float error = rest * centers.lengths[place] + other;
+    const float error = rest * centers.lengths[place] + (other + centers.slacks[place]);
     upper[c] = score + error;
     near = score - error > near ? score - error : near;
   }

@@ -18,6 +18,8 @@ ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, Team& t
   inverse_.resize(panels);
   residual_.resize(panels);
   length_.resize(panels);
+  slack_.resize(panels);
+  slacks_.resize(panels * kPanel);
   bias_.assign(panels * kPanel, -std::numeric_limits<float>::infinity());
   residuals_.resize(panels * kPanel);
   lengths_.resize(panels * kPanel);
@@ -60,17 +62,30 @@ ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, Team& t
           std::memcpy(blocks_.data() + ((p * depth + t) * kPanel + c) * 64, bytes.data() + 64 * t,
                       64);
       bias_[at] = filter.bias(j);
+      slacks_[at] = filter.slack(j);
+      slack_[p] = std::max(slack_[p], slacks_[at]);
       residuals_[at] = 1.01f * std::sqrt(residual2);
       lengths_[at] = 1.01f * std::sqrt(length2);
       residual_[p] = std::max(residual_[p], residuals_[at]);
       length_[p] = std::max(length_[p], lengths_[at]);
     }
   });
-  centers_ = {index_.data(),   words_.data(),   kernels.blocks ? blocks_.data() : nullptr,
-              scale_.data(),   inverse_.data(), residual_.data(),
-              length_.data(),  bias_.data(),    residuals_.data(),
-              lengths_.data(), rows_.data(),    panels,
-              quads,           stride};
+  centers_ = {index_.data(),
+              words_.data(),
+              kernels.blocks ? blocks_.data() : nullptr,
+              scale_.data(),
+              inverse_.data(),
+              residual_.data(),
+              length_.data(),
+              slack_.data(),
+              bias_.data(),
+              residuals_.data(),
+              lengths_.data(),
+              slacks_.data(),
+              rows_.data(),
+              panels,
+              quads,
+              stride};
 }
 
 }  // namespace shoal

@@ -5,9 +5,9 @@
 //
 // In filter space (filter.h), X = s q + r with q bytes and s a scale per row, C_j = s_p q_j + r_j
 // with s_p a scale per panel of 16 centers. Then X.C_j = s s_p (q.q_j) + (s q).r_j + r.C_j, and by
-// Cauchy-Schwarz the last two are at most |s q||r_j| + |r||C_j|. With F, the float32 filter's
-// bound, for everything else, a score differs from its estimate by at most
-//     error_j = (|X| + |r|) |r_j| + |r| |C_j| + 2 F.
+// Cauchy-Schwarz the last two are at most |s q||r_j| + |r||C_j|. With r' + e_j, the float32
+// filter's bound, for everything else, a score differs from its estimate by at most
+//     error_j = (|X| + |r|) |r_j| + |r| |C_j| + 2 (r' + e_j).
 // Two looks at a tile of rows:
 //   sweep     points in lanes, the estimates of all centers. Without a branch it keeps the largest
 //             of each panel, plus the panel's largest error: an upper bound of its scores; and the
@@ -44,9 +44,11 @@ struct ByteCenters {
   const float* inverse;    // [panels], 1 / scale
   const float* residual;   // [panels], largest |r_j|
   const float* length;     // [panels], largest |C_j|
+  const float* slack;      // [panels], largest 2 e_j (filter.h)
   const float* bias;       // [panels][16], -|C_j|^2 / 2; -infinity behind the last center
   const float* residuals;  // [panels][16], |r_j|
   const float* lengths;    // [panels][16], |C_j|
+  const float* slacks;     // [panels][16], 2 e_j
   const float* rows;       // [k][stride], C_j, zero behind the last column; stride: 32 n
   int64_t panels, quads, stride;
 };
@@ -59,7 +61,7 @@ struct BytePoints {
   float* scale;     // [tile]
   float* residual;  // [tile], at least |r|
   float* length;    // [tile], at least |s q|
-  float* other;     // [tile], 2 F
+  float* other;     // [tile], 2 r'
 };
 
 // What the sweep found.
@@ -120,7 +122,7 @@ struct ByteKernels {
   bool (*shortlist)(const BytePoints& points, const ByteCenters& centers, const Sweep& sweep,
                     int64_t count, Looks& looks, Shortlist* lists, float* far);
 
-  // Shortens the list of row i. IN other: 2 F. INOUT list; near, far. TMP row [stride], zero at
+  // Shortens the list of row i. IN other: 2 r'. INOUT list; near, far. TMP row [stride], zero at
   // first behind the last column.
   void (*compare)(const ByteRows& rows, const ByteCenters& centers, int64_t i, float other,
                   float* row, Shortlist& list, float& near, float& far);
@@ -140,6 +142,7 @@ class ByteFilter {
   Aligned<uint32_t> words_;
   Aligned<int8_t> blocks_;
   Aligned<int32_t> index_;
+  Aligned<float> slack_, slacks_;
   Aligned<float> scale_, inverse_, residual_, length_, bias_, residuals_, lengths_, rows_;
   ByteCenters centers_;
 };

@@ -18,13 +18,49 @@ TileBound bound_of(int64_t d) {
   const double relative = 1.05 * (m / (1 - m) + 8 * kUnit) * (1 + m);
   const double quadratic = 1.05 * (terms + 3) * 0x1p-52;
   const double norm = 1.05 * (terms + 4) * kUnit;
-  return {usable ? static_cast<float>(relative) : std::numeric_limits<float>::infinity(),
-          static_cast<float>(quadratic),
-          static_cast<float>(norm),
-          0,
-          0,
-          0,
-          0};
+  TileBound bound{};
+  bound.relative = usable ? static_cast<float>(relative) : std::numeric_limits<float>::infinity();
+  bound.quadratic = static_cast<float>(quadratic);
+  bound.norm = static_cast<float>(norm);
+  return bound;
+}
+
+double squared_distance(const double* a, const double* b, int64_t d) {
+  double part[8] = {};
+  int64_t t = 0;
+  for (; t + 8 <= d; t += 8)
+    for (int i = 0; i < 8; ++i) part[i] += (a[t + i] - b[t + i]) * (a[t + i] - b[t + i]);
+  for (; t < d; ++t) part[0] += (a[t] - b[t]) * (a[t] - b[t]);
+  return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
+}
+
+// The mean of the centers but for those far out. Any point is right.
+std::vector<double> middle_of(const ExactCenters& centers) {
+  constexpr double kFar = 64, kNear = 16;  // squared distances, by their median
+  constexpr int kRounds = 8;
+  std::vector<double> middle, distance(centers.k), sorted;
+  double limit = std::numeric_limits<double>::infinity();
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<double> sum(centers.d);
+    int64_t count = 0;
+    for (int64_t j = 0; j < centers.k; ++j) {
+      if (!(distance[j] <= limit)) continue;
+      ++count;
+      for (int64_t t = 0; t < centers.d; ++t) sum[t] += centers.row(j)[t];
+    }
+    for (double& s : sum) s /= static_cast<double>(count);
+    middle = std::move(sum);
+    for (int64_t j = 0; j < centers.k; ++j)
+      distance[j] = squared_distance(centers.row(j), middle.data(), centers.d);
+    sorted = distance;
+    const auto half = sorted.begin() + (centers.k - 1) / 2;
+    std::nth_element(sorted.begin(), half, sorted.end());
+    const double median = *half;
+    if (!(*std::max_element(half, sorted.end()) > kFar * median) || !(kNear * median < limit))
+      break;
+    limit = kNear * median;
+  }
+  return middle;
 }
 
 }  // namespace
@@ -32,9 +68,7 @@ TileBound bound_of(int64_t d) {
 Space::Space(const ExactCenters& centers, Dtype rows)
     : d_(centers.d), shift_(d_ + 16), shift32_(d_ + 16) {
   const int64_t k = centers.k, d = centers.d;
-  std::vector<double> mean(d);
-  for (int64_t j = 0; j < k; ++j)
-    for (int64_t t = 0; t < d; ++t) mean[t] += centers.row(j)[t] / static_cast<double>(k);
+  const std::vector<double> mean = middle_of(centers);
   double largest = 0;
   for (int64_t j = 0; j < k; ++j)
     for (int64_t t = 0; t < d; ++t)
@@ -60,6 +94,8 @@ Filter::Filter(const ExactCenters& centers, const Space& space, int group, Team&
       space_(space),
       group_(group),
       bias_(k_),
+      upper_bias_(k_),
+      slack_(k_),
       bound_(bound_of(d_)) {
   std::vector<float> norm(k_);
   team.run((k_ + kPart - 1) / kPart, [&](int64_t part, int) {
@@ -69,15 +105,19 @@ Filter::Filter(const ExactCenters& centers, const Space& space, int group, Team&
       // A center without direction is at cosine distance 1, not 1/2: lower its score to say so.
       const double extra = centers.zero[j] ? space_.scale() * space_.scale() / 2 : 0;
       bias_[j] = static_cast<float>(-norm2 / 2 - extra);
+      const double error = 1.5 * (norm2 / 2 + extra) * static_cast<double>(bound_.relative);
+      upper_bias_[j] = bias_[j] + static_cast<float>(error);
+      slack_[j] = static_cast<float>(2 * error);
       norm[j] = static_cast<float>(std::sqrt(norm2));
     }
   });
   for (int64_t j = 0; j < k_; ++j) {
     bound_.largest_center = std::max(bound_.largest_center, norm[j]);
-    bound_.largest_bias = std::max(bound_.largest_bias, -bias_[j]);
+    largest_bias_ = std::max(largest_bias_, -bias_[j]);
   }
   bound_.offset = static_cast<float>(space_.offset());
-  bound_.constant = 1.05f * bound_.offset * bound_.largest_center;
+  bound_.constant = 1.05f * bound_.offset * bound_.largest_center + 0x1p-110f;
+  bound_.slack = slack_.data();
   if (k_ > 1 && !(bound_.largest_center >= 0x1p-40f))
     bound_.relative = std::numeric_limits<float>::infinity();
 }
@@ -93,7 +133,8 @@ void Filter::pack() const {
 }
 
 float Filter::error(float norm2) const {
-  return bound_.relative * (std::sqrt(norm2) * bound_.largest_center + bound_.largest_bias) +
+  const float length = std::sqrt(norm2);
+  return bound_.relative * (length * std::min(length, bound_.largest_center)) +
          (bound_.quadratic * norm2 + bound_.constant);
 }
 

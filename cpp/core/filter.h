@@ -2,17 +2,21 @@
 //
 // Filter space is x' = scale * x - shift, with shift the mean of the centers (it takes away the
 // cancellation of data far from the origin) and scale a power of two (it takes away overflow and
-// underflow). Passes that follow each other share one space, so that what is kept of the rows
-// stays valid: any space is right, the mean of the centers only makes the bound small. Let X, C be
-// the float32 values of x', c' and u = 2^-24.
+// underflow). A few centers far out are left out of the mean. Passes that follow each other share
+// one space, so that what is kept of the rows stays valid: any space is right, the mean of the
+// centers only makes the bound small. Let X, C be the float32 values of x', c' and u = 2^-24.
 //
 // The bound. |X - x'| <= u|x'| per column, likewise C. A sum of d products that starts at
 // -|C|^2/2 errs by at most gamma_{d+2} (|X||C| + |C|^2/2), gamma_m = mu / (1 - mu) (Higham 2002,
 // section 3.1, for any use of FMA); the rounding of inputs, of the start and of the score less or
 // plus its bound adds at most 8u (|X||C| + |C|^2/2). float64's own error, (d + 3) 2^-53 |x' -
-// c'|^2, adds the term in |X|^2. Underflow adds nothing visible while the largest center is at
-// least 2^-40 in filter space. Below, and where all centers are equal, every row is looked at
-// again.
+// c'|^2, adds a term in |X|^2. So that a center far out costs the others nothing, the bound is
+// taken apart: |X||C| <= |X|^2 + |C|^2/4, and |X||C| <= |X| max|C|, so with rho the sum of the
+// factors above the error of center j is at most r + e_j,
+//     r = rho |X| min(|X|, max|C|) + ...,   e_j = 3/4 rho |C_j|^2.
+// The packed biases hold e_j: a packed score is, but for r, above the exact one, and 2 e_j less
+// below it. Underflow adds less than 2^-110, part of r, while the largest center is at least 2^-40
+// in filter space. Below, and where all centers are equal, every row is looked at again.
 //
 // Under cosine the loader brings rows to length one in float32: it sums squares, each in at most
 // d/4 + 16 additions, takes the root and divides. With e = (d/8 + 14) u a length errs by at most e
@@ -72,23 +76,24 @@ class Filter {
   // Packed when first asked for; any thread may.
   PackedCenters packed() const {
     std::call_once(packed_, [this] { pack(); });
-    return {values_.data(), bias_.data(), k_, d_};
+    return {values_.data(), upper_bias_.data(), k_, d_};
   }
   const Space& space() const { return space_; }
   const TileBound& bound() const { return bound_; }
 
   // False where float32 bounds nothing and every row must be measured.
   bool usable() const {
-    return bound_.relative < 1 && bound_.largest_center < 0x1p60f && bound_.largest_bias < 0x1p60f;
+    return bound_.relative < 1 && bound_.largest_center < 0x1p60f && largest_bias_ < 0x1p60f;
   }
 
   // Center j in filter space, OUT values [d].
   void center(int64_t j, float* values) const { space_.center(centers_.row(j), values); }
-  float bias(int64_t j) const { return bias_[j]; }
+  float bias(int64_t j) const { return bias_[j]; }    // -|C_j|^2 / 2
+  float slack(int64_t j) const { return slack_[j]; }  // 2 e_j
   int64_t k() const { return k_; }
   int64_t d() const { return d_; }
 
-  // How much a score of a point with this |X|^2 can err.
+  // r of a point with this |X|^2.
   float error(float norm2) const;
 
  private:
@@ -100,7 +105,8 @@ class Filter {
   const int group_;
   mutable std::once_flag packed_;
   mutable Aligned<float> values_;
-  Aligned<float> bias_;
+  Aligned<float> bias_, upper_bias_, slack_;
+  float largest_bias_ = 0;
   TileBound bound_;
 };
 

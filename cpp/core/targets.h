@@ -26,13 +26,13 @@ struct FilterSpace {
 };
 
 struct TileBound {
-  float relative;   // of |x| * largest_center + largest_bias
+  float relative;   // of |x| * min(|x|, largest_center)
   float quadratic;  // of |x|^2
+  float constant;   // added to both
   float norm;       // relative error of |x|^2 itself
-  float constant;   // of 1
-  float offset;     // of |x - c|, beside what follows from the errors above
+  float offset;     // how far a row may be from where it should be
   float largest_center;
-  float largest_bias;
+  const float* slack;  // [k], how far below a packed score the exact one may be, beside all this
 };
 
 // Centers packed for broadcasting: groups of `group` centers, each [d][group]; the last group

@@ -123,10 +123,12 @@ int64_t unsure(const RunningBest& running, const float* norm2, const TileBound& 
   int64_t found = 0;
   for (int64_t p = 0; p < count; p += kLanes) {
     const Floats squares = load(norm2 + p);
-    const Floats error =
-        bound.relative * (root(squares) * bound.largest_center + bound.largest_bias) +
-        (bound.quadratic * squares + bound.constant);
-    const Floats near = load(running.best + p) - error, far = load(running.second + p) + error;
+    const Floats length = root(squares);  // NaN for a row that is to be unsure
+    const Floats error = bound.relative * min(squares, length * bound.largest_center) +
+                         (bound.quadratic * squares + bound.constant);
+    const Floats near =
+        load(running.best + p) - (gather(bound.slack, load(running.index + p)) + error);
+    const Floats far = load(running.second + p) + error;
     store(running.best + p, near);
     store(running.second + p, far);
     // Sure only where far < near; a lane that overflowed is not.

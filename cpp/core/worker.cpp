@@ -180,7 +180,7 @@ void Worker::look_again(const int32_t* slots, int64_t count) {
   for (int64_t p = 0; p < kernels_.narrow; ++p) {
     const float error = 1.01f * step_.filter.error(norm2[p]);
     threshold[p] = p < count ? near_[slots[p]] - error : kInfinity;
-    far[p] = threshold[p] + error;
+    far[p] = threshold[p] + error;  // of those whose packed score is below the threshold
   }
   const PackedCenters packed = step_.filter.packed();
   const int64_t groups = (packed.k + kernels_.group - 1) / kernels_.group;
