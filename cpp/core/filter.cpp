@@ -118,7 +118,7 @@ Filter::Filter(const ExactCenters& centers, const Space& space, int group, Team&
   bound_.offset = static_cast<float>(space_.offset());
   bound_.constant = 1.05f * bound_.offset * bound_.largest_center + 0x1p-110f;
   bound_.slack = slack_.data();
-  if (k_ > 1 && !(bound_.largest_center >= 0x1p-40f))
+  if ((k_ > 1 && !(bound_.largest_center >= 0x1p-40f)) || !usable())
     bound_.relative = std::numeric_limits<float>::infinity();
 }
 

@@ -26,10 +26,12 @@ inline Longs load_longs(const int64_t* from) {
 inline Longs whole(Doubles rounded) { return (Longs)rounded - (Longs)broadcast(kRounder); }
 
 // Columns t to t + kWide - 1 of add_row.
-template <bool kLow, bool kFrom>
+template <bool kLow, bool kFrom, bool kSquare>
 inline void add_wide(const double* x, const double* inverse, const double* quantum, double unit,
                      int64_t t, int64_t below, int64_t* into, int64_t* from) {
-  const Doubles value = load_wide(x + t), in_quanta = load_wide(inverse + t);
+  const Doubles in_quanta = load_wide(inverse + t);
+  Doubles value = load_wide(x + t);
+  if constexpr (kSquare) value *= value;
   const Doubles rounded = value * in_quanta + kRounder;
   const Longs high = whole(rounded);
   store(into + t, load_longs(into + t) + high);
@@ -50,22 +52,24 @@ inline int64_t whole(double rounded) {
 }
 
 // The last columns, fewer than a register holds; straight code, as rows of few columns are common.
-template <bool kLow, bool kFrom, int kColumns = kWide - 1>
+template <bool kLow, bool kFrom, bool kSquare, int kColumns = kWide - 1>
 inline void add_last(int64_t columns, const double* x, const double* inverse, const double* quantum,
                      double unit, int64_t below, int64_t* into, int64_t* from) {
   if constexpr (kColumns > 0) {
     if (columns < kColumns) {
-      add_last<kLow, kFrom, kColumns - 1>(columns, x, inverse, quantum, unit, below, into, from);
+      add_last<kLow, kFrom, kSquare, kColumns - 1>(columns, x, inverse, quantum, unit, below, into,
+                                                   from);
       return;
     }
 #pragma GCC unroll 8
     for (int t = 0; t < kColumns; ++t) {
-      const double rounded = x[t] * inverse[t] + kRounder;
+      const double value = kSquare ? x[t] * x[t] : x[t];
+      const double rounded = value * inverse[t] + kRounder;
       const int64_t high = whole(rounded);
       into[t] += high;
       if constexpr (kFrom) from[t] -= high;
       if constexpr (kLow) {
-        const double rest = x[t] - (rounded - kRounder) * quantum[t];  // exact
+        const double rest = value - (rounded - kRounder) * quantum[t];  // exact
         const int64_t low = whole(rest * inverse[t] * unit + kRounder);
         into[below + t] += low;
         if constexpr (kFrom) from[below + t] -= low;
@@ -74,14 +78,14 @@ inline void add_last(int64_t columns, const double* x, const double* inverse, co
   }
 }
 
-template <bool kLow, bool kFrom>
+template <bool kLow, bool kFrom, bool kSquare = false>
 inline void add_row_as(const double* x, const double* inverse, const double* quantum, double unit,
                        int64_t d, int64_t below, int64_t* into, int64_t* from) {
   int64_t t = 0;
   for (; t + kWide <= d; t += kWide)
-    add_wide<kLow, kFrom>(x, inverse, quantum, unit, t, below, into, from);
-  add_last<kLow, kFrom>(d - t, x + t, inverse + t, quantum + t, unit, below, into + t,
-                        kFrom ? from + t : nullptr);
+    add_wide<kLow, kFrom, kSquare>(x, inverse, quantum, unit, t, below, into, from);
+  add_last<kLow, kFrom, kSquare>(d - t, x + t, inverse + t, quantum + t, unit, below, into + t,
+                                 kFrom ? from + t : nullptr);
 }
 
 void add_row(const double* x, const double* inverse, const double* quantum, double unit, int64_t d,
@@ -136,6 +140,12 @@ void squares(const double* x, double weight, int64_t d, double* high, double* lo
   }
 }
 
+// Squares that are exact in float64, on two levels.
+void add_squares(const double* x, const double* inverse, const double* quantum, double unit,
+                 int64_t d, int64_t below, int64_t* into) {
+  add_row_as<true, false, true>(x, inverse, quantum, unit, d, below, into, nullptr);
+}
+
 // --- many rows of few columns ------------------------------------------------------------------
 
 template <class T, int D>
@@ -158,14 +168,18 @@ void move_rows(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* 
       continue;
     }
     add_row_as<kTwo, false>(x, grid.inverse, grid.quantum, grid.unit, D + 1, below, into, nullptr);
-    double high[D], low[D];
-    square_values(x, D, high, low);
-    add_row_as<true, false>(high, grid.square_inverse, grid.square_quantum, grid.unit, D, D + 1,
-                            squares, nullptr);
-    if constexpr (!kTwo) continue;  // squares of float32 and float16 are exact
-    for (int t = 0; t < D; ++t) low[t] *= grid.unit;
-    add_row_as<false, false>(low, grid.square_inverse, grid.square_quantum, grid.unit, D, 0,
-                             squares + D + 1, nullptr);
+    if constexpr (!kTwo) {  // squares of float32 and float16 are exact
+      add_row_as<true, false, true>(x, grid.square_inverse, grid.square_quantum, grid.unit, D,
+                                    D + 1, squares, nullptr);
+    } else {
+      double high[D], low[D];
+      square_values(x, D, high, low);
+      add_row_as<true, false>(high, grid.square_inverse, grid.square_quantum, grid.unit, D, D + 1,
+                              squares, nullptr);
+      for (int t = 0; t < D; ++t) low[t] *= grid.unit;
+      add_row_as<false, false>(low, grid.square_inverse, grid.square_quantum, grid.unit, D, 0,
+                               squares + D + 1, nullptr);
+    }
   }
 }
 

@@ -55,26 +55,28 @@ void SharedSums::add_squares(int worker, const double* x, double weight, bool di
   auto& into = squares_of_[worker];
   if (into.empty()) into.resize(2 * width_);
   const int64_t d = width_ - 1;
-  int64_t columns = d;
-  double* rest = scratch + width_;
   const auto add = [&](const double* values, int64_t t, int64_t count, int64_t below, int level) {
     exact_.add_row(values, grid_.square_inverse + t, grid_.square_quantum + t, unit_, count, below,
                    into.data() + level * width_ + t, nullptr);
   };
+  if (!directed) add(&weight, d, 1, width_, 0);
+  if (known_ == Known::short_values) {  // squares of float32 and float16 are exact
+    exact_.add_squares(x, grid_.square_inverse, grid_.square_quantum, unit_, d, width_,
+                       into.data());
+    return;
+  }
+  int64_t columns = d;
+  double* rest = scratch + width_;
   if (known_ == Known::unit_rows) {
     exact_.square_sum(x, d, scratch);
     const double square = scratch[0] * weight;
     rest[0] = std::fma(scratch[0], weight, -square) + scratch[1] * weight;
     scratch[0] = square;
     columns = 1;
-  } else if (known_ == Known::short_values) {  // squares of float32 and float16 are exact
-    for (int64_t t = 0; t < d; ++t) scratch[t] = x[t] * x[t];
   } else {
     exact_.squares(x, weight, d, scratch, rest);
   }
   add(scratch, 0, columns, width_, 0);
-  if (!directed) add(&weight, d, 1, width_, 0);
-  if (known_ == Known::short_values) return;
   // Below half a quantum of the first level: all of it goes to the second.
   for (int64_t t = 0; t < columns; ++t) rest[t] *= unit_;
   add(rest, 0, columns, 0, 1);

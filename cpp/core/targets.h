@@ -147,6 +147,9 @@ struct ExactKernels {
   // IN x [d], inverse [d]; INOUT into, from. unit: 2^bits of a level.
   void (*add_row)(const double* x, const double* inverse, const double* quantum, double unit,
                   int64_t d, int64_t below, int64_t* into, int64_t* from);
+  // Adds x^2, exact in float64, on two levels. INOUT into [below + d].
+  void (*add_squares)(const double* x, const double* inverse, const double* quantum, double unit,
+                      int64_t d, int64_t below, int64_t* into);
   // weight * x^2 as two doubles. IN x [d]; OUT high [d], low [d].
   void (*squares)(const double* x, double weight, int64_t d, double* high, double* low);
   // add_row and squares for rows of up to kFewColumns packed columns, without weights; float64 ones
