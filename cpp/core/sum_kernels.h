@@ -52,8 +52,10 @@ inline int64_t whole(double rounded) {
 }
 
 // The last columns, fewer than a register holds; straight code, as rows of few columns are common.
+// (Always inlined: GCC jumps to it without clearing the upper halves of the registers, which costs
+// hundreds of cycles when code for another target follows.)
 template <bool kLow, bool kFrom, bool kSquare, int kColumns = kWide - 1>
-inline void add_last(int64_t columns, const double* x, const double* inverse, const double* quantum,
+inline __attribute__((always_inline)) void add_last(int64_t columns, const double* x, const double* inverse, const double* quantum,
                      double unit, int64_t below, int64_t* into, int64_t* from) {
   if constexpr (kColumns > 0) {
     if (columns < kColumns) {
@@ -160,25 +162,25 @@ void move_rows(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* 
 #pragma GCC unroll 8
     for (int t = 0; t < D; ++t) x[t] = static_cast<double>(value(row[t]));
     x[D] = 1;
-    int64_t* into = sums + few.now[c] * (D + 1);
+    int64_t* into = sums + few.now[c] * grid.stride;
     const int32_t before = few.labels[few.row[c]];
     if (before >= 0) {
       add_row_as<kTwo, true>(x, grid.inverse, grid.quantum, grid.unit, D + 1, below, into,
-                             sums + before * (D + 1));
+                             sums + before * grid.stride);
       continue;
     }
     add_row_as<kTwo, false>(x, grid.inverse, grid.quantum, grid.unit, D + 1, below, into, nullptr);
     if constexpr (!kTwo) {  // squares of float32 and float16 are exact
       add_row_as<true, false, true>(x, grid.square_inverse, grid.square_quantum, grid.unit, D,
-                                    D + 1, squares, nullptr);
+                                    grid.stride, squares, nullptr);
     } else {
       double high[D], low[D];
       square_values(x, D, high, low);
-      add_row_as<true, false>(high, grid.square_inverse, grid.square_quantum, grid.unit, D, D + 1,
-                              squares, nullptr);
+      add_row_as<true, false>(high, grid.square_inverse, grid.square_quantum, grid.unit, D,
+                              grid.stride, squares, nullptr);
       for (int t = 0; t < D; ++t) low[t] *= grid.unit;
       add_row_as<false, false>(low, grid.square_inverse, grid.square_quantum, grid.unit, D, 0,
-                               squares + D + 1, nullptr);
+                               squares + grid.stride, nullptr);
     }
   }
 }

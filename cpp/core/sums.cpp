@@ -25,7 +25,9 @@ SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernel
       squares_(squares),
       known_(known == Known::short_values && grid.levels == 2 ? Known::nothing : known),
       private_copies_(n >= kRowsPerCluster * k &&
-                      (threads - 1) * 8 * grid.levels * k * (d + 1) <= kCopiesBytes),
+                      threads * 8 * grid.levels * k * (d + 1) <= kCopiesBytes),
+      padded_((width_ + 7) / 8 * 8),
+      stride_(private_copies_ ? padded_ : width_),
       copies_(private_copies_ ? threads : 0),
       squares_of_(threads) {}
 
@@ -41,28 +43,35 @@ void SharedSums::add(int worker, double* x, double weight, int32_t from, int32_t
     const auto b = from < 0 ? a : static_cast<size_t>(from) % locks_.size();
     one = std::unique_lock<std::mutex>(locks_[std::min(a, b)]);
     if (a != b) other = std::unique_lock<std::mutex>(locks_[std::max(a, b)]);
-  } else if (worker > 0) {  // the first thread adds in place
-    if (copies_[worker].empty()) copies_[worker].resize(grid_.levels * k_ * width_);
-    sums = copies_[worker].data();
+  } else {
+    sums = copy_of(worker);
   }
   exact_.add_row(x, grid_.inverse, grid_.quantum, unit_, width_,
-                 grid_.levels == 2 ? k_ * width_ : 0, sums + into * width_,
-                 from < 0 ? nullptr : sums + from * width_);
+                 grid_.levels == 2 ? k_ * stride_ : 0, sums + into * stride_,
+                 from < 0 ? nullptr : sums + from * stride_);
+}
+
+int64_t* SharedSums::copy_of(int worker) {
+  if (copies_[worker].empty()) copies_[worker].resize(grid_.levels * k_ * stride_);
+  return copies_[worker].data();
+}
+
+int64_t* SharedSums::squares_of(int worker) {
+  if (squares_of_[worker].empty()) squares_of_[worker].resize(2 * padded_);
+  return squares_of_[worker].data();
 }
 
 void SharedSums::add_squares(int worker, const double* x, double weight, bool directed,
                              double* scratch) {
-  auto& into = squares_of_[worker];
-  if (into.empty()) into.resize(2 * width_);
+  int64_t* into = squares_of(worker);
   const int64_t d = width_ - 1;
   const auto add = [&](const double* values, int64_t t, int64_t count, int64_t below, int level) {
     exact_.add_row(values, grid_.square_inverse + t, grid_.square_quantum + t, unit_, count, below,
-                   into.data() + level * width_ + t, nullptr);
+                   into + level * padded_ + t, nullptr);
   };
-  if (!directed) add(&weight, d, 1, width_, 0);
+  if (!directed) add(&weight, d, 1, padded_, 0);
   if (known_ == Known::short_values) {  // squares of float32 and float16 are exact
-    exact_.add_squares(x, grid_.square_inverse, grid_.square_quantum, unit_, d, width_,
-                       into.data());
+    exact_.add_squares(x, grid_.square_inverse, grid_.square_quantum, unit_, d, padded_, into);
     return;
   }
   int64_t columns = d;
@@ -76,7 +85,7 @@ void SharedSums::add_squares(int worker, const double* x, double weight, bool di
   } else {
     exact_.squares(x, weight, d, scratch, rest);
   }
-  add(scratch, 0, columns, width_, 0);
+  add(scratch, 0, columns, padded_, 0);
   // Below half a quantum of the first level: all of it goes to the second.
   for (int64_t t = 0; t < columns; ++t) rest[t] *= unit_;
   add(rest, 0, columns, 0, 1);
@@ -92,21 +101,19 @@ bool SharedSums::move_few(int worker, const FewRows& few) {
       grid_.levels != (double_rows ? 2 : 1) || !private_copies_ || rows.d > kFewColumns ||
       !rows.columns_packed() || !aligned)
     return false;
-  auto& squares = squares_of_[worker];
-  if (squares.empty()) squares.resize(2 * width_);
-  if (worker > 0 && copies_[worker].empty()) copies_[worker].resize(grid_.levels * k_ * width_);
-  const FewGrid grid{grid_.quantum, grid_.inverse, grid_.square_quantum, grid_.square_inverse,
-                     unit_};
-  exact_.move_few(few, grid, k_ * width_, worker > 0 ? copies_[worker].data() : sums_,
-                  squares.data());
+  const FewGrid grid{grid_.quantum,        grid_.inverse, grid_.square_quantum,
+                     grid_.square_inverse, unit_,         padded_};
+  exact_.move_few(few, grid, k_ * stride_, copy_of(worker), squares_of(worker));
   return true;
 }
 
 void SharedSums::finish() {
-  for (const auto& copy : copies_)
-    for (size_t i = 0; i < copy.size(); ++i) sums_[i] += copy[i];
-  for (const auto& squares : squares_of_)
-    for (size_t i = 0; i < squares.size(); ++i) squares_[i] += squares[i];
+  const auto bring = [&](const Aligned<int64_t>& from, int64_t* into) {
+    for (size_t at = 0; at < from.size(); at += static_cast<size_t>(padded_), into += width_)
+      for (int64_t t = 0; t < width_; ++t) into[t] += from[at + static_cast<size_t>(t)];
+  };
+  for (const auto& copy : copies_) bring(copy, sums_);
+  for (const auto& squares : squares_of_) bring(squares, squares_);
 }
 
 void add_sums(const Rows& rows, const double* weights, const int32_t* labels, int64_t k,

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <vector>
 
+#include "aligned.h"
 #include "dispatch.h"
 #include "rows.h"
 
@@ -53,6 +54,9 @@ class SharedSums {
   void finish();
 
  private:
+  int64_t* copy_of(int worker);
+  int64_t* squares_of(int worker);
+
   const Grid& grid_;
   const int64_t k_, width_;
   const ExactKernels& exact_;
@@ -60,7 +64,11 @@ class SharedSums {
   int64_t *sums_, *squares_;
   Known known_;
   bool private_copies_;  // where they are worth clearing; else all add in place, under locks
-  std::vector<std::vector<int64_t>> copies_, squares_of_;
+  // Of a copy, and of squares: whole cache lines. A load that straddles two waits for the last
+  // store to the same place.
+  int64_t padded_;
+  int64_t stride_;  // of the sums that rows are added to
+  std::vector<Aligned<int64_t>> copies_, squares_of_;
   std::array<std::mutex, 64> locks_;
 };
 

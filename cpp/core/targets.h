@@ -123,6 +123,7 @@ struct FewGrid {
   const double* square_quantum;
   const double* square_inverse;
   double unit;
+  int64_t stride;  // of sums and squares
 };
 
 struct ExactKernels {
@@ -153,7 +154,8 @@ struct ExactKernels {
   // weight * x^2 as two doubles. IN x [d]; OUT high [d], low [d].
   void (*squares)(const double* x, double weight, int64_t d, double* high, double* low);
   // add_row and squares for rows of up to kFewColumns packed columns, without weights; float64 ones
-  // on two levels, `below` apart, others on one. INOUT sums [levels][k][d + 1], squares [2][d + 1].
+  // on two levels, `below` apart, others on one. INOUT sums [levels][k][stride], squares
+  // [2][stride].
   void (*move_few)(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
                    int64_t* squares);
   // The sum of x^2 as two doubles without visible rounding. IN x [d]; OUT total [2].
