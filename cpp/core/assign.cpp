@@ -12,14 +12,14 @@ namespace {
 
 constexpr int64_t kItemBytes = 768 * 1024;
 
-// Whether bytes save more than they cost, in cycles per row (measured): the work on 16 centers, and
-// what a row costs whatever the number of centers.
+// Whether bytes save more than they cost, in cycles per row (measured, 16 lanes): the work on 16
+// centers, and what a row costs whatever the number of centers; kept rows were rounded once.
 bool screen_pays(int64_t k, int64_t d, bool kept, bool blocks) {
-  const double panels = static_cast<double>((k + kPanel - 1) / kPanel);
   const double columns = static_cast<double>(d);
-  const double floats = static_cast<double>(k) / 16 * (columns / 2 + 3) + columns / 4;
-  const double sweep = blocks ? static_cast<double>((d + 63) / 64) + 2.5 : columns / 8 + 2.5;
-  const double row = kept ? 80 + columns / 8 : 100 + columns;
+  const double panels = static_cast<double>((k + kPanel - 1) / kPanel);
+  const double floats = 20 + 1.1 * columns + static_cast<double>(k) / 16 * (0.62 * columns + 8);
+  const double sweep = blocks ? 4 + 0.05 * columns : 3 + 0.16 * columns;
+  const double row = kept ? 130 + 0.85 * columns : 110 + (blocks ? 1.8 : 2.2) * columns;
   return panels * sweep + row < floats;
 }
 

@@ -55,8 +55,10 @@ inline int64_t whole(double rounded) {
 // (Always inlined: GCC jumps to it without clearing the upper halves of the registers, which costs
 // hundreds of cycles when code for another target follows.)
 template <bool kLow, bool kFrom, bool kSquare, int kColumns = kWide - 1>
-inline __attribute__((always_inline)) void add_last(int64_t columns, const double* x, const double* inverse, const double* quantum,
-                     double unit, int64_t below, int64_t* into, int64_t* from) {
+inline __attribute__((always_inline)) void add_last(int64_t columns, const double* x,
+                                                    const double* inverse, const double* quantum,
+                                                    double unit, int64_t below, int64_t* into,
+                                                    int64_t* from) {
   if constexpr (kColumns > 0) {
     if (columns < kColumns) {
       add_last<kLow, kFrom, kSquare, kColumns - 1>(columns, x, inverse, quantum, unit, below, into,
