@@ -96,12 +96,15 @@ Filter::Filter(const ExactCenters& centers, const Space& space, int group, Team&
       bias_(k_),
       upper_bias_(k_),
       slack_(k_),
+      stride_((d_ + 15) / 16 * 16),
+      few_(k_ <= kFewCenters ? k_ * stride_ : 0),
       bound_(bound_of(d_)) {
   std::vector<float> norm(k_);
   team.run((k_ + kPart - 1) / kPart, [&](int64_t part, int) {
     std::vector<float> values(d_);
     for (int64_t j = part * kPart; j < std::min(k_, (part + 1) * kPart); ++j) {
       const double norm2 = space_.center(centers.row(j), values.data());
+      if (!few_.empty()) std::copy(values.begin(), values.end(), few_.begin() + j * stride_);
       // A center without direction is at cosine distance 1, not 1/2: lower its score to say so.
       const double extra = centers.zero[j] ? space_.scale() * space_.scale() / 2 : 0;
       bias_[j] = static_cast<float>(-norm2 / 2 - extra);

@@ -78,6 +78,10 @@ class Filter {
     std::call_once(packed_, [this] { pack(); });
     return {values_.data(), upper_bias_.data(), k_, d_};
   }
+  // Of at most kFewCenters; else none.
+  FewCenters few() const {
+    return {few_.data(), upper_bias_.data(), few_.empty() ? 0 : k_, stride_};
+  }
   const Space& space() const { return space_; }
   const TileBound& bound() const { return bound_; }
 
@@ -107,6 +111,8 @@ class Filter {
   mutable Aligned<float> values_;
   Aligned<float> bias_, upper_bias_, slack_;
   float largest_bias_ = 0;
+  int64_t stride_;
+  Aligned<float> few_;
   TileBound bound_;
 };
 

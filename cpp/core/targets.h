@@ -57,6 +57,15 @@ struct CenterMoves {
   const float* separation;  // distance to the nearest other center, or less
 };
 
+// So few centers that rows are multiplied as they lie, and not put into lanes.
+inline constexpr int64_t kFewCenters = 4;
+struct FewCenters {
+  const float* values;  // [k][stride], zero behind the last column; stride: a multiple of 16
+  const float* bias;    // [k], as in PackedCenters
+  int64_t k;
+  int64_t stride;
+};
+
 struct Hits {
   int32_t* lane;    // OUT [capacity]
   int32_t* center;  // OUT [capacity], increasing per lane
@@ -80,6 +89,12 @@ struct TileKernels {
   // first is a multiple of `group`.
   void (*best)(const float* tile, const PackedCenters& centers, int64_t first, int64_t last,
                const RunningBest& running);
+
+  // The running best, from the start, of up to `narrow` rows and all centers, and their norm2. OUT
+  // running [narrow], norm2 [narrow]. False, and nothing is done, where columns are not packed, or
+  // rows not of float32 or float16, or of length one.
+  bool (*best_few)(const TileRows& rows, const FilterSpace& space, const FewCenters& centers,
+                   const RunningBest& running, float* norm2);
 
   // Lowers `best` and raises `second` by the bound, and lists the points, of `count`, that it
   // cannot settle; returns how many. All readable and writable up to a multiple of `narrow`. IN

@@ -118,6 +118,93 @@ int64_t hits(const float* tile, const PackedCenters& centers, int64_t first, con
   return g;
 }
 
+// --- few centers -----------------------------------------------------------------------------
+
+constexpr int kAtOnce = 4;  // rows
+
+// Products of kAtOnce rows with K centers, and with themselves, by lanes. OUT sums [K + 1][rows].
+template <class T, int K>
+inline void multiply_rows(const T* const (&row)[kAtOnce], const FilterSpace& space,
+                          const FewCenters& centers, int64_t d, int first,
+                          Floats (&sums)[K + 1][kLanes]) {
+  Floats sum[K + 1][kAtOnce] = {};
+  const auto add = [&](int64_t t, int count) {
+    const Floats shift = load(space.shift32 + t), scale = broadcast(space.scale32);
+    Floats x[kAtOnce];
+#pragma GCC unroll 4
+    for (int r = 0; r < kAtOnce; ++r) {
+      x[r] = (count == kLanes ? load(row[r] + t) : load_first(row[r] + t, count)) * scale - shift;
+      sum[K][r] += x[r] * x[r];
+    }
+#pragma GCC unroll 4
+    for (int c = 0; c < K; ++c) {
+      const Floats center = load(centers.values + c * centers.stride + t);
+#pragma GCC unroll 4
+      for (int r = 0; r < kAtOnce; ++r) sum[c][r] += x[r] * center;
+    }
+  };
+  int64_t t = 0;
+  for (; t + kLanes <= d; t += kLanes) add(t, kLanes);
+  if (t < d) add(t, static_cast<int>(d - t));
+  for (int c = 0; c <= K; ++c)
+    for (int r = 0; r < kAtOnce; ++r) sums[c][first + r] = sum[c][r];
+}
+
+template <class T, int K>
+void best_few_as(const TileRows& rows, const FilterSpace& space, const FewCenters& centers,
+                 const RunningBest& running, float* norm2) {
+  Floats sums[K + 1][kLanes];
+  for (int first = 0; first < kLanes; first += kAtOnce) {
+    const T* row[kAtOnce];
+    for (int r = 0; r < kAtOnce; ++r)
+      row[r] =
+          reinterpret_cast<const T*>(rows.row[first + r < rows.count ? first + r : rows.count - 1]);
+    multiply_rows<T, K>(row, space, centers, rows.d, first, sums);
+  }
+  Floats total[K + 1];
+  for (int c = 0; c <= K; ++c) {
+    transpose(sums[c]);
+    total[c] = sums[c][0];
+    for (int l = 1; l < kLanes; ++l) total[c] += sums[c][l];
+  }
+  Floats best = broadcast(-INFINITY), second = best;
+  Ints index{};
+  for (int c = 0; c < K; ++c) {
+    const Floats score = total[c] + broadcast(centers.bias[c]);
+    index = choose_greater(score, best, broadcast(int32_t{c}), index);
+    second = max(second, min(best, score));
+    best = max(best, score);
+  }
+  store(running.best, best);
+  store(running.second, second);
+  store(running.index, index);
+  store(norm2, total[K]);
+}
+
+template <class T, int K = 1>
+void choose_few(const TileRows& rows, const FilterSpace& space, const FewCenters& centers,
+                const RunningBest& running, float* norm2) {
+  if constexpr (K <= kFewCenters) {
+    if (centers.k == K)
+      best_few_as<T, K>(rows, space, centers, running, norm2);
+    else
+      choose_few<T, K + 1>(rows, space, centers, running, norm2);
+  }
+}
+
+bool best_few(const TileRows& rows, const FilterSpace& space, const FewCenters& centers,
+              const RunningBest& running, float* norm2) {
+  const int64_t size = item_size(rows.dtype);
+  if (space.unit || (rows.col_stride != size && rows.d > 1)) return false;
+  if (rows.dtype == Dtype::float32)
+    choose_few<float>(rows, space, centers, running, norm2);
+  else if (rows.dtype == Dtype::float16)
+    choose_few<Half>(rows, space, centers, running, norm2);
+  else
+    return false;
+  return true;
+}
+
 int64_t unsure(const RunningBest& running, const float* norm2, const TileBound& bound,
                int64_t count, int32_t* unsure) {
   int64_t found = 0;
@@ -143,6 +230,6 @@ int64_t unsure(const RunningBest& running, const float* norm2, const TileBound& 
 }  // namespace
 
 extern const TileKernels tile_kernels;
-const TileKernels tile_kernels = {kTile, kLanes, kGroup, load_tile, best, unsure, hits};
+const TileKernels tile_kernels = {kTile, kLanes, kGroup, load_tile, best, best_few, unsure, hits};
 
 }  // namespace shoal::SHOAL_TARGET

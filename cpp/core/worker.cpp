@@ -8,6 +8,8 @@ namespace {
 
 constexpr int64_t kCacheBytes = 256 * 1024;  // of tiles, and of centers, kept in L2
 constexpr int64_t kHitCapacity = 4096;
+constexpr int64_t kFewFrom =
+    48;  // columns from which rows of few centers are best left as they lie
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kUp = 1 + 0x1p-20, kDown = 1 - 0x1p-20;  // cover the rounding to float32, too
 
@@ -119,6 +121,31 @@ void Worker::load(const int32_t* places, int64_t count, int width, float* tile, 
 
 // Best center of `count` active rows from slot `at` on by float32, and which of them are unsure.
 void Worker::filter_chunk(int64_t at, int64_t count) {
+  if (!filter_few(at, count)) filter_tiles(at, count);
+  int32_t* unsure = unsure_ + unsure_count_;
+  const int64_t found = kernels_.unsure({near_ + at, far_ + at, index_ + at}, norm2_ + at,
+                                        step_.filter.bound(), count, unsure);
+  for (int64_t u = 0; u < found; ++u) unsure[u] += static_cast<int32_t>(at);
+  unsure_count_ += found;
+}
+
+// Scores of few centers with rows as they lie; false where they are not of that kind.
+bool Worker::filter_few(int64_t at, int64_t count) {
+  const FewCenters few = step_.filter.few();
+  if (few.k == 0 || d_ < kFewFrom) return false;
+  for (int64_t first = at; first < at + count; first += kernels_.narrow) {
+    const char* pointers[kMostLanes];
+    const int64_t rows = std::min<int64_t>(kernels_.narrow, at + count - first);
+    for (int64_t p = 0; p < rows; ++p) pointers[p] = step_.rows.row(row_of(first + p));
+    if (!kernels_.best_few({pointers, rows, step_.rows.dtype, step_.rows.col_stride, d_},
+                           step_.filter.space().map(), few,
+                           {near_ + first, far_ + first, index_ + first}, norm2_ + first))
+      return false;
+  }
+  return true;
+}
+
+void Worker::filter_tiles(int64_t at, int64_t count) {
   const int width = kernels_.tile;
   const int64_t tiles = (count + width - 1) / width;
   for (int64_t i = 0; i < tiles; ++i) {
@@ -138,12 +165,6 @@ void Worker::filter_chunk(int64_t at, int64_t count) {
       kernels_.best(points_.data() + i * width * d_, packed, j, std::min(j + block, packed.k),
                     {near_ + first, far_ + first, index_ + first});
     }
-  int32_t* unsure = unsure_ + unsure_count_;
-  const TileBound& bound = step_.filter.bound();
-  const int64_t found =
-      kernels_.unsure({near_ + at, far_ + at, index_ + at}, norm2_ + at, bound, count, unsure);
-  for (int64_t u = 0; u < found; ++u) unsure[u] += static_cast<int32_t>(at);
-  unsure_count_ += found;
 }
 
 // Bounds of a row whose nearest centers are at these distances, as users see them; all others have

@@ -53,6 +53,8 @@ class Worker {
   void choose_active();
   void load(const int32_t* places, int64_t count, int width, float* tile, float* norm2);
   void filter_chunk(int64_t at, int64_t count);
+  bool filter_few(int64_t at, int64_t count);
+  void filter_tiles(int64_t at, int64_t count);
   void make_room_for_bytes();
   bool screen_tile(int64_t at, int64_t count);
   void load_bytes(int64_t at, int64_t count);
