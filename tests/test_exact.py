@@ -572,7 +572,7 @@ np.random.default_rng(1).random(out=flat, dtype=np.float32)
 bits = flat.view(np.uint16)
 rows = {order}
 C = rows[:k].copy()
-labels, distances = np.zeros(len(rows), np.int32), np.zeros(len(rows))
+labels, distances = np.full(len(rows), 0, np.int32), np.full(len(rows), 0.0)
 quantum = np.full(rows.shape[1] + 1, 2.0**-40)
 grid = Grid(quantum, quantum, 40, 1)
 sums = np.zeros((1, k, rows.shape[1] + 1), np.int64)
