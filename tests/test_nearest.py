@@ -10,9 +10,11 @@ import pytest
 
 import shoal
 from shoal import _core
+from shoal.blocks import Reread, make_block
 from shoal.executors.local import LocalExecutor
 from shoal.nearest import Nearest, NearestOfParts, pick_by_turns
-from shoal.shard import Shard, make_block
+from shoal.shard import Shard
+from shoal.sources.array import Rows
 from shoal.steps.random import SEEDING, Stream
 
 Array = Any
@@ -70,7 +72,7 @@ def made(rows: Array, weights: Array | None, metric: str, cuts: list[int]) -> Lo
     """Shards of the rows between the cuts."""
     bounds = [0, *cuts, len(rows)]
     blocks = [
-        make_block(rows[a:b], None if weights is None else weights[a:b], metric, 2)
+        make_block(Rows(rows[a:b], None if weights is None else weights[a:b]), metric, 2)
         for a, b in itertools.pairwise(bounds)
     ]
     return LocalExecutor([Shard.of_block(b, metric, 2) for b in blocks], metric == "cosine")
@@ -127,9 +129,9 @@ def test_blocks_of_one_shard_are_one() -> None:
     rows = some_rows("plain", np.float32)
     cuts = [0, 200, 333, 700]
     blocks = [
-        make_block(rows[a:b], None, "squared_euclidean", 2) for a, b in itertools.pairwise(cuts)
+        make_block(Rows(rows[a:b]), "squared_euclidean", 2) for a, b in itertools.pairwise(cuts)
     ]
-    shard = Shard(lambda: blocks, "squared_euclidean", 2, reread=True)
+    shard = Shard(Reread(lambda: blocks), "squared_euclidean", 2)
     draws = Stream(4, SEEDING).shares(10, 3)
     whole = start(made(rows, None, "squared_euclidean", []), rows[:1], "squared_euclidean")
     assert np.array_equal(shard.nearest(rows[:1], 0.0, 10**9).pick(draws), whole.pick(draws))

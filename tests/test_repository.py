@@ -39,6 +39,7 @@ FORBIDDEN = {
     "executors": {"loop", *FACES},
     "hooks": {"loop", *FACES},
     "shard": {"loop", *MIDDLE, *FACES},
+    "blocks": {"shard", "loop", *MIDDLE, *FACES},
 }
 
 # A leaf imports nothing of shoal but these (and itself).
@@ -58,7 +59,7 @@ PURE = {"state": {"numpy"}, "metric": {"numpy"}, "checks": {"numpy"}}
 IMPORTERS = {
     "loop": {"estimator", "graph", "model", "inference"},
     "feed": {"loop", "graph", "inference"},
-    "_core": {"shard", "nearest", "metric", "build"},
+    "_core": {"blocks", "shard", "nearest", "metric", "build"},
 }
 
 MAX_FILE_LINES = 400

@@ -19,8 +19,8 @@ from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.loop import Task, train
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 from shoal.model import Model
-from shoal.sources.array import ArraySource
-from shoal.sources.stream import StreamSource
+from shoal.sources.open import Source
+from shoal.sources.pages import PagedSource
 from shoal.state import State
 from shoal.steps.convergence import Stop
 
@@ -256,8 +256,8 @@ class KMeansClustering(Model):
         watching = check_monitors(monitors)
         source = self._open(x, input_fn, batch_size, shuffle=False)
         position = (0, 0) if self._state is None else (self._state.epoch, self._state.row)
-        if isinstance(source, ArraySource):
-            source = ArraySource(source.shards, source.batch_size or source.rows, shuffle=False)
+        if isinstance(source, PagedSource):
+            source = source.like(source.batch_size or source.rows, shuffle=False)
         parameters = dataclasses.replace(self._parameters, use_mini_batch=True)
         try:
             self._drive(source, parameters, stop, watching, from_start=True)
@@ -268,7 +268,7 @@ class KMeansClustering(Model):
 
     def _drive(
         self,
-        source: ArraySource | StreamSource,
+        source: Source,
         parameters: Parameters,
         stop: Stop,
         monitors: list[object],

@@ -6,18 +6,21 @@ import itertools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from shoal.blocks import Block, FromPages, Reread, make_block
 from shoal.config import AFKMC2_INIT, KMC2_INIT, Parameters, RunConfig
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.local import LocalExecutor
 from shoal.metric import is_cosine
-from shoal.shard import Block, Shard, make_block
-from shoal.sources.array import ArraySource, Floats, Rows
-from shoal.sources.stream import StreamSource
+from shoal.shard import Shard
+from shoal.sources.array import Floats, Rows
+from shoal.sources.open import Source
+from shoal.sources.pages import PagedSource
 from shoal.state import State
 from shoal.steps.random import SHUFFLING, Stream
 
@@ -50,7 +53,7 @@ class Demand:
 class Feed:
     """Turns a source into the batches that seeding and training ask for."""
 
-    def __init__(self, source: ArraySource | StreamSource, demand: Demand) -> None:
+    def __init__(self, source: Source, demand: Demand) -> None:
         self._source = source
         self._demand = demand
         self._metric = demand.parameters.distance_metric
@@ -61,7 +64,7 @@ class Feed:
         self._kept_rows = self._lost_rows = 0
         self._stream: Iterator[list[Rows]] | None = None
         self._seen = False  # any batch with rows
-        if isinstance(source, StreamSource) and not source.rereadable:
+        if not source.rereadable:
             if not demand.parameters.use_mini_batch:
                 raise BadInputError(
                     "full-batch training reads the data once per step, and an iterator can be "
@@ -70,7 +73,7 @@ class Feed:
                 )
             self._stream = source.batches()
         if (
-            isinstance(source, ArraySource)
+            isinstance(source, PagedSource)
             and source.batch_size is not None
             and not demand.parameters.use_mini_batch
         ):
@@ -82,8 +85,9 @@ class Feed:
     @property
     def whole(self) -> bool:
         """Whether seeding sees the whole data set at once and can reach every row."""
-        if isinstance(self._source, ArraySource):
-            return not self._more_comes
+        if isinstance(self._source, PagedSource):
+            by_batch = callable(self._demand.parameters.initial_clusters)
+            return not self._more_comes and (self._source.resident or not by_batch)
         by_access = self._demand.parameters.initial_clusters in (KMC2_INIT, AFKMC2_INIT)
         return by_access and not self._demand.parameters.use_mini_batch
 
@@ -91,7 +95,7 @@ class Feed:
 
     def seeding_batches(self) -> Iterator[Batch]:
         """Batches to choose centers from; those of a one-shot stream are kept for training."""
-        if isinstance(self._source, ArraySource) or self.whole:
+        if self.whole or (isinstance(self._source, PagedSource) and self._source.resident):
             whole = self._whole()
             yield whole
             while callable(self._demand.parameters.initial_clusters) and not self._more_comes:
@@ -129,11 +133,10 @@ class Feed:
         """The batches of the steps to come."""
         if not self._demand.parameters.use_mini_batch:
             whole = self._whole()
-            name = "x" if isinstance(self._source, ArraySource) else self._source.name
-            check_columns(state, len(whole.executor.scan().magnitude), name)
+            check_columns(state, len(whole.executor.scan().magnitude), self._source.name)
             while True:
                 yield whole
-        elif isinstance(self._source, ArraySource):
+        elif isinstance(self._source, PagedSource):
             yield from self._epochs(self._source, state)
         else:
             kept, self._kept = self._kept, []
@@ -146,42 +149,33 @@ class Feed:
             if not self._seen:
                 raise BadInputError(f"{self._source.name} has no rows: give at least one")
 
-    def _epochs(self, source: ArraySource, state: State) -> Iterator[Batch]:
+    def _epochs(self, source: PagedSource, state: State) -> Iterator[Batch]:
         """Shuffled batches, epoch after epoch; the position is (epoch, row)."""
         rows = source.rows or 0
         size = source.batch_size or max(
             DEFAULT_BATCH_ROWS, 8 * self._demand.parameters.num_clusters
         )
+        seed = state.seed if source.seed is None else source.seed
         epoch, row = state.epoch, state.row if state.row < rows else 0
         last = epoch + self._demand.run.max_epochs
         while self._demand.counted or epoch < last:
             used = row > 0
-            shuffled = source.shuffle and size < rows
-            order = Stream(state.seed, SHUFFLING, epoch).permutation(rows) if shuffled else None
-            while row < rows:
-                end = min(row + size, rows)
+            permute = partial(_permutation, seed, epoch)
+            for end, shards in source.epoch(permute, size, row):
                 position = (epoch, end) if end < rows else (epoch + 1, 0)
-                batch = self._drawn(source, row, end, order)
-                row = end
-                if batch is not None:
+                if (batch := self._drawn(source, shards)) is not None:
                     used = True
                     yield Batch(batch.executor, batch.inputs, position)
             if not used:
                 self._whole()  # says why: no rows, or none with a weight
             epoch, row = epoch + 1, 0
 
-    def _drawn(
-        self, source: ArraySource, row: int, end: int, order: npt.NDArray[np.int64] | None
-    ) -> Batch | None:
-        """Rows row … end - 1 of an epoch, in the order of the epoch."""
-        if row == 0 and end == source.rows:
-            taken = source.shards
-        else:
-            taken = [source.take(np.arange(row, end) if order is None else np.sort(order[row:end]))]
+    def _drawn(self, source: PagedSource, shards: list[Rows]) -> Batch | None:
         try:
-            return self._if_usable(taken)
+            return self._if_usable(shards)
         except BadInputError:
-            self._whole()  # says which row of the data it is, not of the batch
+            if source.resident:
+                self._whole()  # says which row of which array it is
             raise
 
     # --- batches as executors --------------------------------------------------------------
@@ -194,16 +188,20 @@ class Feed:
 
     def _make_whole(self) -> Batch:
         keep = not self._demand.parameters.use_mini_batch
-        if isinstance(self._source, ArraySource):
-            blocks = [self._block(shard) for shard in self._source.shards]
-            return join(blocks, self._demand.parameters, keep)
-        source = self._source
+        source, parameters = self._source, self._demand.parameters
+        if isinstance(source, PagedSource) and source.resident:
+            blocks = [self._block(shard) for shard in source.shards]
+            return join(blocks, parameters, keep)
+        if isinstance(source, PagedSource):
+            pages = FromPages(source, self._block)
+            shard = Shard(pages, self._metric, self._threads, parameters.budget(0))
+            return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
         def read() -> Iterator[Block]:
             for shards in source.batches():
                 yield from (self._block(shard) for shard in shards)
 
-        shard = Shard(read, self._metric, self._threads, reread=True)
+        shard = Shard(Reread(read), self._metric, self._threads)
         return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
@@ -219,8 +217,7 @@ class Feed:
 
 def to_block(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> Block:
     """Validate the rows of one shard."""
-    metric, threads = parameters.distance_metric, parameters.num_threads
-    return make_block(shard.rows, shard.weights, metric, threads, on_bad_rows, shard.name)
+    return make_block(shard, parameters.distance_metric, parameters.num_threads, on_bad_rows)
 
 
 def make_batch(shards: list[Rows], parameters: Parameters) -> Batch:
@@ -240,6 +237,10 @@ def join(blocks: list[Block], parameters: Parameters, keep: bool = False) -> Bat
     ]
     executor = LocalExecutor(parts, is_cosine(metric))
     return Batch(executor, [block.rows for block in blocks])
+
+
+def _permutation(seed: int, epoch: int, n: int, *path: int) -> npt.NDArray[np.int64]:
+    return Stream(seed, SHUFFLING, epoch, *path).permutation(n)
 
 
 def check_columns(state: State, columns: int, name: str = "the data") -> None:

@@ -16,8 +16,9 @@ from shoal.feed import Batch, check_columns, make_batch
 from shoal.loop import apply_step, too_few_rows
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, score_dtype
 from shoal.shard import nearest, nearest_labels
-from shoal.sources.array import ArraySource, Rows, is_shard_list
+from shoal.sources.array import Rows, is_shard_list
 from shoal.sources.open import open_source
+from shoal.sources.pages import PagedSource
 from shoal.state import State, empty_state
 from shoal.steps import seeding
 
@@ -127,8 +128,9 @@ class KMeans:
         self._threads = self._parameters.num_threads
         self._source = open_source(inputs, name="inputs")
         self._batches: Iterator[list[Rows]]
-        if isinstance(self._source, ArraySource) and self._source.batch_size is None:
-            self._whole, self._batches = True, itertools.repeat(self._source.shards)
+        source = self._source
+        if isinstance(source, PagedSource) and source.resident and source.batch_size is None:
+            self._whole, self._batches = True, itertools.repeat(source.shards)
         else:
             self._whole, self._batches = False, self._source.batches()
         self._sharded = is_shard_list(inputs)

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.blocks import Block
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.feed import check_columns, to_block
 from shoal.hooks import Context, Monitors
 from shoal.loop import users_clusters
 from shoal.metric import all_distances, score_dtype
-from shoal.shard import Block, assign_block, nearest, nearest_labels
-from shoal.sources.array import ArraySource, Rows
-from shoal.sources.stream import StreamSource
+from shoal.shard import assign_block, nearest, nearest_labels
+from shoal.sources.array import Rows
+from shoal.sources.open import Source
+from shoal.sources.pages import PagedSource
 from shoal.state import State, exact_to_float
 
 Array = npt.NDArray[Any]
@@ -58,18 +60,18 @@ class Inference:
         return wanted
 
     def batches(
-        self, source: ArraySource | StreamSource, outputs: tuple[str, ...], pieces: bool = True
+        self, source: Source, outputs: tuple[str, ...], pieces: bool = True
     ) -> Iterator[dict[str, Array]]:
         """Outputs of each batch; shards of a batch are joined.
 
         ``pieces``: data in memory may be taken piece by piece, to hold few distances at a time.
         """
-        if isinstance(source, ArraySource):
-            check_columns(self.state, source.shards[0].rows.shape[1], source.shards[0].name)
+        if source.dim is not None:
+            check_columns(self.state, source.dim, source.name)
         pieces = pieces and ALL_SCORES in outputs
-        if pieces and isinstance(source, ArraySource) and source.batch_size is None:
+        if pieces and isinstance(source, PagedSource) and source.batch_size is None:
             size = max(1, PIECE_DISTANCES // len(self.state.clusters))
-            source = ArraySource(source.shards, size, False)
+            source = source.like(size, shuffle=False)
         return (
             self.joined(iter([self._block_outputs(block, outputs) for block in blocks]))
             for blocks in self._blocks(source)
@@ -85,7 +87,7 @@ class Inference:
 
     def evaluate(
         self,
-        source: ArraySource | StreamSource,
+        source: Source,
         steps: int | None,
         metrics: dict[str, Callable[..., Any]],
         hooks: Monitors | None = None,
@@ -135,14 +137,14 @@ class Inference:
             results |= {name: metric(*joined, clusters) for name, metric in metrics.items()}
         return results
 
-    def _blocks(self, source: ArraySource | StreamSource) -> Iterator[list[Block]]:
+    def _blocks(self, source: Source) -> Iterator[list[Block]]:
         empty = True
         for shards in source.batches():
             check_columns(self.state, shards[0].rows.shape[1], shards[0].name)
             try:
                 blocks = [self._block(shard) for shard in shards]
             except BadInputError:
-                if isinstance(source, ArraySource):  # say which row of the data it is
+                if isinstance(source, PagedSource) and source.resident:  # say which row it is
                     blocks = [self._block(shard) for shard in source.shards]
                 raise
             if sum(len(block.rows) for block in blocks):

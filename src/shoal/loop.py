@@ -18,8 +18,8 @@ from shoal.feed import Batch, Demand, Feed, check_columns
 from shoal.hooks import Context, Monitors
 from shoal.metric import is_cosine, to_unit
 from shoal.shard import loss_of
-from shoal.sources.array import ArraySource, Floats
-from shoal.sources.stream import StreamSource
+from shoal.sources.array import Floats
+from shoal.sources.open import Source
 from shoal.state import Partial, State, empty_state
 from shoal.steps import lloyd, minibatch, seeding
 from shoal.steps.convergence import Judge, Stop
@@ -39,7 +39,7 @@ class Task:
     keep_seeding: bool = False  # data may end before all centers are found: more will come
 
 
-def train(state: State | None, source: ArraySource | StreamSource, task: Task) -> Iterator[State]:
+def train(state: State | None, source: Source, task: Task) -> Iterator[State]:
     """Yield the state after seeding and after each step.
 
     Parameters
@@ -82,16 +82,14 @@ def train(state: State | None, source: ArraySource | StreamSource, task: Task) -
         task.monitors.tell("end", context)
 
 
-def initialise(
-    state: State | None, source: ArraySource | StreamSource, feed: Feed, task: Task
-) -> State:
+def initialise(state: State | None, source: Source, feed: Feed, task: Task) -> State:
     """Choose centers until there are enough."""
     parameters = task.parameters
     if state is None and isinstance(parameters.initial_clusters, np.ndarray):
         state = seeding.given(parameters)
     if state is not None and state.initialized:
-        if isinstance(source, ArraySource) and source.dim is not None:
-            check_columns(state, source.dim, source.shards[0].name)
+        if source.dim is not None:
+            check_columns(state, source.dim, source.name)
         return state
     found = 0 if state is None else state.num_found
     enough = source.rows is None or source.rows + found >= parameters.num_clusters

@@ -14,9 +14,8 @@ from shoal.errors import BadInputError, not_fitted
 from shoal.hooks import Monitors, check_monitors
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference
 from shoal.loop import users_clusters
-from shoal.sources.array import ArraySource, Columns
-from shoal.sources.open import open_named
-from shoal.sources.stream import StreamSource
+from shoal.sources.array import Columns
+from shoal.sources.open import Source, open_named
 from shoal.state import State
 
 Array = npt.NDArray[Any]
@@ -164,7 +163,7 @@ class Model:
             raise not_fitted(method)
         return self._state
 
-    def _open_either(self, data: Any) -> ArraySource | StreamSource:
+    def _open_either(self, data: Any) -> Source:
         return self._open(None, data) if callable(data) else self._open(data, None)
 
     # --- what it holds ---------------------------------------------------------------------
@@ -221,7 +220,7 @@ class Model:
         input_fn: Callable[[], Any] | None,
         batch_size: int | None = None,
         shuffle: bool = True,
-    ) -> ArraySource | StreamSource:
+    ) -> Source:
         if (x is None) == (input_fn is None):
             given = "neither" if x is None else "both"
             raise BadInputError(f"{given} of x and input_fn given: pass exactly one of them")

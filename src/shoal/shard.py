@@ -1,96 +1,25 @@
 """Rows, and what makes passes over them cheap. Home of the one assignment step.
 
-A ``Block`` is an array of validated rows with their weights. A ``Shard`` is a sequence of blocks
-that can be read again and again: one block in memory, or the batches of a re-readable source.
+A ``Shard`` is a sequence of blocks (blocks.py) that can be read again and again, with what is kept
+of one pass for the next.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal import _core
-from shoal.errors import BadInputError
-from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
+from shoal.blocks import EMPTY_SCAN, Block, Blocks, Held, source_changed
+from shoal.metric import is_cosine
 from shoal.nearest import NearestOfBlocks
-from shoal.state import Grid, Partial, Scan
+from shoal.state import Farthest, Grid, Partial, Scan
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows [n, d] float16, float32 or float64 in any order, weights [n] float64 or None."""
-
-    rows: Floats
-    weights: Floats | None
-    scan: Scan
-
-
-EMPTY_SCAN = Scan(0, np.zeros(0), 1.0, False, False)
-
-
-def make_block(
-    rows: Floats,
-    weights: Floats | None,
-    metric: str,
-    threads: int,
-    on_bad_rows: str = "error",
-    name: str = "x",
-) -> Block:
-    """Look at every value once: the door through which rows come in.
-
-    Raises BadInputError for a NaN or an infinity (the first bad row and column named), unless
-    ``on_bad_rows="skip"``, which drops such rows and warns with their number.
-    """
-    scan, bad = _scan(rows, weights, threads)
-    if bad is not None and on_bad_rows == "skip":
-        good = np.isfinite(rows).all(axis=1)
-        warnings.warn(
-            f"{name}: dropped {len(rows) - int(good.sum())} of {len(rows)} rows with values that "
-            "are not finite (on_bad_rows='skip')",
-            UserWarning,
-            stacklevel=2,
-        )
-        rows = rows[good]
-        weights = None if weights is None else weights[good]
-        scan, bad = _scan(rows, weights, threads)
-    if bad is not None:
-        raise BadInputError(
-            f"{name} holds {rows[bad]} in row {bad[0]}, column {bad[1]}: every value must be "
-            "finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
-        )
-    if metric == SQUARED_EUCLIDEAN_DISTANCE and scan.magnitude.max(initial=0) > LARGEST_VALUE:
-        column = int(scan.magnitude.argmax())
-        raise BadInputError(
-            f"{name} holds values of magnitude {scan.magnitude[column]:.3g} in column {column}: "
-            f"their squares leave the range of float64. Scale the data to below {LARGEST_VALUE:g}"
-        )
-    largest = 1.0 if is_cosine(metric) else float(scan.magnitude.max(initial=0))
-    if math.sqrt(scan.heaviest) * largest > LARGEST_VALUE:
-        raise BadInputError(
-            f"the weights of {name} reach {scan.heaviest:.3g}: weighted squares leave the range of "
-            "float64. Scale the weights down; only their ratios matter"
-        )
-    return Block(rows, weights, scan)
-
-
-def _scan(
-    rows: Floats, weights: Floats | None, threads: int
-) -> tuple[Scan, tuple[int, int] | None]:
-    magnitude = np.zeros(rows.shape[1])
-    bad = _core.scan(rows, threads, magnitude)
-    heaviest = 1.0 if weights is None else float(weights.max(initial=0.0))
-    scan = Scan(len(rows), magnitude, heaviest, weights is not None, rows.dtype == np.float64)
-    return scan, None if bad[0] < 0 else bad
+Indices = npt.NDArray[np.int64]
 
 
 def assign_block(
@@ -164,8 +93,8 @@ class Shard:
 
     Parameters
     ----------
-    read
-        Returns the blocks, from the first, each time it is called.
+    blocks
+        The rows.
     metric
         The distance metric.
     threads
@@ -174,22 +103,12 @@ class Shard:
         How many bytes may be kept beside the rows, from pass to pass, to make passes cheaper.
     once
         Whether there will be one pass only: its sums are given away.
-    reread
-        Whether each pass reads the rows anew, so that they could be others: then it is checked.
     """
 
     def __init__(
-        self,
-        read: Callable[[], Iterable[Block]],
-        metric: str,
-        threads: int,
-        budget: int = 0,
-        once: bool = False,
-        reread: bool = False,
+        self, blocks: Blocks, metric: str, threads: int, budget: int = 0, once: bool = False
     ) -> None:
-        self._read = read
-        self._reread = reread
-        self._checksums: list[int] = []
+        self._blocks = blocks
         self._metric = metric
         self._threads = threads
         self._budget = budget
@@ -199,24 +118,15 @@ class Shard:
         self._sums: npt.NDArray[np.int64] | None = None  # of the labels
         self._squares = np.zeros(0, np.int64)  # of the rows
         self._grid: Grid | None = None  # of the sums
-        self._scan: Scan | None = None
 
     @classmethod
     def of_block(cls, block: Block, metric: str, threads: int, budget: int | None = None) -> Shard:
         """Shard of one block in memory; no budget: for one pass."""
-        return cls(lambda: (block,), metric, threads, budget or 0, once=budget is None)
+        return cls(Held(block), metric, threads, budget or 0, once=budget is None)
 
     def scan(self) -> Scan:
         """Size and magnitudes of the rows (one pass, the first time)."""
-        if self._scan is None:
-            scans = [block.scan for block in self._read()]
-            if not scans:
-                raise BadInputError("the data has no rows: give at least one")
-            total = scans[0]
-            for scan in scans[1:]:
-                total = total.merge(scan)
-            self._scan = total
-        return self._scan
+        return self._blocks.scan()
 
     @property
     def rows(self) -> int:
@@ -242,7 +152,7 @@ class Shard:
             self._squares = np.zeros((2, shape[2]), np.int64)
         changes = rows = 0
         try:
-            for position, block in enumerate(self._checked_blocks()):
+            for position, block in enumerate(self._blocks):
                 labels, keeper = self._kept_of(position, len(block.rows))
                 changed, _, _ = _core.assign_again(
                     block.rows,
@@ -266,7 +176,7 @@ class Shard:
             return Partial(sums, self._squares, grid, rows, changes)
         return Partial(self._sums.copy(), self._squares.copy(), grid, rows, changes)
 
-    def row_sums(self, indices: npt.NDArray[np.int64], grid: Grid) -> npt.NDArray[np.int64]:
+    def row_sums(self, indices: Indices, grid: Grid) -> npt.NDArray[np.int64]:
         """What each of some rows adds to a sum, [levels, m, d + 1] in quanta."""
         rows, weights = self.take(indices)
         sums = np.zeros((grid.levels, len(rows), rows.shape[1] + 1), np.int64)
@@ -284,19 +194,19 @@ class Shard:
 
     def distances(self, centers: Floats) -> Floats:
         """Distance [n] of each row to its nearest center, 0 for a row without direction."""
-        parts = []
-        for block in self._checked_blocks():
-            out = np.empty(len(block.rows))
-            assign_block(block, centers, self._metric, self._threads, None, out)
-            if is_cosine(self._metric):
-                out[~block.rows.any(axis=1)] = 0.0
-            parts.append(out)
-        return np.concatenate(parts)
+        return np.concatenate([self._distances(block, centers) for block in self._blocks])
+
+    def _distances(self, block: Block, centers: Floats) -> Floats:
+        out = np.empty(len(block.rows))
+        assign_block(block, centers, self._metric, self._threads, None, out)
+        if is_cosine(self._metric):
+            out[~block.rows.any(axis=1)] = 0.0
+        return out
 
     def nearest(self, centers: Floats, negligible: float, room: int) -> NearestOfBlocks:
         """Distances to the nearest of some centers, to choose more from; see ``Nearest``."""
         return NearestOfBlocks(
-            lambda: ((block.rows, block.weights) for block in self._checked_blocks()),
+            lambda: ((block.rows, block.weights) for block in self._blocks),
             lambda indices: self.take(indices)[0],
             self.rows,
             centers,
@@ -306,40 +216,23 @@ class Shard:
             room=room,
         )
 
-    def take(self, indices: npt.NDArray[np.int64]) -> tuple[Floats, Floats | None]:
+    def farthest(self, centers: Floats, number: int) -> Farthest:
+        """The ``number`` rows farthest from ``centers``, with which the last pass was made."""
+        start, parts = 0, []
+        for labels, block in zip(self._labels, self._blocks, strict=True):
+            distances = self._distances(block, centers)
+            part = Farthest.among(distances, labels, block.weights, len(centers))
+            parts.append(part.first(number).after(start))
+            start += len(labels)
+        return Farthest.of(parts, number)
+
+    def take(self, indices: Indices) -> tuple[Floats, Floats | None]:
         """Rows (and weights) by their index, in the order asked for."""
-        out: Floats | None = None
-        weights: Floats | None = None
-        start = 0
-        for block in self._checked_blocks():
-            rows = len(block.rows)
-            if rows == self.rows:  # all of them: no need to look which
-                out = block.rows[indices]
-                weights = None if block.weights is None else block.weights[indices]
-                start += rows
-                continue
-            inside = np.flatnonzero((indices >= start) & (indices < start + rows))
-            if out is None:
-                out = np.empty((len(indices), block.rows.shape[1]), block.rows.dtype)
-                weights = None if block.weights is None else np.empty(len(indices))
-            local = indices[inside] - start
-            out[inside] = block.rows[local]
-            if weights is not None and block.weights is not None:
-                weights[inside] = block.weights[local]
-            start += rows
-        if out is None:
-            raise BadInputError("the data has no rows: give at least one")
-        return out, weights
+        return self._blocks.take(indices)
 
     def weights(self) -> Floats | None:
         """All weights [n], or None where rows have none."""
-        if not self.scan().weighted:
-            return None
-        parts = [
-            np.ones(len(block.rows)) if block.weights is None else block.weights
-            for block in self._checked_blocks()
-        ]
-        return np.concatenate(parts)
+        return self._blocks.weights()
 
     def labels(self) -> Labels:
         """Labels [n] of the last pass."""
@@ -358,41 +251,7 @@ class Shard:
             share = self._budget * rows // max(self.rows, 1)
             self._keepers.append(_core.Keeper(rows, share))
         if len(self._labels[position]) != rows:
-            raise _source_changed(
+            raise source_changed(
                 f"batch {position} had {len(self._labels[position])} rows, now {rows}"
             )
         return self._labels[position], self._keepers[position]
-
-    def _check_same(self, position: int, block: Block) -> None:
-        """Labels are kept by position: the rows must be the same, in the same order."""
-        checksum = zlib.crc32(np.ascontiguousarray(block.rows).data)
-        if block.weights is not None:
-            checksum = zlib.crc32(block.weights.data, checksum)
-        if position == len(self._checksums):
-            self._checksums.append(checksum)
-        if checksum != self._checksums[position]:
-            raise _source_changed(f"other rows in batch {position}, or the same in another order")
-
-    def _checked_blocks(self) -> Iterator[Block]:
-        """Yield the blocks; a source that gives other data than at first is an error."""
-        scan, rows = self.scan(), 0
-        for position, block in enumerate(self._read()):
-            rows += len(block.rows)
-            known = block.scan is scan or scan.covers(block.scan)
-            if rows <= scan.rows and not known:
-                raise _source_changed("other columns, another dtype or larger values now")
-            if rows > scan.rows:
-                break
-            if self._reread:
-                self._check_same(position, block)
-            yield block
-        if rows != scan.rows:
-            more = "more" if rows > scan.rows else rows
-            raise _source_changed(f"{scan.rows} rows at first, {more} now")
-
-
-def _source_changed(how: str) -> BadInputError:
-    return BadInputError(
-        f"the source changed between two passes: {how}. Full-batch training reads the same data "
-        "at each pass; a callable must return a new iterator over it each time"
-    )

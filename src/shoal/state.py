@@ -138,6 +138,49 @@ class Partial:
 
 
 @dataclass(frozen=True)
+class Farthest:
+    """Rows by their distance to their center, farthest first, the lowest index on equality."""
+
+    rows: Ints  # [m] indices
+    distances: Floats  # [m] float64
+    labels: npt.NDArray[np.int32]  # [m]
+    counts: Ints  # [k] rows that have a weight
+
+    @classmethod
+    def of(cls, parts: list[Farthest], number: int) -> Farthest:
+        """The ``number`` farthest of all parts, which follow each other."""
+        joined = cls(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.distances for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.sum([part.counts for part in parts], axis=0),
+        )
+        return joined.first(number)
+
+    @classmethod
+    def among(
+        cls, distances: Floats, labels: npt.NDArray[np.int32], weights: Floats | None, k: int
+    ) -> Farthest:
+        """All rows of positive weight and distance, in their order."""
+        heavy = np.ones(len(labels), bool) if weights is None else weights > 0
+        rows = np.flatnonzero(heavy & (distances > 0))
+        return cls(rows, distances[rows], labels[rows], np.bincount(labels[heavy], minlength=k))
+
+    def after(self, start: int) -> Farthest:
+        """The same rows behind ``start`` others."""
+        return replace(self, rows=self.rows + start)
+
+    def first(self, number: int) -> Farthest:
+        """The ``number`` farthest."""
+        kept = np.arange(len(self.rows))
+        if len(kept) > number:  # ... and those as far as the last, before they are sorted
+            least = np.partition(self.distances, -number)[-number]
+            kept = np.flatnonzero(self.distances >= least)
+        kept = kept[np.argsort(-self.distances[kept], kind="stable")][:number]
+        return Farthest(self.rows[kept], self.distances[kept], self.labels[kept], self.counts)
+
+
+@dataclass(frozen=True)
 class State:
     """Everything a run needs to continue; arrays are read-only.
 

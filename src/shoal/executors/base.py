@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.nearest import Nearest
-from shoal.state import Grid, Partial, Scan
+from shoal.state import Farthest, Grid, Partial, Scan
 
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.int64]
@@ -28,6 +28,9 @@ class Executor(Protocol):
 
     def distances(self, centers: Floats) -> Floats:
         """Distance [n] of each row to its nearest center, 0 for a row without direction."""
+
+    def farthest(self, centers: Floats, number: int) -> Farthest:
+        """The ``number`` rows farthest from the centers of the last ``assign``."""
 
     def nearest(self, centers: Floats, negligible: float, room: int) -> Nearest:
         """Distances to the nearest of some centers [k, d], k may be 0, to choose more from.

@@ -12,7 +12,7 @@ from shoal.errors import BadInputError
 from shoal.executors.base import Floats, Indices
 from shoal.nearest import Nearest, NearestOfParts
 from shoal.shard import Shard
-from shoal.state import Grid, Partial, Scan
+from shoal.state import Farthest, Grid, Partial, Scan
 
 #: Sums of weighted rows beyond could leave the range of float64.
 LARGEST_SUM = 1e300
@@ -59,6 +59,15 @@ class LocalExecutor:
     def distances(self, centers: Floats) -> Floats:
         """Distance [n] of each row to its nearest center, 0 for a row without direction."""
         return np.concatenate([shard.distances(centers) for shard in self._shards])
+
+    def farthest(self, centers: Floats, number: int) -> Farthest:
+        """The ``number`` rows farthest from the centers of the last ``assign``."""
+        parts = [shard.farthest(centers, number) for shard in self._shards if shard.rows]
+        starts = [
+            start for start, shard in zip(self._starts, self._shards, strict=False) if shard.rows
+        ]
+        placed = [part.after(int(start)) for part, start in zip(parts, starts, strict=True)]
+        return Farthest.of(placed, number)
 
     def nearest(self, centers: Floats, negligible: float, room: int) -> Nearest:
         """Distances to the nearest of some centers, to choose more from."""

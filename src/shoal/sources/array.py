@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,69 @@ class Rows:
     weights: Floats | None = None
     name: str = "x"  # what error messages call them
     columns: tuple[Any, ...] = ()  # names, of a dict or a frame
+    missing: npt.NDArray[np.bool_] | None = None  # [n] rows with a null, whose values say nothing
+    first: int = 0  # index of the first row, and
+    index: npt.NDArray[np.int64] | None = None  # [n] of each where they do not follow each other
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def index_of(self, row: Any) -> int:
+        """Index of a row in the data set, for messages."""
+        return int(self.first + row if self.index is None else self.index[row])
+
     def copy(self) -> Rows:
         """The same rows and weights in arrays of their own."""
         weights = None if self.weights is None else self.weights.copy()
-        return Rows(self.rows.copy(), weights, self.name, self.columns)
+        return replace(self, rows=self.rows.copy(), weights=weights)
+
+    def between(self, start: int, end: int) -> Rows:
+        """A view of rows ``start`` … ``end`` - 1."""
+        part = slice(start, end)
+        return replace(
+            self,
+            rows=self.rows[part],
+            weights=None if self.weights is None else self.weights[part],
+            missing=None if self.missing is None else self.missing[part],
+            first=self.first + start,
+            index=None if self.index is None else self.index[part],
+        )
+
+    def at(self, indices: npt.NDArray[np.int64]) -> Rows:
+        """A copy of some rows."""
+        return replace(
+            self,
+            rows=self.rows[indices],
+            weights=None if self.weights is None else self.weights[indices],
+            missing=None if self.missing is None else self.missing[indices],
+            index=self.first + indices if self.index is None else self.index[indices],
+        )
+
+
+def joined(parts: list[Rows]) -> Rows:
+    """Rows one after the other; a copy, unless there is one part."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = [len(part) for part in parts]
+
+    def all_of(given: list[Any], default: Any) -> Any:
+        if all(one is None for one in given):
+            return None
+        made = [default(n) if one is None else one for one, n in zip(given, sizes, strict=True)]
+        return np.concatenate(made)
+
+    return replace(
+        parts[0],
+        rows=np.concatenate([part.rows for part in parts]),
+        weights=all_of([part.weights for part in parts], np.ones),
+        missing=all_of([part.missing for part in parts], lambda n: np.zeros(n, bool)),
+        index=np.concatenate(
+            [
+                np.arange(part.first, part.first + len(part)) if part.index is None else part.index
+                for part in parts
+            ]
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -245,59 +300,3 @@ def _is_shard(item: object) -> bool:
     if isinstance(item, tuple):
         return len(item) == 2 and _is_shard(item[0])
     return getattr(item, "ndim", 0) == 2
-
-
-class ArraySource:
-    """Data in memory, read any number of times and in any order.
-
-    Parameters
-    ----------
-    shards
-        The rows; several shards count as one sequence of rows.
-    batch_size
-        Rows per batch; None: all of them.
-    shuffle
-        Whether mini-batch training draws batches in random order (a function of seed and epoch).
-    """
-
-    rereadable = True
-
-    def __init__(self, shards: list[Rows], batch_size: int | None, shuffle: bool) -> None:
-        self.shards = shards
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.rows: int | None = sum(len(shard) for shard in shards)
-        self.dim: int | None = shards[0].rows.shape[1]
-        self.columns: tuple[Any, ...] | None = shards[0].columns
-
-    def batches(self) -> Iterator[list[Rows]]:
-        """Batches in order, wherever shards end: views of the rows, never copies."""
-        if self.batch_size is None:
-            yield self.shards
-            return
-        batch, room = [], self.batch_size
-        for shard in self.shards:
-            start = 0
-            while start < len(shard):
-                part = slice(start, start + room)
-                weights = None if shard.weights is None else shard.weights[part]
-                batch.append(Rows(shard.rows[part], weights, shard.name))
-                start, room = start + room, room - len(batch[-1])
-                if room == 0:
-                    yield batch
-                    batch, room = [], self.batch_size
-        if batch:
-            yield batch
-
-    def take(self, indices: npt.NDArray[np.int64]) -> Rows:
-        """Copy rows by their increasing index."""
-        rows, weights, start = [], [], 0
-        weighted = any(shard.weights is not None for shard in self.shards)
-        for shard in self.shards:
-            first, last = np.searchsorted(indices, [start, start + len(shard)])
-            local = indices[first:last] - start
-            rows.append(shard.rows[local])
-            ones = np.ones(len(local))
-            weights.append(ones if shard.weights is None else shard.weights[local])
-            start += len(shard)
-        return Rows(np.concatenate(rows), np.concatenate(weights) if weighted else None)

@@ -8,8 +8,11 @@ from typing import Any
 
 from shoal.checks import whole_number
 from shoal.errors import BadInputError
-from shoal.sources.array import ArraySource, Columns, Rows, is_frame, to_shards
+from shoal.sources.array import Columns, Rows, is_frame, to_shards
+from shoal.sources.pages import ArrayPages, PagedSource
 from shoal.sources.stream import StreamSource
+
+Source = PagedSource | StreamSource
 
 
 def open_source(
@@ -18,8 +21,10 @@ def open_source(
     columns: Sequence[str] | None = None,
     weight: str | None = None,
     shuffle: bool = True,
+    seed: int | None = None,
+    *,
     name: str = "x",
-) -> ArraySource | StreamSource:
+) -> Source:
     """Open data of any kind that shoal reads; also available as ``shoal.open``.
 
     Parameters
@@ -36,13 +41,15 @@ def open_source(
     weight
         Name of the column of weights.
     shuffle
-        Whether mini-batch training shuffles data in memory.
+        Whether mini-batch training shuffles data that it can read in any order.
+    seed
+        Of that order; None: the model's ``random_seed``.
     name
         What error messages call the data.
 
     Returns
     -------
-    ArraySource or StreamSource
+    PagedSource or StreamSource
         With ``rows`` and ``dim`` (None where unknown), ``rereadable``, ``batches()``.
 
     Raises
@@ -54,20 +61,25 @@ def open_source(
         raise BadInputError(f"columns is {columns!r}; it must be a list of names")
     if batch_size is not None:
         batch_size = whole_number("batch_size", batch_size, 1)
-    return open_named(data, Columns(columns, weight), batch_size, shuffle, name)
+    if seed is not None:
+        seed = whole_number("seed", seed, 0)
+    source = open_named(data, Columns(columns, weight), batch_size, shuffle, name)
+    if isinstance(source, PagedSource) and seed is not None:
+        return PagedSource(source.pages, source.batch_size, source.shuffle, seed)
+    return source
 
 
 def open_named(
     data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str
-) -> ArraySource | StreamSource:
+) -> Source:
     """Open data, as ``open_source`` does, with its checked columns."""
-    if isinstance(data, (ArraySource, StreamSource)):
+    if isinstance(data, (PagedSource, StreamSource)):
         return _reopened(data, batch_size, named, shuffle, name)
     if isinstance(data, (str, os.PathLike)):
         from shoal.sources.files import read_file
 
         rows, columns_of_file = read_file(data, named)
-        return ArraySource(to_shards(rows, columns_of_file, name), batch_size, shuffle)
+        return _in_memory(rows, columns_of_file, batch_size, shuffle, name)
     if callable(data) and not hasattr(data, "__array__"):
         return _open_callable(data, batch_size, named, shuffle, name)
     if _is_iterable_of_batches(data):
@@ -76,16 +88,18 @@ def open_named(
         if once is data:
             return StreamSource(lambda: once, False, named, name)
         return StreamSource(lambda: iter(data), True, named, name)
-    return ArraySource(to_shards(data, named, name), batch_size, shuffle)
+    return _in_memory(data, named, batch_size, shuffle, name)
+
+
+def _in_memory(
+    data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str
+) -> Source:
+    return PagedSource(ArrayPages(to_shards(data, named, name)), batch_size, shuffle)
 
 
 def _reopened(
-    data: ArraySource | StreamSource,
-    batch_size: int | None,
-    named: Columns,
-    shuffle: bool,
-    name: str,
-) -> ArraySource | StreamSource:
+    data: Source, batch_size: int | None, named: Columns, shuffle: bool, name: str
+) -> Source:
     """A source that was opened before; never changed, as it is the caller's."""
     if named.given():
         raise BadInputError(
@@ -94,12 +108,12 @@ def _reopened(
     if isinstance(data, StreamSource):
         _refuse_batch_size(batch_size, name)
         return data
-    return ArraySource(data.shards, batch_size or data.batch_size, shuffle and data.shuffle)
+    return data.like(batch_size or data.batch_size, shuffle and data.shuffle)
 
 
 def _open_callable(
     data: Any, batch_size: int | None, named: Columns, shuffle: bool, name: str
-) -> ArraySource | StreamSource:
+) -> Source:
     result = data()
     if callable(result) and not hasattr(result, "__array__"):
         raise BadInputError(f"{name}() returned another callable; it must return data")

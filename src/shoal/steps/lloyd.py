@@ -53,38 +53,24 @@ def relocate(
     row leaves its old cluster's sum. Rows at distance zero, rows of no weight or direction and the
     last row of a cluster stay; clusters for which no row is left stay where they are.
     """
-    distances = batch.distances(clusters)
-    weights = batch.weights()
-    labels = batch.labels()
-    heavy = np.ones(len(labels), bool) if weights is None else weights > 0
-    left = np.bincount(labels[heavy], minlength=len(clusters))
-    rows: list[int] = []
-    targets: list[int] = []
     # At most one row of each cluster is passed over, its last.
-    for row in _farthest(distances, heavy & (distances > 0), len(empty) + len(clusters)):
+    far = batch.farthest(clusters, len(empty) + len(clusters))
+    left = far.counts.copy()
+    rows: list[int] = []
+    sources: list[int] = []
+    for row, old in zip(far.rows.tolist(), far.labels.tolist(), strict=True):
         if len(rows) == len(empty):
             break
-        old = labels[row]
         if left[old] < 2:
             continue
         left[old] -= 1
-        targets.append(empty[len(rows)])
+        sources.append(old)
         rows.append(row)
     if not rows:
         return partial
     moved = batch.row_sums(np.asarray(rows, np.int64), partial.grid)
     sums = partial.sums.copy()
-    for i, (row, target) in enumerate(zip(rows, targets, strict=True)):
-        sums[:, labels[row]] -= moved[:, i]
+    for i, (source, target) in enumerate(zip(sources, empty, strict=False)):
+        sums[:, source] -= moved[:, i]
         sums[:, target] += moved[:, i]
     return replace(partial, sums=sums)
-
-
-def _farthest(distances: Floats, movable: npt.NDArray[np.bool_], number: int) -> list[int]:
-    """The ``number`` farthest movable rows (and those as far as the last), farthest first."""
-    rows = np.flatnonzero(movable)
-    if len(rows) > number:
-        least = np.partition(distances[rows], -number)[-number]
-        rows = rows[distances[rows] >= least]
-    order: list[int] = rows[np.argsort(-distances[rows], kind="stable")].tolist()
-    return order

@@ -1,0 +1,248 @@
+"""Validated rows, and how they are read again: from memory, from a stream, page by page."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal import _core
+from shoal.errors import BadInputError
+from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
+from shoal.sources.array import Rows
+from shoal.sources.pages import PagedSource
+from shoal.state import Scan
+
+Floats = npt.NDArray[np.floating[Any]]
+Indices = npt.NDArray[np.int64]
+Validate = Callable[[Rows], "Block"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows [n, d] float16, float32 or float64 in any order, weights [n] float64 or None."""
+
+    rows: Floats
+    weights: Floats | None
+    scan: Scan
+    dropped: int = 0  # rows that were left out
+
+
+EMPTY_SCAN = Scan(0, np.zeros(0), 1.0, False, False)
+
+
+def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error") -> Block:
+    """Look at every value once: the door through which rows come in.
+
+    Raises BadInputError for a NaN, an infinity or a missing value (the first bad row and column
+    named), unless ``on_bad_rows="skip"``, which drops such rows and warns with their number.
+    """
+    rows, weights, name = given.rows, given.weights, given.name
+    scan, bad = _scan(rows, weights, threads)
+    missing = given.missing is not None and bool(given.missing.any())
+    if (bad is not None or missing) and on_bad_rows == "skip":
+        good = np.isfinite(rows).all(axis=1)
+        if given.missing is not None:
+            good &= ~given.missing
+        warnings.warn(
+            f"{name}: dropped {len(rows) - int(good.sum())} of {len(rows)} rows with values that "
+            "are not finite or missing (on_bad_rows='skip')",
+            UserWarning,
+            stacklevel=2,
+        )
+        rows = rows[good]
+        weights = None if weights is None else weights[good]
+        scan, bad = _scan(rows, weights, threads)
+    elif missing:
+        assert given.missing is not None
+        raise BadInputError(
+            f"{name} has a missing value (null) in row {given.index_of(given.missing.argmax())}: "
+            "fill it, or pass on_bad_rows='skip' to drop such rows"
+        )
+    if bad is not None:
+        raise BadInputError(
+            f"{name} holds {rows[bad]} in row {given.index_of(bad[0])}, column {bad[1]}: every "
+            "value must be finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
+        )
+    _check_range(scan, metric, name)
+    return Block(rows, weights, scan, len(given.rows) - len(rows))
+
+
+def _check_range(scan: Scan, metric: str, name: str) -> None:
+    if metric == SQUARED_EUCLIDEAN_DISTANCE and scan.magnitude.max(initial=0) > LARGEST_VALUE:
+        column = int(scan.magnitude.argmax())
+        raise BadInputError(
+            f"{name} holds values of magnitude {scan.magnitude[column]:.3g} in column {column}: "
+            f"their squares leave the range of float64. Scale the data to below {LARGEST_VALUE:g}"
+        )
+    largest = 1.0 if is_cosine(metric) else float(scan.magnitude.max(initial=0))
+    if math.sqrt(scan.heaviest) * largest > LARGEST_VALUE:
+        raise BadInputError(
+            f"the weights of {name} reach {scan.heaviest:.3g}: weighted squares leave the range of "
+            "float64. Scale the weights down; only their ratios matter"
+        )
+
+
+def _scan(
+    rows: Floats, weights: Floats | None, threads: int
+) -> tuple[Scan, tuple[int, int] | None]:
+    magnitude = np.zeros(rows.shape[1])
+    bad = _core.scan(rows, threads, magnitude)
+    heaviest = 1.0 if weights is None else float(weights.max(initial=0.0))
+    scan = Scan(len(rows), magnitude, heaviest, weights is not None, rows.dtype == np.float64)
+    return scan, None if bad[0] < 0 else bad
+
+
+class Blocks:
+    """A sequence of blocks that can be read again and again, and is the same each time."""
+
+    def __init__(self) -> None:
+        self._scan: Scan | None = None
+
+    def read(self) -> Iterable[Block]:
+        """The blocks, from the first."""
+        raise NotImplementedError
+
+    def scan(self) -> Scan:
+        """Size and magnitudes of the rows (one reading, the first time)."""
+        if self._scan is None:
+            total: Scan | None = None
+            for block in self.read():
+                total = block.scan if total is None else total.merge(block.scan)
+            if total is None:
+                raise BadInputError("the data has no rows: give at least one")
+            self._scan = total
+        return self._scan
+
+    def __iter__(self) -> Iterator[Block]:
+        """Yield the blocks; a source that gives other data than at first is an error."""
+        scan, rows = self.scan(), 0
+        for block in self.read():
+            rows += len(block.rows)
+            known = block.scan is scan or scan.covers(block.scan)
+            if rows <= scan.rows and not known:
+                raise source_changed("other columns, another dtype or larger values now")
+            if rows > scan.rows:
+                break
+            yield block
+        if rows != scan.rows:
+            more = "more" if rows > scan.rows else rows
+            raise source_changed(f"{scan.rows} rows at first, {more} now")
+
+    def take(self, indices: Indices) -> tuple[Floats, Floats | None]:
+        """Rows (and weights) by their index, in the order asked for."""
+        out: Floats | None = None
+        weights: Floats | None = None
+        start, total = 0, self.scan().rows
+        for block in self:
+            rows = len(block.rows)
+            if rows == total:  # all of them: no need to look which
+                out = block.rows[indices]
+                weights = None if block.weights is None else block.weights[indices]
+                start += rows
+                continue
+            inside = np.flatnonzero((indices >= start) & (indices < start + rows))
+            if out is None:
+                out = np.empty((len(indices), block.rows.shape[1]), block.rows.dtype)
+                weights = None if block.weights is None else np.empty(len(indices))
+            local = indices[inside] - start
+            out[inside] = block.rows[local]
+            if weights is not None and block.weights is not None:
+                weights[inside] = block.weights[local]
+            start += rows
+        if out is None:
+            raise BadInputError("the data has no rows: give at least one")
+        return out, weights
+
+    def weights(self) -> Floats | None:
+        """All weights [n], or None where rows have none."""
+        if not self.scan().weighted:
+            return None
+        parts = [
+            np.ones(len(block.rows)) if block.weights is None else block.weights for block in self
+        ]
+        return np.concatenate(parts)
+
+
+class Held(Blocks):
+    """Blocks in memory."""
+
+    def __init__(self, *blocks: Block) -> None:
+        super().__init__()
+        self._blocks = blocks
+
+    def read(self) -> Iterable[Block]:
+        """The blocks."""
+        return self._blocks
+
+
+class Reread(Blocks):
+    """The batches of a stream that can be begun again; compared with those of the first time."""
+
+    def __init__(self, begin: Callable[[], Iterable[Block]]) -> None:
+        super().__init__()
+        self._begin = begin
+        self._checksums: list[int] = []
+
+    def read(self) -> Iterator[Block]:
+        """Yield the blocks. What is kept of rows is kept by position: they must be the same."""
+        for position, block in enumerate(self._begin()):
+            checksum = zlib.crc32(np.ascontiguousarray(block.rows).data)
+            if block.weights is not None:
+                checksum = zlib.crc32(block.weights.data, checksum)
+            if position == len(self._checksums):
+                self._checksums.append(checksum)
+            if checksum != self._checksums[position]:
+                how = f"other rows in batch {position}, or the same in another order"
+                raise source_changed(how)
+            yield block
+
+
+class FromPages(Blocks):
+    """Pages that are not in memory, read in pieces.
+
+    The first reading validates every value. The later ones need not, as long as the pages are
+    unchanged, unless there are bad rows to leave out.
+    """
+
+    def __init__(self, source: PagedSource, validate: Validate) -> None:
+        super().__init__()
+        self._source = source
+        self._validate = validate
+        self._dropped = 0
+
+    def read(self) -> Iterator[Block]:
+        """Yield the blocks."""
+        self._source.pages.check_unchanged()
+        scan = self._scan
+        for piece in self._source.pages.stream():
+            if scan is None or self._dropped:
+                block = self._validate(piece)
+                self._dropped += block.dropped
+                yield block
+            else:
+                yield Block(piece.rows, piece.weights, scan)
+
+    def take(self, indices: Indices) -> tuple[Floats, Floats | None]:
+        """Rows by index: only the pages that hold them are read, if no row is left out."""
+        self.scan()
+        if self._dropped:
+            return super().take(indices)
+        self._source.pages.check_unchanged()
+        order, back = np.unique(indices, return_inverse=True)
+        taken = self._source.take(order)
+        return taken.rows[back], None if taken.weights is None else taken.weights[back]
+
+
+def source_changed(how: str) -> BadInputError:
+    """The error for a source that is not what it was at first."""
+    return BadInputError(
+        f"the source changed between two passes: {how}. Full-batch training reads the same data "
+        "at each pass; a callable must return a new iterator over it each time"
+    )
