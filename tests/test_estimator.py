@@ -1253,12 +1253,12 @@ def test_a_batch_of_bad_rows_alone_is_skipped():
     batches = [rows[:100], np.full((3, 4), np.nan), rows[100:]]
     expected = mini_batch(rows[:5]).fit(iter([rows[:100], rows[100:]]))
     model = mini_batch(rows[:5], on_bad_rows="skip")
-    with pytest.warns(UserWarning, match="dropped 3 of 3 rows"):
+    with pytest.warns(UserWarning, match="dropped 3 of [23]03 rows"):
         model.fit(iter(batches))
     assert step_of(model) == 2
     assert model.clusters().tobytes() == expected.clusters().tobytes()
     seeded = shoal.KMeansClustering(5, on_bad_rows="skip")
-    with pytest.warns(UserWarning, match="dropped 3 of 3 rows"):
+    with pytest.warns(UserWarning, match="dropped 3 of [23]03 rows"):
         seeded.fit(iter(batches[1:]))
     assert step_of(seeded) == 1
 

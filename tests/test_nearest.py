@@ -131,7 +131,7 @@ def test_blocks_of_one_shard_are_one() -> None:
     blocks = [
         make_block(Rows(rows[a:b]), "squared_euclidean", 2) for a, b in itertools.pairwise(cuts)
     ]
-    shard = Shard(Reread(lambda: blocks), "squared_euclidean", 2)
+    shard = Shard(Reread("x", lambda: blocks), "squared_euclidean", 2)
     draws = Stream(4, SEEDING).shares(10, 3)
     whole = start(made(rows, None, "squared_euclidean", []), rows[:1], "squared_euclidean")
     assert np.array_equal(shard.nearest(rows[:1], 0.0, 10**9).pick(draws), whole.pick(draws))

@@ -41,7 +41,7 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
     """Look at every value once: the door through which rows come in.
 
     Raises BadInputError for a NaN, an infinity or a missing value (the first bad row and column
-    named), unless ``on_bad_rows="skip"``, which drops such rows and warns with their number.
+    named), unless ``on_bad_rows="skip"``, which drops such rows: ``dropped`` says how many.
     """
     rows, weights, name = given.rows, given.weights, given.name
     scan, bad = _scan(rows, weights, threads)
@@ -50,12 +50,6 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
         good = np.isfinite(rows).all(axis=1)
         if given.missing is not None:
             good &= ~given.missing
-        warnings.warn(
-            f"{name}: dropped {len(rows) - int(good.sum())} of {len(rows)} rows with values that "
-            "are not finite or missing (on_bad_rows='skip')",
-            UserWarning,
-            stacklevel=2,
-        )
         rows = rows[good]
         weights = None if weights is None else weights[good]
         scan, bad = _scan(rows, weights, threads)
@@ -99,11 +93,39 @@ def _scan(
     return scan, None if bad[0] < 0 else bad
 
 
+class Tally:
+    """Counts rows that are left out, and says so once for many blocks."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._dropped = self._rows = 0
+
+    def add(self, block: Block) -> Block:
+        """Count the rows of a block, and give it back."""
+        self._dropped += block.dropped
+        self._rows += block.dropped + len(block.rows)
+        return block
+
+    def say(self) -> None:
+        """Warn of what was left out since the last time."""
+        dropped, rows = self._dropped, self._rows
+        self._dropped = self._rows = 0
+        if dropped:
+            warnings.warn(
+                f"{self._name}: dropped {dropped} of {rows} rows with values that are not finite "
+                "or missing (on_bad_rows='skip')",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
 class Blocks:
     """A sequence of blocks that can be read again and again, and is the same each time."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "x") -> None:
+        self._name = name
         self._scan: Scan | None = None
+        self._dropped = 0
 
     def read(self) -> Iterable[Block]:
         """The blocks, from the first."""
@@ -112,12 +134,14 @@ class Blocks:
     def scan(self) -> Scan:
         """Size and magnitudes of the rows (one reading, the first time)."""
         if self._scan is None:
-            total: Scan | None = None
+            total, tally = None, Tally(self._name)
             for block in self.read():
                 total = block.scan if total is None else total.merge(block.scan)
+                self._dropped += tally.add(block).dropped
             if total is None:
                 raise BadInputError("the data has no rows: give at least one")
             self._scan = total
+            tally.say()
         return self._scan
 
     def __iter__(self) -> Iterator[Block]:
@@ -173,8 +197,8 @@ class Blocks:
 class Held(Blocks):
     """Blocks in memory."""
 
-    def __init__(self, *blocks: Block) -> None:
-        super().__init__()
+    def __init__(self, name: str, *blocks: Block) -> None:
+        super().__init__(name)
         self._blocks = blocks
 
     def read(self) -> Iterable[Block]:
@@ -185,8 +209,8 @@ class Held(Blocks):
 class Reread(Blocks):
     """The batches of a stream that can be begun again; compared with those of the first time."""
 
-    def __init__(self, begin: Callable[[], Iterable[Block]]) -> None:
-        super().__init__()
+    def __init__(self, name: str, begin: Callable[[], Iterable[Block]]) -> None:
+        super().__init__(name)
         self._begin = begin
         self._checksums: list[int] = []
 
@@ -212,10 +236,9 @@ class FromPages(Blocks):
     """
 
     def __init__(self, source: PagedSource, validate: Validate) -> None:
-        super().__init__()
+        super().__init__(source.name)
         self._source = source
         self._validate = validate
-        self._dropped = 0
 
     def read(self) -> Iterator[Block]:
         """Yield the blocks."""
@@ -223,9 +246,7 @@ class FromPages(Blocks):
         scan = self._scan
         for piece in self._source.pages.stream():
             if scan is None or self._dropped:
-                block = self._validate(piece)
-                self._dropped += block.dropped
-                yield block
+                yield self._validate(piece)
             else:
                 yield Block(piece.rows, piece.weights, scan)
 

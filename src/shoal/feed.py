@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from shoal.blocks import Block, FromPages, Reread, make_block
+from shoal.blocks import Block, FromPages, Reread, Tally, make_block
 from shoal.config import AFKMC2_INIT, KMC2_INIT, Parameters, RunConfig
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
@@ -64,6 +64,7 @@ class Feed:
         self._kept_rows = self._lost_rows = 0
         self._stream: Iterator[list[Rows]] | None = None
         self._seen = False  # any batch with rows
+        self._dropped: Tally | None = Tally(source.name)  # None: it has been said
         if not source.rereadable:
             if not demand.parameters.use_mini_batch:
                 raise BadInputError(
@@ -81,6 +82,11 @@ class Feed:
                 "batch_size=%d has no effect: full-batch training uses all rows in every step",
                 source.batch_size,
             )
+
+    def close(self) -> None:
+        """Say how many rows were left out, if that is not said yet."""
+        if self._dropped is not None:
+            self._dropped.say()
 
     @property
     def whole(self) -> bool:
@@ -166,6 +172,8 @@ class Feed:
                 if (batch := self._drawn(source, shards)) is not None:
                     used = True
                     yield Batch(batch.executor, batch.inputs, position)
+            self.close()
+            self._dropped = None
             if not used:
                 self._whole()  # says why: no rows, or none with a weight
             epoch, row = epoch + 1, 0
@@ -190,7 +198,10 @@ class Feed:
         keep = not self._demand.parameters.use_mini_batch
         source, parameters = self._source, self._demand.parameters
         if isinstance(source, PagedSource) and source.resident:
-            blocks = [self._block(shard) for shard in source.shards]
+            tally = Tally(source.name)
+            blocks = [tally.add(self._block(shard)) for shard in source.shards]
+            tally.say()
+            self._dropped = None
             return join(blocks, parameters, keep)
         if isinstance(source, PagedSource):
             pages = FromPages(source, self._block)
@@ -201,12 +212,14 @@ class Feed:
             for shards in source.batches():
                 yield from (self._block(shard) for shard in shards)
 
-        shard = Shard(Reread(read), self._metric, self._threads)
+        shard = Shard(Reread(source.name, read), self._metric, self._threads)
         return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
         """The batch, or None where no row is left of it or has a weight."""
         blocks = [self._block(shard) for shard in shards]
+        if self._dropped is not None:
+            blocks = list(map(self._dropped.add, blocks))
         if not any(len(block.rows) and block.scan.heaviest > 0 for block in blocks):
             return None
         return join(blocks, self._demand.parameters)

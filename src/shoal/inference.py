@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.blocks import Block
+from shoal.blocks import Block, Tally
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.feed import check_columns, to_block
@@ -138,18 +138,21 @@ class Inference:
         return results
 
     def _blocks(self, source: Source) -> Iterator[list[Block]]:
-        empty = True
-        for shards in source.batches():
-            check_columns(self.state, shards[0].rows.shape[1], shards[0].name)
-            try:
-                blocks = [self._block(shard) for shard in shards]
-            except BadInputError:
-                if isinstance(source, PagedSource) and source.resident:  # say which row it is
-                    blocks = [self._block(shard) for shard in source.shards]
-                raise
-            if sum(len(block.rows) for block in blocks):
-                empty = False
-                yield blocks
+        empty, dropped = True, Tally(source.name)
+        try:
+            for shards in source.batches():
+                check_columns(self.state, shards[0].rows.shape[1], shards[0].name)
+                try:
+                    blocks = [dropped.add(self._block(shard)) for shard in shards]
+                except BadInputError:
+                    if isinstance(source, PagedSource) and source.resident:  # say which row it is
+                        blocks = [self._block(shard) for shard in source.shards]
+                    raise
+                if sum(len(block.rows) for block in blocks):
+                    empty = False
+                    yield blocks
+        finally:
+            dropped.say()
         if empty:
             raise BadInputError("the data has no rows: give at least one")
 

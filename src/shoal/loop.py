@@ -51,11 +51,20 @@ def train(state: State | None, source: Source, task: Task) -> Iterator[State]:
     task
         What to do.
     """
-    given = task.parameters
     counted = task.stop.counted
-    demand = Demand(given, task.run, task.on_bad_rows, counted, task.keep_seeding)
+    demand = Demand(task.parameters, task.run, task.on_bad_rows, counted, task.keep_seeding)
     feed = Feed(source, demand)
+    try:
+        yield from _steps(state, source, feed, task)
+    finally:
+        feed.close()
+
+
+def _steps(state: State | None, source: Source, feed: Feed, task: Task) -> Iterator[State]:
+    """Initialise, then step by step."""
+    given = task.parameters
     state = initialise(state, source, feed, task)
+    feed.close()
     yield state
     last_step = task.stop.last_step(state)
     if not state.initialized or (last_step is not None and state.global_step >= last_step):

@@ -122,7 +122,7 @@ class Shard:
     @classmethod
     def of_block(cls, block: Block, metric: str, threads: int, budget: int | None = None) -> Shard:
         """Shard of one block in memory; no budget: for one pass."""
-        return cls(Held(block), metric, threads, budget or 0, once=budget is None)
+        return cls(Held("x", block), metric, threads, budget or 0, once=budget is None)
 
     def scan(self) -> Scan:
         """Size and magnitudes of the rows (one pass, the first time)."""
