@@ -271,6 +271,12 @@ def parameter_cases() -> Iterator[Case]:
                 yield Case(f"{name}={told} - {door}", call, expected)
     for name, values, words in [
         ("progress", ["yes", None, 1, X], ("True, False and 'auto'",)),
+        ("tensorboard", ["yes", None, 1, X], ("True, False and 'auto'",)),
+        ("save_checkpoints_steps", [0, 1.5, "9", X], (">= 1", "or None")),
+        ("save_checkpoints_secs", [0, -1.0, np.inf, np.nan, "9", True, X], ("> 0", "or None")),
+        ("keep_checkpoint_max", [0, 2.5], (">= 1", "or None")),
+        ("save_summary_steps", [0, -100, 1e2], (">= 1", "or None")),
+        ("executor", ["ray", 5, X], ("must be None in this version",)),
         ("log_step_count_steps", [0, 1.5], (">= 1",)),
         ("max_no_improvement", [0, None], (">= 1",)),
         ("max_epochs", [-1, "9"], (">= 1",)),

@@ -737,6 +737,11 @@ def test_config():
         model.config.max_epochs = 3
     other = config.replace(max_epochs=8, progress=False)
     assert (other.max_epochs, other.progress) == (8, False)
+    every = shoal.RunConfig(save_checkpoints_steps=5, save_checkpoints_secs=0.5)
+    assert (every.save_checkpoints_steps, every.save_checkpoints_secs) == (5, 0.5)
+    names = ("save_checkpoints_secs", "keep_checkpoint_max", "save_summary_steps")
+    never = config.replace(**dict.fromkeys(names))
+    assert [getattr(never, name) for name in names] == [None] * 3
     assert config.max_epochs == model.config.max_epochs == 7
     with pytest.raises(ValueError, match="no 'epochs'"):
         config.replace(epochs=3)

@@ -10,18 +10,22 @@ import numpy as np
 from shoal.errors import BadInputError
 
 
-def whole_number(name: str, value: object, least: int) -> int:
-    """Return ``value`` as an int if it is a whole number of at least ``least``."""
+def whole_number(name: str, value: object, least: int, or_none: bool = False) -> int:
+    """Return ``value`` as an int if it is a whole number of at least ``least``.
+
+    ``or_none``: None is allowed too, so that messages say it; the caller has let it pass.
+    """
+    also = ", or None" if or_none else ""
     try:
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise BadInputError(
-            f"{name} is {value!r:.80}; it must be a whole number >= {least}"
+            f"{name} is {value!r:.80}; it must be a whole number >= {least}{also}"
         ) from None
     if number < least:
-        raise BadInputError(f"{name} is {number}; it must be >= {least}")
+        raise BadInputError(f"{name} is {number}; it must be >= {least}{also}")
     return number
 
 
@@ -32,11 +36,12 @@ def one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def positive(name: str, value: object) -> float:
-    """Return ``value`` as a float if it is a finite number above zero."""
+def positive(name: str, value: object, or_none: bool = False) -> float:
+    """Return ``value`` as a float if it is a finite number above zero; ``or_none`` as above."""
+    also = ", or None" if or_none else ""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise BadInputError(f"{name} is {value!r:.80}; it must be a number > 0")
+        raise BadInputError(f"{name} is {value!r:.80}; it must be a number > 0{also}")
     number = float(value)
     if not (math.isfinite(number) and number > 0):
-        raise BadInputError(f"{name} is {value!r}; it must be finite and > 0")
+        raise BadInputError(f"{name} is {value!r}; it must be finite and > 0{also}")
     return number

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shoal.checks import one_of, whole_number
+from shoal.checks import one_of, positive, whole_number
 from shoal.errors import BadInputError
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
 
@@ -142,11 +142,25 @@ class RunConfig:
 
     Parameters
     ----------
+    save_checkpoints_steps, save_checkpoints_secs
+        With a ``model_dir``: a checkpoint after so many steps, and once so many seconds have
+        passed since the last one, whichever comes first. None: not for this reason. The end of a
+        run is always saved.
+    keep_checkpoint_max
+        Checkpoints kept; the oldest go first. None: all.
+    save_summary_steps
+        With a ``model_dir``: steps between lines of ``metrics.jsonl``, and between TensorBoard
+        summaries. None: neither is written.
+    log_step_count_steps
+        Steps between log lines.
+    executor
+        Reserved for training on many machines; must be None in this version.
     progress
         ``"auto"``: a bar on a terminal or in a notebook for work over a second (extra
         ``shoal[progress]``), log lines otherwise; True: always a bar; False: silence.
-    log_step_count_steps
-        Steps between log lines.
+    tensorboard
+        With a ``model_dir``: write TensorBoard event files. ``"auto"``: where the extra
+        ``shoal[tensorboard]`` is installed; True: an error where it is not; False: never.
     max_no_improvement
         Mini-batch training in memory without a given stop ends when the smoothed loss has not
         improved for this many steps.
@@ -154,22 +168,45 @@ class RunConfig:
         ... and after this many passes at the latest.
     init_buffer_rows
         Rows of a one-shot stream kept while centers are chosen, to be trained on afterwards.
+
+    Raises
+    ------
+    BadInputError
+        For a value out of range.
     """
 
-    progress: bool | str = "auto"
+    save_checkpoints_steps: int | None = None
+    save_checkpoints_secs: float | None = 600
+    keep_checkpoint_max: int | None = 5
+    save_summary_steps: int | None = 100
     log_step_count_steps: int = 100
+    executor: None = None
+    progress: bool | str = "auto"
+    tensorboard: bool | str = "auto"
     max_no_improvement: int = 10
     max_epochs: int = 100
     init_buffer_rows: int = 1_000_000
 
     def __post_init__(self) -> None:
-        if not isinstance(self.progress, bool) and str(self.progress) != "auto":
-            raise BadInputError(
-                f"progress is {self.progress!r:.80}; allowed are True, False and 'auto'"
-            )
+        for name in ("progress", "tensorboard"):
+            value = getattr(self, name)
+            if not isinstance(value, bool) and not (isinstance(value, str) and value == "auto"):
+                raise BadInputError(
+                    f"{name} is {value!r:.80}; allowed are True, False and 'auto'"
+                )
+        for name in ("save_checkpoints_steps", "keep_checkpoint_max", "save_summary_steps"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), 1, or_none=True)
+        if self.save_checkpoints_secs is not None:
+            positive("save_checkpoints_secs", self.save_checkpoints_secs, or_none=True)
         for name in ("log_step_count_steps", "max_no_improvement", "max_epochs"):
             whole_number(name, getattr(self, name), 1)
         whole_number("init_buffer_rows", self.init_buffer_rows, 0)
+        if self.executor is not None:
+            raise BadInputError(
+                f"executor is {self.executor!r:.80}; it is reserved for training on many machines "
+                "and must be None in this version, which trains on this one"
+            )
 
     def replace(self, **changes: Any) -> RunConfig:
         """Return a copy with some fields changed."""
