@@ -5,19 +5,18 @@
 //
 // In filter space (filter.h), X = s q + r with q bytes and s a scale per row, C_j = s_p q_j + r_j
 // with s_p a scale per panel of 16 centers. Then X.C_j = s s_p (q.q_j) + (s q).r_j + r.C_j, and by
-// Cauchy-Schwarz the last two are at most |s q||r_j| + |r||C_j|. With r' + e_j, the float32
+// Cauchy-Schwarz the last two are at most |s q||r_j| + |r||C_j|. With f + e_j, the float32
 // filter's bound, for everything else, a score differs from its estimate by at most
-//     error_j = (|X| + |r|) |r_j| + |r| |C_j| + 2 (r' + e_j).
+//     error_j = (|X| + |r|) |r_j| + |r| |C_j| + 2 (f + e_j).
 // Two looks at a tile of rows:
 //   sweep     points in lanes, the estimates of all centers. Without a branch it keeps the largest
 //             of each panel, plus the panel's largest error: an upper bound of its scores; and the
 //             largest lower bound of all, the threshold below which no center can be nearest.
 //   shortlist centers in lanes, only the panels that reach the threshold, for most rows one: now
 //             with the error of each center. Centers that still reach it are candidates.
+//   compare   rows that are kept, several candidates: their residuals are kept as bytes too,
+//             r = (s / 254) q' + t, so that |t| <= s sqrt(d) / 508; float32 adds the dot products.
 // Centers of about the same largest value share a panel: then its scale and bounds fit all of them.
-//   compare   rows that are kept, several candidates: their residuals are kept as bytes too, r = s
-//   /
-//             254 q' + r', so |r'| <= s sqrt(d) / 508, and float32 takes the dot products.
 // A single candidate is nearest; several are measured in float64. Cycles per row and 16 centers,
 // with two dot products of bytes per cycle: d / 8 + 2 (AMX: d / 64 + 2); and about 40 per row for
 // its shortlist.
