@@ -250,9 +250,13 @@ class PySeeding {
     return result;
   }
 
+  bool needs_rows() const { return seeding_->needs_rows(); }
+
   void choose(nb::handle rows, nb::handle weights, int64_t which) {
-    const Buffer x(rows, "rows");
-    const Rows x_rows = same(x);
+    std::optional<Buffer> x;
+    if (!rows.is_none()) x.emplace(rows, "rows");
+    if (!x && needs_rows()) throw std::invalid_argument("rows are needed");
+    const Rows x_rows = x ? same(*x) : x_;
     const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
     if (which < 0 || which >= offered_) throw std::invalid_argument("no such candidate");
     offered_ = 0;
@@ -335,7 +339,8 @@ NB_MODULE(_core, m) {
            nb::arg("candidates"), "What each candidate would take from the potential.")
       .def("pick", &PySeeding::pick, nb::arg("rows"), nb::arg("weights").none(), nb::arg("draws"),
            nb::arg("picked"), "Draw, compare and choose again and again; returns how often.")
-      .def("choose", &PySeeding::choose, nb::arg("rows"), nb::arg("weights").none(),
+      .def_prop_ro("needs_rows", &PySeeding::needs_rows, "Whether choose needs the rows again.")
+      .def("choose", &PySeeding::choose, nb::arg("rows").none(), nb::arg("weights").none(),
            nb::arg("which"), "Take a candidate of the last lower as a center.");
   m.def("read_rows", &py_read_rows, nb::arg("rows"), nb::arg("cosine"), nb::arg("out"),
         "Rows as float64, of length one under cosine.");

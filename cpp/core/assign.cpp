@@ -136,7 +136,8 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const Space& space = keeper.space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, team);
-  const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
+  const bool first = task.rows.n == 0 || labels[0] < 0;
+  const int64_t expected = first ? task.rows.n : task.rows.n / 3;
   const Known known = task.metric == Metric::cosine       ? Known::unit_rows
                       : task.rows.dtype != Dtype::float64 ? Known::short_values
                                                           : Known::nothing;
@@ -155,6 +156,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   std::optional<ByteFilter> bytes;
   if (step.boxes == nullptr) {
     step.keeper = &keeper;
+    keeper.make_bounds(exact.k, exact.d);
     if (keeper.bounds() && keeper.before() != nullptr) {
       bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
       separate(task, exact, labels, keeper, *bounds, team);
@@ -171,8 +173,10 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   shared.finish();
   if (step.codes != nullptr) keeper.set_coded();
   if (step.boxes != nullptr) return total;
-  keeper.remember(std::move(exact));
-  if (!regular) keeper.forget();
+  if (regular && keeper.bounds())
+    keeper.remember(std::move(exact));
+  else
+    keeper.forget();
   return total;
 }
 

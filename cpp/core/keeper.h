@@ -46,14 +46,14 @@ class Keeper {
 
   int64_t rows() const { return n_; }
   int64_t bytes() const { return spent_; }
-  // Makes room for the bounds, if the budget has any; whether there is.
-  bool bounds() {
-    if (upper_.empty() && n_ > 0 && spend(8 * n_)) {
+  // Makes room for the bounds and for the centers that they are about, if the budget has any.
+  void make_bounds(int64_t k, int64_t d) {
+    if (upper_.empty() && n_ > 0 && spend(8 * n_ + 8 * k * (d + 1))) {
       upper_.resize(n_);
       lower_.resize(n_);
     }
-    return !upper_.empty();
   }
+  bool bounds() const { return !upper_.empty(); }
   float* upper() { return upper_.data(); }
   float* lower() { return lower_.data(); }
 

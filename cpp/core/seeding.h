@@ -60,6 +60,9 @@ class Seeding {
   int64_t pick(const WeightedRows& given, const uint64_t* draws, int64_t picks, int64_t m,
                const Target& target, int threads, int64_t* picked);
 
+  // Whether `choose` looks at the rows again; else `lower` has noted all that a candidate changes.
+  bool needs_rows() const { return !falls_complete_; }
+
   const std::vector<double>& distances() const { return nearest_; }
 
   ~Seeding();

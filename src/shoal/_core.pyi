@@ -115,9 +115,11 @@ class Seeding:
         draws: npt.NDArray[np.uint64],  # IN [picks, m]
         picked: npt.NDArray[np.int64],  # OUT [picks]
     ) -> int: ...
+    @property
+    def needs_rows(self) -> bool: ...
     def choose(
         self,
-        rows: _Floats,  # IN [n, d]
+        rows: _Floats | None,  # IN [n, d]
         weights: _Floats | None,  # IN [n] float64
         which: int,
     ) -> None: ...

@@ -119,8 +119,12 @@ class NearestOfBlocks:
 
     def choose(self, which: int) -> None:
         """Make a candidate of the last ``lower`` a center."""
-        for seeding, (rows, weights) in zip(self._blocks, self._read(), strict=True):
-            seeding.choose(rows, weights, which)
+        if any(seeding.needs_rows for seeding in self._blocks):
+            for seeding, (rows, weights) in zip(self._blocks, self._read(), strict=True):
+                seeding.choose(rows, weights, which)
+            return
+        for seeding, kept in zip(self._blocks, self._weights, strict=True):
+            seeding.choose(None, kept, which)
 
     def pick(self, draws: Shares) -> Indices:
         """Pick rows as centers, one after the other, until the total is zero."""
