@@ -314,6 +314,13 @@ NB_MODULE(_core, m) {
         nb::arg("labels"), nb::arg("grid"), nb::arg("sums"), nb::arg("squares"),
         "As assign, in a row of passes: sums of the labels are brought up to date.\n\n"
         "Returns (changes, rows looked at again, rows that their bounds settled).");
+  m.def(
+      "kept_bytes",
+      [](int64_t rows, int64_t columns, int64_t k, int64_t budget) {
+        return kept_bytes(rows, columns, k, budget, target(), plan());
+      },
+      nb::arg("rows"), nb::arg("columns"), nb::arg("k"), nb::arg("budget"),
+      "What assign_again will keep beside some rows within a budget, in bytes.");
   m.def("loss", &py_loss, nb::arg("sums"), nb::arg("squares"), nb::arg("grid"), nb::arg("centers"),
         nb::arg("cosine"), nb::arg("threads"), "The loss of a pass, from its sums.");
   m.def("means", &py_means, nb::arg("sums"), nb::arg("grid"), nb::arg("centers"), nb::arg("cosine"),

@@ -23,18 +23,24 @@ bool screen_pays(int64_t k, int64_t d, bool kept, bool blocks) {
   return panels * sweep + row < floats;
 }
 
-bool wants_boxes(const Task& task, bool again) {
-  const int64_t n = task.rows.n, d = task.rows.d, k = task.centers.n;
+bool wants_boxes(int64_t n, int64_t d, int64_t k, Plan plan, bool again) {
   if (d > kMostBoxColumns || n >= int64_t{1} << 31) return false;
-  return task.plan == Plan::boxes || (task.plan == Plan::automatic && boxes_pay(n, d, k, again));
+  return plan == Plan::boxes || (plan == Plan::automatic && boxes_pay(n, d, k, again));
+}
+
+bool wants_boxes(const Task& task, bool again) {
+  return wants_boxes(task.rows.n, task.rows.d, task.centers.n, task.plan, again);
+}
+
+bool wants_bytes(int64_t k, int64_t d, const Target& target, Plan plan, bool kept) {
+  const ByteKernels* bytes = target.bytes;
+  if (bytes == nullptr || plan == Plan::floats || plan == Plan::boxes || d > kMostByteColumns)
+    return false;
+  return plan == Plan::bytes || screen_pays(k, d, kept, bytes->blocks);
 }
 
 bool wants_bytes(const Task& task, const ExactCenters& centers, const Filter& filter, bool kept) {
-  const ByteKernels* bytes = task.target.bytes;
-  if (bytes == nullptr || task.plan == Plan::floats || task.plan == Plan::boxes ||
-      centers.d > kMostByteColumns || !filter.usable())
-    return false;
-  return task.plan == Plan::bytes || screen_pays(centers.k, centers.d, kept, bytes->blocks);
+  return filter.usable() && wants_bytes(centers.k, centers.d, task.target, task.plan, kept);
 }
 
 int threads_for(const Task& task) {
@@ -178,6 +184,16 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   else
     keeper.forget();
   return total;
+}
+
+int64_t kept_bytes(int64_t n, int64_t d, int64_t k, int64_t budget, const Target& target,
+                   Plan plan) {
+  const int64_t boxes = d <= kMostBoxColumns ? Boxes::bytes(n, d) + 4 * n : 0;
+  if (wants_boxes(n, d, k, plan, true) && boxes <= budget) return boxes;
+  const int64_t bounds = Keeper::bytes_of_bounds(n, k, d);
+  if (bounds > budget) return 0;
+  const int64_t codes = Keeper::bytes_of_codes(n, (d + 3) / 4);
+  return bounds + (wants_bytes(k, d, target, plan, true) && bounds + codes <= budget ? codes : 0);
 }
 
 }  // namespace shoal

@@ -3,11 +3,11 @@
 //
 // Stages, each passing on only what it cannot settle. A row's bounds from the pass before
 // (bounds.h) may show that its label stays. Then, by the plan, either boxes (boxes.h) tell whole
-// groups of rows from most centers, or bytes (bytes.h) name the
-// centers that can be nearest, or the float32 filter (tile.cpp) finds the best score and the second
-// best; the row is settled when they differ by more than twice the bound on what float32 can have
-// changed (filter.h), and the few other rows are scored again in narrow tiles. Wherever more than
-// one center is left, they are measured in float64, in the order of distance.h.
+// groups of rows from most centers, or bytes (bytes.h) name the centers that can be nearest, or the
+// float32 filter (tile.cpp) finds the best score and the second best; the row is settled when they
+// differ by more than twice the bound on what float32 can have changed (filter.h), and the few
+// other rows are scored again in narrow tiles. Wherever more than one center is left, they are
+// measured in float64, in the order of distance.h.
 #pragma once
 #include "dispatch.h"
 #include "exact_sum.h"
@@ -48,5 +48,9 @@ Assignment assign(const Task& task, int32_t* labels, double* distances, bool mea
 // sum yet), sums [levels][k][d + 1] of the labels, squares [2][d + 1].
 Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const Grid& grid,
                         int64_t* sums, int64_t* squares);
+
+// What passes over n rows will keep beside them within a budget, in bytes.
+int64_t kept_bytes(int64_t n, int64_t d, int64_t k, int64_t budget, const Target& target,
+                   Plan plan);
 
 }  // namespace shoal

@@ -46,9 +46,14 @@ class Keeper {
 
   int64_t rows() const { return n_; }
   int64_t bytes() const { return spent_; }
+  static int64_t bytes_of_bounds(int64_t n, int64_t k, int64_t d) {
+    return 8 * n + 8 * k * (d + 1);
+  }
+  static int64_t bytes_of_codes(int64_t n, int64_t quads) { return n * (quads * 8 + 12); }
+
   // Makes room for the bounds and for the centers that they are about, if the budget has any.
   void make_bounds(int64_t k, int64_t d) {
-    if (upper_.empty() && n_ > 0 && spend(8 * n_ + 8 * k * (d + 1))) {
+    if (upper_.empty() && n_ > 0 && spend(bytes_of_bounds(n_, k, d))) {
       upper_.resize(n_);
       lower_.resize(n_);
     }
@@ -95,7 +100,7 @@ class Keeper {
 
   // Room for the rows as bytes, or null where the budget has none.
   const ByteRows* codes(int64_t quads) {
-    if (!codes_ && bounds() && spend(n_ * (quads * 8 + 12))) {
+    if (!codes_ && bounds() && spend(bytes_of_codes(n_, quads))) {
       words_.emplace(n_ * quads * 2);
       numbers_.emplace(n_ * 3);
       float* numbers = numbers_->data();

@@ -38,6 +38,7 @@ def assign_again(
     sums: npt.NDArray[np.int64],  # INOUT [levels, k, d + 1], of the labels
     squares: npt.NDArray[np.int64],  # INOUT [2, d + 1], of the rows
 ) -> tuple[int, int, int]: ...
+def kept_bytes(rows: int, columns: int, k: int, budget: int) -> int: ...
 def loss(
     sums: npt.NDArray[np.int64],  # IN [levels, k, d + 1]
     squares: npt.NDArray[np.int64],  # IN [2, d + 1]
