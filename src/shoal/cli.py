@@ -23,8 +23,9 @@ from shoal.cli_output import (
     silence_stdout,
 )
 from shoal.config import EMPTY_CLUSTERS, ON_BAD_ROWS, SEEDINGS
+from shoal.disk import whole_file
 from shoal.errors import BadInputError
-from shoal.export.npz import load_model, save_model, whole_file
+from shoal.export.npz import load_model, save_model
 from shoal.hooks import LogProgress, progress_monitor
 from shoal.metric import METRICS
 from shoal.sources.array import Columns

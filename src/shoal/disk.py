@@ -1,0 +1,141 @@
+"""Files that a kill at any instant leaves whole: written beside and renamed, or line by line."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from shoal.errors import BadInputError
+
+#: Bytes read at a time from the end of a file of lines.
+TAIL = 1 << 16
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a name to write to; what is written there appears at ``path`` whole, or not at all."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise BadInputError(f"there is no directory {target.parent} to write {target.name} in")
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        os.replace(beside, target)
+    except OSError as error:
+        reason = error.strerror or str(error).replace(str(beside), str(target))
+        raise BadInputError(f"{target} cannot be written: {reason}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write one record as a file, whole or not at all."""
+    text = json.dumps(json_safe(record), indent=1, allow_nan=False) + "\n"
+    with whole_file(path) as beside, open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def append_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one record as a line; what a kill left of a line before it is removed.
+
+    Raises OSError, naming the file, where it cannot be written; the file is then as it was.
+    """
+    line = json.dumps(json_safe(record), allow_nan=False).encode() + b"\n"
+    try:
+        with open(path, "ab+", buffering=0) as file:
+            size = whole_lines(file)
+            if size < file.seek(0, os.SEEK_END):
+                file.truncate(size)
+            try:
+                written = file.write(line)
+                if written is not None and written < len(line):
+                    file.write(line[written:])  # says why it does not go on
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(size)
+                raise
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
+def whole_lines(file: BinaryIO) -> int:
+    """Bytes of a file up to the end of its last whole line."""
+    for start, line in lines_from_the_end(file):
+        if line.endswith(b"\n"):
+            return start + len(line)
+    return 0
+
+
+def truncate_after(path: Path, step: int) -> int:
+    """Cut the lines beyond ``step``, and a torn one, off a file; return how many that were.
+
+    Steps rise from line to line, so only the end of the file is read.
+    """
+    if not path.exists():
+        return 0
+    with open(path, "rb+") as file:
+        end, dropped = 0, 0
+        for start, line in lines_from_the_end(file):
+            if line.endswith(b"\n") and _step_of(line) <= step:
+                end = start + len(line)
+                break
+            dropped += 1
+        if dropped:
+            file.truncate(end)
+    return dropped
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a line; one that is damaged is beyond every step."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
+def lines_from_the_end(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield where each line begins, and the line, from the last to the first."""
+    start = file.seek(0, os.SEEK_END)
+    kept = b""
+    while start > 0:
+        size = min(TAIL, start)
+        start -= size
+        file.seek(start)
+        kept = file.read(size) + kept
+        at = kept.rfind(b"\n", 0, len(kept) - 1)
+        while at >= 0:
+            yield start + at + 1, kept[at + 1 :]
+            kept = kept[: at + 1]
+            at = kept.rfind(b"\n", 0, len(kept) - 1)
+    if kept:
+        yield 0, kept
+
+
+def json_safe(value: Any) -> Any:
+    """Return what JSON has for ``value``.
+
+    Arrays become lists; numbers that are not finite, which JSON lacks, become text; so does
+    anything else.
+    """
+    if value is None or isinstance(value, (bool, str, int)):
+        return value
+    if isinstance(value, np.generic):
+        return json_safe(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): json_safe(one) for key, one in value.items()}
+    if hasattr(value, "__array__") and not isinstance(value, (list, tuple)):
+        return json_safe(np.asarray(value).tolist())
+    if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
+        return [json_safe(one) for one in value]
+    return repr(value)
