@@ -33,6 +33,15 @@ class Block:
     scan: Scan
     dropped: int = 0  # rows that were left out
 
+    def pieces(self, size: int) -> Iterator[Block]:
+        """The same rows as blocks of ``size``: views."""
+        if len(self.rows) <= size:
+            yield self
+            return
+        for start in range(0, len(self.rows), size):
+            weights = None if self.weights is None else self.weights[start : start + size]
+            yield Block(self.rows[start : start + size], weights, self.scan)
+
 
 EMPTY_SCAN = Scan(0, np.zeros(0), 1.0, False, False)
 
@@ -117,6 +126,10 @@ class Tally:
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def ignore(_rows: int) -> None:
+    """Take no notice of how many rows were read."""
 
 
 class Blocks:
@@ -207,11 +220,20 @@ class Held(Blocks):
 
 
 class Reread(Blocks):
-    """The batches of a stream that can be begun again; compared with those of the first time."""
+    """The batches of a stream that can be begun again; compared with those of the first time.
 
-    def __init__(self, name: str, begin: Callable[[], Iterable[Block]]) -> None:
+    ``told`` is called with the rows of each block when it has been used, here and below.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        begin: Callable[[], Iterable[Block]],
+        told: Callable[[int], None] = ignore,
+    ) -> None:
         super().__init__(name)
         self._begin = begin
+        self._told = told
         self._checksums: list[int] = []
 
     def read(self) -> Iterator[Block]:
@@ -226,6 +248,7 @@ class Reread(Blocks):
                 how = f"other rows in batch {position}, or the same in another order"
                 raise source_changed(how)
             yield block
+            self._told(len(block.rows))
 
 
 class FromPages(Blocks):
@@ -235,10 +258,13 @@ class FromPages(Blocks):
     unchanged, unless there are bad rows to leave out.
     """
 
-    def __init__(self, source: PagedSource, validate: Validate) -> None:
+    def __init__(
+        self, source: PagedSource, validate: Validate, told: Callable[[int], None] = ignore
+    ) -> None:
         super().__init__(source.name)
         self._source = source
         self._validate = validate
+        self._told = told
 
     def read(self) -> Iterator[Block]:
         """Yield the blocks."""
@@ -249,6 +275,7 @@ class FromPages(Blocks):
                 yield self._validate(piece)
             else:
                 yield Block(piece.rows, piece.weights, scan)
+            self._told(len(piece))
 
     def take(self, indices: Indices) -> tuple[Floats, Floats | None]:
         """Rows by index: only the pages that hold them are read, if no row is left out."""

@@ -23,9 +23,8 @@ from shoal.cli_output import (
     silence_stdout,
 )
 from shoal.config import EMPTY_CLUSTERS, ON_BAD_ROWS, SEEDINGS
-from shoal.disk import whole_file
 from shoal.errors import BadInputError
-from shoal.export.npz import load_model, save_model
+from shoal.export.npz import load_model, save_model, whole_file
 from shoal.hooks import LogProgress, progress_monitor
 from shoal.metric import METRICS
 from shoal.sources.array import Columns
@@ -106,7 +105,7 @@ def fit(options: argparse.Namespace) -> Result:
             data,
             steps=options.steps,
             batch_size=options.batch_size,
-            monitors=_progress(options.quiet),
+            monitors=_progress(options.quiet, model.get_params()["num_clusters"]),
         )
     except KeyboardInterrupt:
         if not model.is_fitted:
@@ -263,11 +262,11 @@ def _shown(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _progress(quiet: bool) -> list[object]:
+def _progress(quiet: bool, clusters: int | None) -> list[object]:
     """A bar on a terminal, a line a second elsewhere."""
     if quiet:
         return []
-    shown = progress_monitor(shoal.RunConfig())
+    shown = progress_monitor(shoal.RunConfig(), clusters)
     return [EverySecond()] if any(isinstance(one, LogProgress) for one in shown) else shown
 
 

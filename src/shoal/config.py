@@ -191,9 +191,7 @@ class RunConfig:
         for name in ("progress", "tensorboard"):
             value = getattr(self, name)
             if not isinstance(value, bool) and not (isinstance(value, str) and value == "auto"):
-                raise BadInputError(
-                    f"{name} is {value!r:.80}; allowed are True, False and 'auto'"
-                )
+                raise BadInputError(f"{name} is {value!r:.80}; allowed are True, False and 'auto'")
         for name in ("save_checkpoints_steps", "keep_checkpoint_max", "save_summary_steps"):
             if getattr(self, name) is not None:
                 whole_number(name, getattr(self, name), 1, or_none=True)

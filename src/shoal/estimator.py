@@ -276,7 +276,7 @@ class KMeansClustering(Model):
     ) -> None:
         """Run the loop, holding the state after each step."""
         before, columns = self._state, self._columns
-        shown = Monitors([*progress_monitor(self._run), *monitors])
+        shown = Monitors([*progress_monitor(self._run, parameters.num_clusters), *monitors])
         task = Task(
             parameters, self._run, stop, shown, self._given["on_bad_rows"], keep_seeding=from_start
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal.blocks import Block, FromPages, Reread, Tally, make_block
+from shoal.blocks import Block, FromPages, Reread, Tally, ignore, make_block
 from shoal.config import AFKMC2_INIT, KMC2_INIT, Parameters, RunConfig
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
@@ -48,6 +48,7 @@ class Demand:
     on_bad_rows: str = "error"
     counted: bool = False  # a number of steps is asked for: epochs do not end the run
     keep_seeding: bool = False  # data may end before all centers are found: more will come
+    told: Callable[[int], None] = ignore  # of rows read in a pass, piece by piece
 
 
 class Feed:
@@ -204,7 +205,7 @@ class Feed:
             self._dropped = None
             return join(blocks, parameters, keep)
         if isinstance(source, PagedSource):
-            pages = FromPages(source, self._block)
+            pages = FromPages(source, self._block, self._demand.told)
             shard = Shard(pages, self._metric, self._threads, parameters.budget(0))
             return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
@@ -212,7 +213,8 @@ class Feed:
             for shards in source.batches():
                 yield from (self._block(shard) for shard in shards)
 
-        shard = Shard(Reread(source.name, read), self._metric, self._threads)
+        blocks = Reread(source.name, read, self._demand.told)
+        shard = Shard(blocks, self._metric, self._threads)
         return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:

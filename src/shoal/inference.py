@@ -1,27 +1,23 @@
-"""What trained centers say of new rows, batch by batch: predict, transform, score, evaluate."""
+"""What trained centers say of new rows, batch by batch: predict and transform."""
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal.blocks import Block, Tally
+from shoal.blocks import Block, Tally, ignore
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.feed import check_columns, to_block
-from shoal.hooks import Context, Monitors
-from shoal.loop import users_clusters
 from shoal.metric import all_distances, score_dtype
-from shoal.shard import assign_block, nearest, nearest_labels
+from shoal.shard import nearest, nearest_labels
 from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
-from shoal.state import State, exact_to_float
+from shoal.state import State
 
 Array = npt.NDArray[Any]
 
@@ -32,6 +28,10 @@ OUTPUTS = (CLUSTER_IDX, SCORES, ALL_SCORES)
 
 #: Distances computed at a time for data in memory: keeps a piece below 32 MB.
 PIECE_DISTANCES = 4_000_000
+#: Products of a row and a center, times columns, between two moments that progress is told: about
+#: a second of work. Pieces have no fewer rows than the first of these, and no more than the second.
+PIECE_WORK = 100_000_000_000
+PIECE_ROWS = (1 << 16, 1 << 22)
 
 
 class Inference:
@@ -39,7 +39,7 @@ class Inference:
 
     def __init__(self, state: State, parameters: Parameters, on_bad_rows: str) -> None:
         self.state = state
-        self._parameters = parameters
+        self.parameters = parameters
         self._metric = parameters.distance_metric
         self._threads = parameters.num_threads
         self._on_bad_rows = on_bad_rows
@@ -74,8 +74,27 @@ class Inference:
             source = source.like(size, shuffle=False)
         return (
             self.joined(iter([self._block_outputs(block, outputs) for block in blocks]))
-            for blocks in self._blocks(source)
+            for blocks in self.blocks(source)
         )
+
+    def collected(
+        self, source: Source, outputs: tuple[str, ...], told: Callable[[int], None] = ignore
+    ) -> dict[str, Array]:
+        """One dict of arrays for all batches; ``told`` hears how many rows are done."""
+        whole = isinstance(source, PagedSource) and source.resident and source.batch_size is None
+        if isinstance(source, PagedSource) and whole and (source.rows or 0) > self.piece_rows:
+            source = source.like(self.piece_rows, shuffle=False)
+        parts = _Joined(source.rows)
+        for batch in self.batches(source, outputs, pieces=False):
+            parts.add(batch)
+            told(len(next(iter(batch.values()))))
+        return parts.arrays()
+
+    @property
+    def piece_rows(self) -> int:
+        """Rows between two moments that progress is told."""
+        least, most = PIECE_ROWS
+        return min(max(PIECE_WORK // max(self.state.clusters.size, 1), least), most)
 
     @staticmethod
     def joined(batches: Iterator[dict[str, Array]]) -> dict[str, Array]:
@@ -85,59 +104,8 @@ class Inference:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def evaluate(
-        self,
-        source: Source,
-        steps: int | None,
-        metrics: dict[str, Callable[..., Any]],
-        hooks: Monitors | None = None,
-    ) -> dict[str, Any]:
-        """Sum and mean of distances over the first ``steps`` batches, and each metric."""
-        watching = hooks or Monitors([])
-        context = Context(
-            lambda: users_clusters(self.state, self._parameters), self.state.global_step, None
-        )
-        watching.tell("begin", context)
-        loss, rows = 0, 0
-        weights: list[Array] = []
-        kept: list[tuple[Array, Array, Array]] = []
-        try:
-            for blocks in itertools.islice(self._blocks(source), steps):
-                watching.tell("before_step", context)
-                for block in blocks:
-                    labels = np.empty(len(block.rows), np.int32) if metrics else None
-                    distances = np.empty(len(block.rows)) if metrics else None
-                    _, part = assign_block(
-                        block, self.state.clusters, self._metric, self._threads, labels, distances
-                    )
-                    loss += part
-                    rows += len(block.rows)
-                    if block.weights is not None:
-                        weights.append(block.weights)
-                    if labels is not None and distances is not None:
-                        scores = distances.astype(score_dtype(block.rows))
-                        kept.append((block.rows, labels.astype(np.int64), scores))
-                context.loss, context.rows = exact_to_float(loss), rows
-                watching.tell("after_step", context)
-                if context.stop_requested:
-                    break
-        finally:
-            watching.tell("end", context)
-        total = exact_to_float(loss)
-        # Exact, so that no split into batches changes a bit.
-        weight = math.fsum(itertools.chain.from_iterable(weights)) if weights else float(rows)
-        results: dict[str, Any] = {
-            SCORES: total,
-            "loss": total / weight if weight else 0.0,
-            "num_rows": rows,
-        }
-        if metrics:
-            joined = kept[0] if len(kept) == 1 else map(np.concatenate, zip(*kept, strict=True))
-            clusters = users_clusters(self.state, self._parameters)
-            results |= {name: metric(*joined, clusters) for name, metric in metrics.items()}
-        return results
-
-    def _blocks(self, source: Source) -> Iterator[list[Block]]:
+    def blocks(self, source: Source) -> Iterator[list[Block]]:
+        """The validated blocks of each batch that has rows."""
         empty, dropped = True, Tally(source.name)
         try:
             for shards in source.batches():
@@ -157,7 +125,7 @@ class Inference:
             raise BadInputError("the data has no rows: give at least one")
 
     def _block(self, shard: Rows) -> Block:
-        return to_block(shard, self._parameters, self._on_bad_rows)
+        return to_block(shard, self.parameters, self._on_bad_rows)
 
     def _block_outputs(self, block: Block, outputs: tuple[str, ...]) -> dict[str, Array]:
         found: dict[str, Array] = {}
@@ -171,3 +139,34 @@ class Inference:
         if ALL_SCORES in outputs:
             found[ALL_SCORES] = all_distances(*given)
         return {name: found[name] for name in outputs}
+
+
+class _Joined:
+    """Batches of outputs as one dict of arrays, into place where it is known how many come."""
+
+    def __init__(self, rows: int | None) -> None:
+        self._rows = rows
+        self._done = 0
+        self._parts: list[dict[str, Array]] = []
+        self._whole: dict[str, Array] = {}
+
+    def add(self, batch: dict[str, Array]) -> None:
+        """Take in the next batch."""
+        size = len(next(iter(batch.values())))
+        if self._rows is None or size == self._rows:
+            self._parts.append(batch)
+            return
+        if not self._whole:
+            self._whole = {
+                name: np.empty((self._rows, *part.shape[1:]), part.dtype)
+                for name, part in batch.items()
+            }
+        for name, part in batch.items():
+            self._whole[name][self._done : self._done + size] = part
+        self._done += size
+
+    def arrays(self) -> dict[str, Array]:
+        """All of them."""
+        if self._whole:
+            return {name: array[: self._done] for name, array in self._whole.items()}
+        return Inference.joined(iter(self._parts))

@@ -7,7 +7,7 @@ it always holds the last completed one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from shoal.config import Parameters, RunConfig
 from shoal.errors import TooFewRowsError
 from shoal.feed import Batch, Demand, Feed, check_columns
-from shoal.hooks import Context, Monitors
+from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
 from shoal.metric import is_cosine, to_unit
 from shoal.shard import loss_of
 from shoal.sources.array import Floats
@@ -51,48 +51,70 @@ def train(state: State | None, source: Source, task: Task) -> Iterator[State]:
     task
         What to do.
     """
-    counted = task.stop.counted
-    demand = Demand(task.parameters, task.run, task.on_bad_rows, counted, task.keep_seeding)
+    given = task.parameters
+    context = Context(
+        lambda state: users_clusters(state, given),
+        state,
+        lambda context: task.monitors.tell("progress", context),
+    )
+    counted, told = task.stop.counted, context.read
+    demand = Demand(given, task.run, task.on_bad_rows, counted, task.keep_seeding, told)
     feed = Feed(source, demand)
     try:
-        yield from _steps(state, source, feed, task)
-    finally:
+        context.enter(SEEDING, source.rows)
+        context.state = state = initialise(state, source, feed, task, context.chose)
         feed.close()
+        yield state
+        yield from steps(state, source, feed, task, context)
+    except GeneratorExit:  # whoever drives the run ends it
+        raise
+    except BaseException as error:
+        context.error = error
+        raise
+    finally:
+        try:
+            feed.close()
+        finally:
+            task.monitors.tell("end", context)
 
 
-def _steps(state: State | None, source: Source, feed: Feed, task: Task) -> Iterator[State]:
-    """Initialise, then step by step."""
-    given = task.parameters
-    state = initialise(state, source, feed, task)
-    feed.close()
-    yield state
-    last_step = task.stop.last_step(state)
+def steps(
+    state: State, source: Source, feed: Feed, task: Task, context: Context
+) -> Iterator[State]:
+    """Yield the state after each step, until it is time to stop."""
+    given, last_step = task.parameters, task.stop.last_step(state)
     if not state.initialized or (last_step is not None and state.global_step >= last_step):
         return
     current = minibatch.resume(state, given) if given.use_mini_batch else state
     judge = Judge(task.stop, task.run, given.use_mini_batch, source.rows, current)
-    context = Context(lambda: users_clusters(current, given), current.global_step, last_step)
-    try:
-        task.monitors.tell("begin", context)
-        for batch in feed.batches(current):
-            if batch.position is not None and judge.out_of_epochs(*batch.position):
-                break
-            task.monitors.tell("before_step", context)
-            current, found, loss = apply_step(current, batch, given)
-            context.step, context.loss, context.rows = current.global_step, loss, found.rows
-            done = judge.says_stop(current.epoch, loss, found)
-            current = current.replace(unfinished=judge.unfinished)
-            yield current
-            task.monitors.tell("after_step", context)
-            if done or context.stop_requested or current.global_step == last_step:
-                break
-        yield current.replace(unfinished=None)
-    finally:
-        task.monitors.tell("end", context)
+    context.state, context.total_steps = current, last_step
+    context.enter(TRAINING, source.rows)
+    task.monitors.tell("begin", context)
+    batches = feed.batches(current)
+    while True:
+        context.step_begins()
+        batch = next(batches, None)
+        if batch is None:
+            break
+        if batch.position is not None and judge.out_of_epochs(*batch.position):
+            break
+        task.monitors.tell("before_step", context)
+        current, found, loss = apply_step(current, batch, given)
+        done = judge.says_stop(current.epoch, loss, found)
+        current = current.replace(unfinished=judge.unfinished)
+        context.step_ends(current, loss, found)
+        yield current
+        task.monitors.tell("after_step", context)
+        if done or context.stop_requested or current.global_step == last_step:
+            break
+    context.state = current = current.replace(unfinished=None)
+    yield current
 
 
-def initialise(state: State | None, source: Source, feed: Feed, task: Task) -> State:
-    """Choose centers until there are enough."""
+def initialise(
+    state: State | None, source: Source, feed: Feed, task: Task, told: Callable[[int], None]
+) -> State:
+    """Choose centers until there are enough; ``told`` hears how many there are."""
     parameters = task.parameters
     if state is None and isinstance(parameters.initial_clusters, np.ndarray):
         state = seeding.given(parameters)
@@ -109,7 +131,7 @@ def initialise(state: State | None, source: Source, feed: Feed, task: Task) -> S
         if state is None:
             state = empty_state(dim, dtype, parameters.random_seed)
         check_columns(state, dim, "a later batch")
-        state = seeding.step(state, batch.executor, batch.inputs, parameters, feed.whole)
+        state = seeding.step(state, batch.executor, batch.inputs, parameters, feed.whole, told)
         if state.initialized:
             logger.info("%d centers chosen", state.num_found)
             return state

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.checks import whole_number
-from shoal.config import Parameters
+from shoal.config import Parameters, RunConfig
 from shoal.errors import BadInputError, not_fitted
-from shoal.hooks import Monitors, check_monitors
+from shoal.evaluation import Metric, check_metrics, check_name, evaluate
+from shoal.hooks import Monitors, check_monitors, rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference
 from shoal.loop import users_clusters
 from shoal.sources.array import Columns
@@ -26,6 +27,7 @@ class Model:
 
     _given: dict[str, Any]  # the parameters as the user gave them
     _parameters: Parameters
+    _run: RunConfig
     _state: State | None
     _columns: tuple[Any, ...] | None  # names that it was trained on
 
@@ -67,9 +69,11 @@ class Model:
         """
         inference = self._inference("predict")
         source = self._open(x, input_fn, batch_size)
-        batches = inference.batches(source, inference.check_outputs(outputs), pieces=as_iterable)
+        wanted = inference.check_outputs(outputs)
         if not as_iterable:
-            return inference.joined(batches)
+            with rows_shown(self._run, "predict", source.rows) as told:
+                return inference.collected(source, wanted, told)
+        batches = inference.batches(source, wanted)
         return batches if iterate_batches else _row_dicts(batches)
 
     def predict_cluster_idx(self, input_fn: Any = None) -> Iterator[int]:
@@ -90,15 +94,18 @@ class Model:
         """
         inference = self._inference("transform")
         source = self._open_either(input_fn)
-        batches = inference.batches(source, (ALL_SCORES,), pieces=as_iterable)
         if as_iterable:
+            batches = inference.batches(source, (ALL_SCORES,))
             return (row for batch in batches for row in batch[ALL_SCORES])
-        return inference.joined(batches)[ALL_SCORES]
+        with rows_shown(self._run, "transform", source.rows) as told:
+            return inference.collected(source, (ALL_SCORES,), told)[ALL_SCORES]
 
     def score(self, input_fn: Any = None, steps: int | None = None) -> float:
         """Sum of the weighted distances of all rows of the first ``steps`` batches (None: all)."""
         inference = self._inference("score")
-        return float(inference.evaluate(self._open_either(input_fn), _steps(steps), {})["scores"])
+        source, steps = self._open_either(input_fn), _steps(steps)
+        with rows_shown(self._run, "score", source.rows) as told:
+            return float(evaluate(inference, source, steps, {}, told=told)["scores"])
 
     def evaluate(
         self,
@@ -107,7 +114,7 @@ class Model:
         input_fn: Callable[[], Any] | None = None,
         batch_size: int | None = None,
         steps: int | None = None,
-        metrics: Mapping[str, Callable[..., Any]] | None = None,
+        metrics: Mapping[str, Metric] | None = None,
         name: str | None = None,
         checkpoint_path: str | None = None,
         hooks: Sequence[object] | None = None,
@@ -121,10 +128,13 @@ class Model:
         steps
             Number of batches (None: all).
         metrics
-            Named callables of (rows, cluster_idx, scores, clusters), called with all rows of the
-            batches that are evaluated.
+            Named callables of (rows, cluster_idx, scores, clusters), called once with all rows of
+            the batches that are evaluated, which are kept in memory until then. Or objects with
+            ``update(rows, cluster_idx, scores, clusters)``, called with the rows of one batch
+            after another, and ``result()``: nothing is kept for them. ``reset()`` is called
+            first, where they have it.
         name
-            Tells results in ``model_dir`` apart; without one it is not used.
+            Tells the results of several data sets apart.
         checkpoint_path
             Reserved for checkpoints; must be None in this version.
         hooks
@@ -136,24 +146,18 @@ class Model:
             ``scores`` (sum of weighted distances), ``loss`` (mean per unit of weight: per row
             without weights), ``num_rows``, ``global_step``, and each of ``metrics``.
         """
-        del y, name
+        del y
+        name = check_name(name)
         if checkpoint_path is not None:
             raise NotImplementedError(
                 "checkpoint_path: checkpoints are not in this version; pass None"
             )
         inference = self._inference("evaluate")
-        if metrics is not None and not (
-            isinstance(metrics, Mapping) and all(callable(metric) for metric in metrics.values())
-        ):
-            raise BadInputError(
-                f"metrics is {metrics!r}; it must be a dict of callables "
-                "(rows, cluster_idx, scores, clusters)"
-            )
+        wanted = check_metrics(metrics)
         watching = Monitors(check_monitors(hooks, "hooks"))
         source = self._open(x, input_fn, batch_size)
-        results = inference.evaluate(source, _steps(steps), dict(metrics or {}), watching)
-        results["global_step"] = inference.state.global_step
-        return results
+        with rows_shown(self._run, "evaluate", source.rows) as told:
+            return evaluate(inference, source, _steps(steps), wanted, watching, told)
 
     def _inference(self, method: str) -> Inference:
         return Inference(self._trained(method), self._parameters, self._given["on_bad_rows"])

@@ -25,6 +25,19 @@ def exact_to_float(total: int) -> float:
     return total / LOSS_UNIT
 
 
+def exact_sum(values: npt.NDArray[Any]) -> int:
+    """Add finite values exactly, in units of 2**-1074."""
+    fractions, exponents = np.frexp(np.asarray(values, np.float64))
+    whole = np.ldexp(fractions, 53).astype(np.int64)
+    total = 0
+    for exponent in np.unique(exponents).tolist():
+        these = whole[exponents == exponent]
+        # In halves of 27 bits, so that no sum of fewer than 2**36 leaves int64.
+        high, low = these >> 27, these & (2**27 - 1)
+        total += ((int(high.sum()) << 27) + int(low.sum())) << (exponent + 1074) >> 53
+    return total
+
+
 @dataclass(frozen=True)
 class Scan:
     """What one look at some rows found; scans of parts merge."""

@@ -10,13 +10,13 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shoal.disk import whole_file
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
 from shoal.state import State
@@ -46,6 +46,23 @@ NOT_A_MODEL = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a name to write to; what is written there appears at ``path`` whole, or not at all."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise BadInputError(f"there is no directory {target.parent} to write {target.name} in")
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        os.replace(beside, target)
+    except OSError as error:
+        reason = error.strerror or str(error).replace(str(beside), str(target))
+        raise BadInputError(f"{target} cannot be written: {reason}") from error
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:

@@ -144,6 +144,10 @@ class Context:
         self.state, self.loss, self.rows = state, loss, found.rows
         self.cluster_sizes = _read_only(found.weights.view())
 
+    def evaluated(self, loss: float, rows: int) -> None:
+        """So many rows were evaluated so far, and this is their loss."""
+        self.loss, self.rows, self.rows_done = loss, rows, rows
+
     def read(self, rows: int) -> None:
         """Rows were read: called by whoever passes over the data, piece by piece."""
         self.rows_done += rows

@@ -12,9 +12,9 @@ import numpy as np
 
 from shoal.checks import whole_number
 from shoal.config import RunConfig
-from shoal.disk import append_json, truncate_after
 from shoal.hooks.base import Context
 from shoal.hooks.tensorboard import EventFile, wants_tensorboard
+from shoal.jsonl import append_json, truncate_after
 
 logger = logging.getLogger("shoal")
 

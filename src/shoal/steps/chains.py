@@ -90,6 +90,7 @@ def _by_chains(
         chosen.append(offered.batch.take(offered.stream(1).weighted(mass, 1)))
     at_once = max(1, CHAIN_ROWS // offered.parameters.kmc2_chain_length)
     while len(chosen) < chains:
+        offered.tell(len(chosen))
         _some_chains(offered, min(at_once, chains - len(chosen)), candidates, weights, chosen)
     return np.concatenate(chosen)
 

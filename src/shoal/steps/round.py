@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,12 @@ class Round:
     remaining: int
     path: tuple[int, int]  # of the random stream: seed, round
     parameters: Parameters
+    told: Callable[[int], None] | None = None  # hears how many centers there are
+
+    def tell(self, chosen: int) -> None:
+        """Say that ``chosen`` centers of this round are there."""
+        if self.told is not None:
+            self.told(len(self.found) + chosen)
 
     @property
     def rows(self) -> int:

@@ -39,9 +39,17 @@ PICKS_AT_ONCE = 64
 
 
 def step(
-    state: State, batch: Executor, inputs: list[Floats], parameters: Parameters, whole: bool
+    state: State,
+    batch: Executor,
+    inputs: list[Floats],
+    parameters: Parameters,
+    whole: bool,
+    told: Callable[[int], None] | None = None,
 ) -> State:
-    """Choose centers from one batch: at most as many as are missing."""
+    """Choose centers from one batch: at most as many as are missing.
+
+    ``told`` hears how many centers there are, while they are chosen.
+    """
     remaining = parameters.num_clusters - state.num_found
     offered = Round(
         batch,
@@ -51,6 +59,7 @@ def step(
         remaining,
         (state.seed, state.seeding_rounds),
         parameters,
+        told,
     )
     if callable(parameters.initial_clusters):
         chosen = _called(offered, parameters.initial_clusters)
@@ -115,6 +124,7 @@ def plus_plus(offered: Round) -> Floats:
     nearest, chosen = _first_center(offered, stream)
     missing = offered.remaining - len(chosen)
     while missing:
+        offered.tell(offered.remaining - missing)
         draws = stream.shares(min(missing, PICKS_AT_ONCE), 1 + retries)
         picked = nearest.pick(draws)
         if len(picked):

@@ -1,4 +1,4 @@
-"""Files that a kill at any instant leaves whole: written beside and renamed, or line by line."""
+"""JSON in files that a kill at any instant leaves readable: one record, or one a line."""
 
 from __future__ import annotations
 
@@ -6,42 +6,30 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from shoal.errors import BadInputError
-
 #: Bytes read at a time from the end of a file of lines.
 TAIL = 1 << 16
 
 
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a name to write to; what is written there appears at ``path`` whole, or not at all."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise BadInputError(f"there is no directory {target.parent} to write {target.name} in")
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write one record as a file, whole or not at all. Raises OSError, naming the file."""
+    text = json.dumps(json_safe(record), indent=1, allow_nan=False) + "\n"
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield beside
-        os.replace(beside, target)
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
     except OSError as error:
-        reason = error.strerror or str(error).replace(str(beside), str(target))
-        raise BadInputError(f"{target} cannot be written: {reason}") from error
+        raise type(error)(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write one record as a file, whole or not at all."""
-    text = json.dumps(json_safe(record), indent=1, allow_nan=False) + "\n"
-    with whole_file(path) as beside, open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def append_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -1,0 +1,207 @@
+"""How well trained centers fit data: the loss, metrics of the user's, and the files of both."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.blocks import Block, ignore
+from shoal.errors import BadInputError
+from shoal.hooks.base import EVALUATING, Context, Monitors
+from shoal.inference import SCORES, Inference
+from shoal.jsonl import append_json, write_json
+from shoal.loop import users_clusters
+from shoal.metric import score_dtype
+from shoal.shard import assign_block
+from shoal.sources.open import Source
+from shoal.state import LOSS_UNIT, exact_sum, exact_to_float
+
+Array = npt.NDArray[Any]
+RESERVED = (SCORES, "loss", "num_rows", "global_step")
+
+
+@runtime_checkable
+class StreamingMetric(Protocol):
+    """A metric that sees the rows batch by batch, so that none need be kept.
+
+    ``reset()`` is called first, where there is one.
+    """
+
+    def update(self, rows: Array, cluster_idx: Array, scores: Array, clusters: Array) -> object:
+        """Take in a batch."""
+
+    def result(self) -> Any:
+        """The value for all batches so far."""
+
+
+Metric = Callable[..., Any] | StreamingMetric
+
+
+def check_metrics(metrics: object) -> dict[str, Metric]:
+    """Return ``metrics`` as a dict of callables and streaming metrics."""
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, Mapping) or not all(
+        callable(metric) or isinstance(metric, StreamingMetric) for metric in metrics.values()
+    ):
+        raise BadInputError(
+            f"metrics is {metrics!r:.200}; it must be a dict of callables "
+            "(rows, cluster_idx, scores, clusters), or of objects with update() of these and "
+            "result()"
+        )
+    for name, metric in metrics.items():
+        if not isinstance(name, str) or name in RESERVED:
+            raise BadInputError(
+                f"metrics has the name {name!r}; names must be text, and not one of {RESERVED}"
+            )
+        if isinstance(metric, type) and isinstance(metric, StreamingMetric):
+            raise BadInputError(
+                f"metrics[{name!r}] is the class {metric.__name__}; give an instance of it"
+            )
+    return dict(metrics)
+
+
+def evaluate(
+    inference: Inference,
+    source: Source,
+    steps: int | None,
+    metrics: dict[str, Metric],
+    hooks: Monitors | None = None,
+    told: Callable[[int], None] = ignore,
+) -> dict[str, Any]:
+    """Sum and mean of distances over the first ``steps`` batches, and each metric.
+
+    Rows are kept, all of those evaluated, only for metrics that are callables. ``told`` hears how
+    many rows are done, again and again.
+    """
+    given, state = inference.parameters, inference.state
+    clusters = users_clusters(state, given)
+    watching = hooks or Monitors([])
+    context = Context(lambda state: users_clusters(state, given), state)
+    context.enter(EVALUATING, source.rows)
+    streaming = {
+        name: metric for name, metric in metrics.items() if isinstance(metric, StreamingMetric)
+    }
+    for one in streaming.values():
+        if callable(reset := getattr(one, "reset", None)):
+            reset()
+    measured = _Sums()
+    kept: list[tuple[Array, Array, Array]] = []
+    try:
+        watching.tell("begin", context)
+        for blocks in itertools.islice(inference.blocks(source), steps):
+            watching.tell("before_step", context)
+            for block in blocks:
+                if not metrics:
+                    measured.add(inference, block, told)
+                    continue
+                seen = measured.add_and_keep(inference, block, told)
+                for one in streaming.values():
+                    one.update(*seen, clusters)
+                if len(streaming) < len(metrics):
+                    kept.append(seen)
+            context.evaluated(exact_to_float(measured.loss), measured.rows)
+            watching.tell("after_step", context)
+            if context.stop_requested:
+                break
+    except BaseException as error:
+        context.error = error
+        raise
+    finally:
+        watching.tell("end", context)
+    results = {**measured.results(), "global_step": state.global_step}
+    if kept:
+        joined = kept[0] if len(kept) == 1 else list(map(np.concatenate, zip(*kept, strict=True)))
+    for name, metric in metrics.items():
+        if isinstance(metric, StreamingMetric):
+            results[name] = metric.result()
+        else:
+            results[name] = metric(*joined, clusters)
+    return results
+
+
+class _Sums:
+    """Exact sums over blocks: no split of the data changes a bit."""
+
+    def __init__(self) -> None:
+        self.loss = self.rows = self._weight = 0
+
+    def add(self, inference: Inference, block: Block, told: Callable[[int], None]) -> None:
+        """Take in a block, in pieces, so that progress can be seen."""
+        for piece in block.pieces(inference.piece_rows):
+            self._add(inference, piece, None, None)
+            told(len(piece.rows))
+
+    def add_and_keep(
+        self, inference: Inference, block: Block, told: Callable[[int], None]
+    ) -> tuple[Array, Array, Array]:
+        """Take in a block, and return what metrics see of it: rows, cluster_idx, scores."""
+        labels, distances = np.empty(len(block.rows), np.int32), np.empty(len(block.rows))
+        self._add(inference, block, labels, distances)
+        told(len(block.rows))
+        return block.rows, labels.astype(np.int64), distances.astype(score_dtype(block.rows))
+
+    def _add(
+        self, inference: Inference, block: Block, labels: Any, distances: Array | None
+    ) -> None:
+        given, centers = inference.parameters, inference.state.clusters
+        _, loss = assign_block(
+            block, centers, given.distance_metric, given.num_threads, labels, distances
+        )
+        rows = len(block.rows)
+        self.loss += loss
+        self.rows += rows
+        self._weight += rows * LOSS_UNIT if block.weights is None else exact_sum(block.weights)
+
+    def results(self) -> dict[str, Any]:
+        """The sum, the mean per unit of weight, and the number of rows."""
+        total, weight = exact_to_float(self.loss), exact_to_float(self._weight)
+        return {
+            SCORES: total,
+            "loss": total / weight if weight else 0.0,
+            "num_rows": self.rows,
+        }
+
+
+def check_name(name: object) -> str | None:
+    """Return the name of an evaluation if it can be part of a folder's name."""
+    if name is None:
+        return None
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+-]*", name):
+        raise BadInputError(
+            f"name is {name!r:.80}; it becomes part of a folder's name: letters, digits and "
+            "_ . + - are allowed, a letter, a digit or _ first"
+        )
+    return name
+
+
+def write_evaluation(
+    directory: str | os.PathLike[str], name: str | None, results: Mapping[str, Any]
+) -> Path:
+    """Write results under ``directory/eval`` or ``directory/eval_NAME``; return their file.
+
+    ``step-000001000.json`` holds the last results at step 1000: those of other steps are other
+    files. ``metrics.jsonl`` gets a line for each evaluation, in the order of time, so no result is
+    lost where one step is evaluated twice. Both hold ``time``, seconds since 1970, too. Arrays
+    become lists; what JSON lacks becomes text.
+
+    Raises
+    ------
+    OSError
+        Naming the file that cannot be written.
+    """
+    folder = Path(directory) / ("eval" if name is None else f"eval_{name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {**results, "time": round(time.time(), 3)}
+    path = folder / f"step-{results['global_step']:09d}.json"
+    append_json(folder / "metrics.jsonl", record)
+    write_json(path, record)
+    return path
