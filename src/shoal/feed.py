@@ -213,8 +213,8 @@ class Feed:
             for shards in source.batches():
                 yield from (self._block(shard) for shard in shards)
 
-        blocks = Reread(source.name, read, self._demand.told)
-        shard = Shard(blocks, self._metric, self._threads)
+        batches = Reread(source.name, read, self._demand.told)
+        shard = Shard(batches, self._metric, self._threads)
         return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
