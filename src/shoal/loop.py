@@ -96,6 +96,8 @@ def steps(
         batch = next(batches, None)
         if batch is None:
             break
+        whole = batch.executor.scan().rows if not given.use_mini_batch else source.rows
+        context.enter(TRAINING, whole)
         if batch.position is not None and judge.out_of_epochs(*batch.position):
             break
         task.monitors.tell("before_step", context)

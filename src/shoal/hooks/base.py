@@ -57,7 +57,8 @@ class Context:
     step_seconds
         How long the last step took, without the monitors. None before the first.
     phase
-        ``"reading"``, ``"choosing centers"``, ``"training"`` or ``"evaluating"``.
+        ``"choosing centers"``, ``"reading"`` (the rows of a step), ``"training"`` or
+        ``"evaluating"``.
     rows_done, rows_total
         Of the pass that is under way: rows read, and how many there are (None: not known).
     centers_found
@@ -134,9 +135,9 @@ class Context:
         self.phase, self.rows_done, self.rows_total = phase, 0, rows_total
 
     def step_begins(self) -> None:
-        """A step begins: its pass has read nothing yet."""
-        self.rows_done = 0
+        """A step begins: its rows are asked for, which may need a look at all of them."""
         self._step_began = time.perf_counter()
+        self.enter(READING, self.rows_total)
 
     def step_ends(self, state: State, loss: float, found: Partial) -> None:
         """A step was applied, and left ``state``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -40,11 +41,14 @@ class LogProgress:
         if now - self._last < LOG_SECONDS:
             return
         self._last = now
-        what = f"step {context.step + 1}" if context.phase == TRAINING else context.phase
-        if context.phase == SEEDING:
-            what += f" ({context.centers_found} chosen)"
         total = "" if context.rows_total is None else f" of {context.rows_total:,}"
-        logger.info("%s: %s%s rows, %.1f s", what, f"{context.rows_done:,}", total, context.elapsed)
+        rows = f"{context.rows_done:,}{total} rows"
+        if context.phase == SEEDING:
+            read = f", {rows} of a pass" if context.rows_done else ""
+            done = f"{context.phase}: {context.centers_found} found{read}"
+        else:
+            done = f"step {context.step + 1}, {context.phase}: {rows}"
+        logger.info("%s, %.1f s", done, context.elapsed)
 
 
 class ProgressBar:
@@ -83,12 +87,14 @@ class ProgressBar:
 
     def progress(self, context: Context) -> None:
         """Move the bar within a pass, or by the centers that are chosen."""
-        if context.phase == TRAINING:
-            part = context.rows_done / context.rows_total if context.rows_total else 0.0
-            # Never a whole step: the step ends with its update.
-            self._show(context, context.step - self._first + min(round(part, 2), 0.99))
-        else:
+        if context.phase == SEEDING:
             self._show(context, context.centers_found)
+            return
+        part = 0.0
+        if context.phase == TRAINING and context.rows_total:
+            # Never a whole step: the step ends with its update.
+            part = min(round(context.rows_done / context.rows_total, 2), 0.99)
+        self._show(context, context.step - self._first + part)
 
     def after_step(self, context: Context) -> None:
         """Move the bar, once there is reason to have one."""
@@ -109,7 +115,7 @@ class ProgressBar:
         self._move_to(at)
 
     def _open(self, context: Context) -> None:
-        self._kind = TRAINING if context.phase == TRAINING else SEEDING
+        self._kind = SEEDING if context.phase == SEEDING else TRAINING
         if self._kind == TRAINING:
             total, unit = context.total_steps, "step"
             total = None if total is None else total - self._first
@@ -120,9 +126,9 @@ class ProgressBar:
     def _words(self, context: Context) -> str:
         """Loss, epoch, and how far the pass is."""
         words = []
-        if context.loss is not None and context.phase == TRAINING:
+        if context.loss is not None:
             words.append(f"loss {context.loss:.6g}")
-        if context.epoch and context.phase == TRAINING:
+        if context.epoch:
             words.append(f"epoch {context.epoch}")
         if context.rows_done and context.rows_total:
             words.append(f"{100 * context.rows_done // context.rows_total}% of a pass")
@@ -131,6 +137,7 @@ class ProgressBar:
         return ", ".join(words)
 
     def _move_to(self, at: float) -> None:
+        at = max(at, self._at)  # a second pass of a step, to relocate, does not go back
         self._bar.update(round(at - self._at, 2))
         self._at = at
 
@@ -208,10 +215,22 @@ def make_bar(make: Callable[..., Any], what: str, total: float | None, unit: str
         unit=unit,
         unit_scale=unit == "row",
         file=sys.stderr,
-        dynamic_ncols=True,
         mininterval=0.1,
         miniters=0,  # steps may take very different times: what counts is when the bar was drawn
+        **_width(),
     )
+
+
+def _width() -> dict[str, Any]:
+    """As wide as the terminal; some say that they have no columns, and mean that they do not know.
+
+    tqdm would show nothing there.
+    """
+    try:
+        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (AttributeError, OSError, ValueError):  # no terminal
+        known = True
+    return {"dynamic_ncols": True} if known else {"ncols": 80}
 
 
 def _without_thread(bar: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 from shoal.checks import whole_number
@@ -80,7 +81,8 @@ class EarlyStopping:
             value = float(self._monitor(context))
         else:
             value = float(getattr(context, self._monitor))
-        if self.best is None or value < self.best - self._min_delta:
+        first = self.best is None and not math.isnan(value)
+        if first or (self.best is not None and value < self.best - self._min_delta):
             self.best, self._without = value, 0
             return False
         self._without += 1
@@ -88,9 +90,9 @@ class EarlyStopping:
             return False
         self.stopped_step = context.step
         logger.info(
-            "stopped after step %d: no improvement on %.6g for %d steps",
+            "stopped after step %d: no improvement on %s for %d steps",
             context.step,
-            self.best,
+            "nothing" if self.best is None else f"{self.best:.6g}",
             self._patience,
         )
         return True

@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +95,10 @@ class EventFile:
             )
             return
         # Written in this thread, without a queue: nothing outlives the run.
-        suffix = f".{os.getpid()}.{next(_number)}"
+        suffix = f".{next(_number):06d}.{os.getpid()}"  # readers go by the order of names
         self._writer = EventsWriter(str(self._directory / "events"), suffix)
         started = SessionLog(status=SessionLog.START)
-        self._writer.write_event(Event(step=self._from, session_log=started))
+        self._writer.write_event(Event(wall_time=time.time(), step=self._from, session_log=started))
 
     def close(self) -> None:
         """Close the file."""
