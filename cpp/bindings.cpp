@@ -321,6 +321,12 @@ NB_MODULE(_core, m) {
       },
       nb::arg("rows"), nb::arg("columns"), nb::arg("k"), nb::arg("budget"),
       "What assign_again will keep beside some rows within a budget, in bytes.");
+  m.def(
+      "bytes_of_bounds",
+      [](int64_t rows, int64_t columns, int64_t k) {
+        return Keeper::bytes_of_bounds(rows, k, columns);
+      },
+      nb::arg("rows"), nb::arg("columns"), nb::arg("k"), "What bounds alone take, in bytes.");
   m.def("loss", &py_loss, nb::arg("sums"), nb::arg("squares"), nb::arg("grid"), nb::arg("centers"),
         nb::arg("cosine"), nb::arg("threads"), "The loss of a pass, from its sums.");
   m.def("means", &py_means, nb::arg("sums"), nb::arg("grid"), nb::arg("centers"), nb::arg("cosine"),

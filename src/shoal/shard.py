@@ -153,7 +153,7 @@ class Shard:
         changes = rows = 0
         try:
             for position, block in enumerate(self._blocks):
-                labels, keeper = self._kept_of(position, len(block.rows))
+                labels, keeper = self._kept_of(position, len(block.rows), len(centers))
                 changed, _, _ = _core.assign_again(
                     block.rows,
                     block.weights,
@@ -244,14 +244,22 @@ class Shard:
         self._keepers.clear()
         self._sums = None
 
-    def _kept_of(self, position: int, rows: int) -> tuple[Labels, _core.Keeper]:
+    def _kept_of(self, position: int, rows: int, k: int) -> tuple[Labels, _core.Keeper]:
         """Labels of a block, and what else is kept of it."""
         if position == len(self._labels):
             self._labels.append(np.full(rows, -1, np.int32))
-            share = self._budget * rows // max(self.rows, 1)
-            self._keepers.append(_core.Keeper(rows, share))
+            self._keepers.append(_core.Keeper(rows, self._share(rows, k)))
         if len(self._labels[position]) != rows:
             raise source_changed(
                 f"batch {position} had {len(self._labels[position])} rows, now {rows}"
             )
         return self._labels[position], self._keepers[position]
+
+    def _share(self, rows: int, k: int) -> int:
+        """What may be kept beside some rows; where that is too little, the first ones get it all."""
+        share = self._budget * rows // max(self.rows, 1)
+        if _core.kept_bytes(rows, self.dim, k, share):
+            return share
+        bounds = _core.bytes_of_bounds(rows, self.dim, k)
+        spent = sum(keeper.bytes for keeper in self._keepers)
+        return bounds if spent + bounds <= self._budget else 0
