@@ -48,18 +48,22 @@ def afkmc2(offered: Round) -> Floats:
     batch, rows = offered.batch, offered.rows
     length = offered.parameters.kmc2_chain_length
     weights = batch.weights()
-    mass = np.ones(rows) if weights is None else weights
     if len(offered.found):
         first, before = offered.found[:1], []
     else:
-        first = batch.take(offered.stream().weighted(mass, 1))
+        first = batch.take(offered.stream().rows(rows, 1, weights))
         before = [first]
-    far = batch.distances(first) * mass
-    total = np.cumsum(far)[-1]
-    proposal = mass / np.cumsum(mass)[-1]
-    if total > 0:
-        proposal = 0.5 * far / total + 0.5 * proposal
+    proposal = batch.distances(first)  # in place from here: there may be many rows
+    if weights is not None:
+        proposal *= weights
     cumulative = np.cumsum(proposal)
+    uniform = np.float64(1 / rows) if weights is None else weights / np.cumsum(weights)[-1]
+    if cumulative[-1] > 0:
+        proposal /= 2 * cumulative[-1]
+        proposal += 0.5 * uniform
+    else:
+        proposal[:] = uniform
+    np.cumsum(proposal, out=cumulative)
     chains = _number_of_chains(offered)
 
     def candidates(_chain: int, stream: Stream) -> tuple[Indices, Floats]:
@@ -86,8 +90,7 @@ def _by_chains(
     """One Markov chain per center, each with a random stream of its own."""
     chosen = list(before or [])
     if len(offered.found) + len(chosen) == 0:
-        mass = np.ones(offered.rows) if weights is None else weights
-        chosen.append(offered.batch.take(offered.stream(1).weighted(mass, 1)))
+        chosen.append(offered.batch.take(offered.stream(1).rows(offered.rows, 1, weights)))
     at_once = max(1, CHAIN_ROWS // offered.parameters.kmc2_chain_length)
     while len(chosen) < chains:
         offered.tell(len(chosen))
@@ -154,5 +157,5 @@ def _by_full_pass(offered: Round, centers: Floats, stream: Stream) -> Floats:
     likely = offered.likely(offered.batch.distances(centers), weights)
     if not likely.any():
         say_repeated(1)
-        likely = np.ones(offered.rows) if weights is None else weights
+        return offered.batch.take(stream.rows(offered.rows, 1, weights))
     return offered.batch.take(stream.weighted(likely, 1))

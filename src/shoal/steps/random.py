@@ -40,6 +40,12 @@ class Stream:
         raw: npt.NDArray[np.uint64] = self._bits.random_raw(n)
         return np.argsort(raw, kind="stable")
 
+    def rows(
+        self, n: int, size: int, weights: npt.NDArray[np.floating[Any]] | None
+    ) -> npt.NDArray[np.int64]:
+        """Indices below n, drawn evenly or in proportion to weights that are not all zero."""
+        return self.integers(n, size) if weights is None else self.weighted(weights, size)
+
     def weighted(self, weights: npt.NDArray[np.floating[Any]], size: int) -> npt.NDArray[np.int64]:
         """Indices drawn in proportion to ``weights``, which must not all be zero."""
         return self.by_cumulative(np.cumsum(weights, dtype=np.float64), size)
@@ -57,10 +63,11 @@ class Stream:
         self, n: int, size: int, weights: npt.NDArray[np.floating[Any]] | None
     ) -> npt.NDArray[np.int64]:
         """``size`` different indices below n, in the order drawn; in proportion to weights."""
-        left = np.ones(n) if weights is None else weights.copy()
+        left = None if weights is None else weights.copy()
         chosen: dict[int, None] = {}
         while len(chosen) < size:
-            for index in self.weighted(left, size - len(chosen)):
+            for index in self.rows(n, size - len(chosen), left):
                 chosen.setdefault(int(index))
-            left[list(chosen)] = 0
+            if left is not None:
+                left[list(chosen)] = 0
         return np.fromiter(chosen, np.int64, size)

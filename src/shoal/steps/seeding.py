@@ -132,8 +132,7 @@ def plus_plus(offered: Round) -> Floats:
         missing -= len(picked)
         if len(picked) < len(draws):
             say_repeated(missing)
-            fill = np.ones(offered.rows) if weights is None else weights
-            chosen.append(batch.take(stream.weighted(fill, missing)))
+            chosen.append(batch.take(stream.rows(offered.rows, missing, weights)))
             break
     return np.concatenate(chosen)
 
@@ -149,9 +148,7 @@ def _first_center(offered: Round, stream: Stream) -> tuple[Nearest, list[Floats]
         (share,) = stream.shares(1).tolist()
         first = batch.take(uniform.find([total * share >> 53]))
     else:  # no row has a direction
-        weights = batch.weights()
-        fill = np.ones(offered.rows) if weights is None else weights
-        first = batch.take(stream.weighted(fill, 1))
+        first = batch.take(stream.rows(offered.rows, 1, batch.weights()))
     return offered.nearest(first), [first]
 
 
