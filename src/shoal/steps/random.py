@@ -51,7 +51,7 @@ class Stream:
         return self.by_cumulative(np.cumsum(weights, dtype=np.float64), size)
 
     def by_cumulative(
-        self, cumulative: npt.NDArray[np.float64], size: int
+        self, cumulative: npt.NDArray[np.floating[Any]], size: int
     ) -> npt.NDArray[np.int64]:
         """Indices drawn in proportion to weights, given their cumulative sums."""
         found = np.searchsorted(cumulative, self.uniform(size) * cumulative[-1], side="right")
