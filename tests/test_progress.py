@@ -95,6 +95,33 @@ def test_a_run_of_unknown_length(notebook: list[Bar]) -> None:
     assert (bar.given["total"], bar.at) == (None, model.state.global_step)
 
 
+class Batches:
+    """Batches whose number is known, like those of a DataLoader."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (X[start : start + 100] for start in range(0, 600, 100))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_batches_that_are_counted_say_when_it_ends(notebook: list[Bar]) -> None:
+    model = shoal.KMeansClustering(5).fit(Batches())
+    model.fit(Batches())
+    model.fit(iter(Batches()))
+    assert [(bar.given["total"], bar.at) for bar in notebook] == [(6, 6), (6, 6), (None, 6)]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_where_epochs_end_the_run_it_says_which(notebook: list[Bar]) -> None:
+    config = shoal.RunConfig(max_epochs=3, max_no_improvement=99)
+    shoal.KMeansClustering(5, config=config).fit(X, batch_size=200)
+    (bar,) = notebook
+    assert (bar.given["total"], bar.at) == (None, 9)
+    assert bar.words[2].endswith("epoch 1 of at most 3")
+
+
 @pytest.mark.usefixtures("impatient")
 def test_the_bar_moves_within_a_pass(notebook: list[Bar]) -> None:
     model = shoal.KMeansClustering(None, initial_clusters=X[:5], use_mini_batch=False)

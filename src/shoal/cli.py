@@ -148,7 +148,8 @@ def predict(options: argparse.Namespace) -> Result:
     if any(target.exists() and target.samefile(used) for used in (options.data, options.model)):
         raise BadInputError(f"{target} is read by this command: choose another file to write")
     model = load_model(options.model, num_threads=options.threads, weight_column=None)
-    model.set_params(on_bad_rows=options.on_bad_rows)
+    shown = shoal.RunConfig(progress=False if options.quiet else "auto")
+    model.set_params(on_bad_rows=options.on_bad_rows, config=shown)
     features = _trained_columns(model)
     data, _ = read_file(options.data, Columns(features))
     if isinstance(data, dict) and not features:

@@ -20,6 +20,7 @@ from shoal.metric import is_cosine, to_unit
 from shoal.shard import loss_of
 from shoal.sources.array import Floats
 from shoal.sources.open import Source
+from shoal.sources.stream import StreamSource
 from shoal.state import Partial, State, empty_state
 from shoal.steps import lloyd, minibatch, seeding
 from shoal.steps.convergence import Judge, Stop
@@ -87,7 +88,11 @@ def steps(
         return
     current = minibatch.resume(state, given) if given.use_mini_batch else state
     judge = Judge(task.stop, task.run, given.use_mini_batch, source.rows, current)
-    context.state, context.total_steps = current, last_step
+    context.state, context.last_epoch = current, judge.last_epoch
+    context.total_steps = last_step
+    if last_step is None and given.use_mini_batch and isinstance(source, StreamSource):
+        ahead = source.num_batches
+        context.total_steps = None if ahead is None else current.global_step + ahead
     context.enter(TRAINING, source.rows)
     task.monitors.tell("begin", context)
     batches = feed.batches(current)

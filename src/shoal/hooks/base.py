@@ -46,7 +46,9 @@ class Context:
     state
         The state after the last completed step, a value; None before there is one.
     total_steps
-        The step at which the run will end, where that is known, else None.
+        The step at which the run will end, at the latest, where that is known, else None.
+    last_epoch
+        The epoch whose end ends the run, at the latest, where there is one, else None.
     loss
         Loss of the last step: the sum of distances at the centers before it. None before the first.
     rows
@@ -79,6 +81,7 @@ class Context:
         self._stop = False
         self.state = state
         self.total_steps: int | None = None
+        self.last_epoch: int | None = None
         self.loss: float | None = None
         self.rows = 0
         self.cluster_sizes: npt.NDArray[np.float64] | None = None

@@ -129,7 +129,8 @@ class ProgressBar:
         if context.loss is not None:
             words.append(f"loss {context.loss:.6g}")
         if context.epoch:
-            words.append(f"epoch {context.epoch}")
+            most = "" if context.last_epoch is None else f" of at most {context.last_epoch}"
+            words.append(f"epoch {context.epoch}{most}")
         if context.rows_done and context.rows_total:
             words.append(f"{100 * context.rows_done // context.rows_total}% of a pass")
         elif context.rows_done:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from shoal.checks import whole_number
@@ -87,7 +88,10 @@ def open_named(
         once = iter(data)
         if once is data:
             return StreamSource(lambda: once, False, named, name)
-        return StreamSource(lambda: iter(data), True, named, name)
+        source = StreamSource(lambda: iter(data), True, named, name)
+        with suppress(TypeError):  # no length
+            source.num_batches = len(data)
+        return source
     return _in_memory(data, named, batch_size, shuffle, name)
 
 

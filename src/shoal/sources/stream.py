@@ -27,6 +27,7 @@ class StreamSource:
     rows: int | None = None
     dim: int | None = None
     columns: tuple[Any, ...] | None = None  # names, known once a batch has been read
+    num_batches: int | None = None  # of a pass, as far as the data says
 
     def __init__(
         self,

@@ -89,10 +89,16 @@ class Judge:
         previous = -1.0 if self._previous is None else self._previous
         return (self._first_epoch, previous, mean, smoothed.lowest, smoothed.without_improvement)
 
+    @property
+    def last_epoch(self) -> int | None:
+        """The number of the epoch that ends the run if nothing else does; None without a limit."""
+        limited = self._mini_batch and self._rows is not None and not self._stop.counted
+        return self._first_epoch + self._run.max_epochs if limited else None
+
     def out_of_epochs(self, epoch: int, row: int) -> bool:
         """Whether the last epoch is over: where its last batch had no rows to train on."""
-        limited = self._mini_batch and self._rows is not None and not self._stop.counted
-        return limited and (epoch, row) > (self._first_epoch + self._run.max_epochs, 0)
+        last = self.last_epoch
+        return last is not None and (epoch, row) > (last, 0)
 
     def says_stop(self, epoch: int, loss: float, found: Partial) -> bool:
         """Take in the loss of a step, and apply what was asked for or the default criterion."""
