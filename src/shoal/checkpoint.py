@@ -278,9 +278,10 @@ class ModelDir:
             if later > step:
                 logger.warning("%s is damaged: renamed to %s%s", path, path.name, DAMAGED)
                 os.replace(path, path.with_name(path.name + DAMAGED))
-        for name in os.listdir(self.folder):
-            if name.endswith(PART):
-                os.unlink(self.folder / name)
+        for folder in (self.path, self.folder):
+            for name in os.listdir(folder):
+                if name.startswith(".") and name.endswith(PART):
+                    os.unlink(folder / name)
 
     def _rotate(self, keep: int | None) -> None:
         steps = self._steps()

@@ -20,6 +20,7 @@ from shoal.loop import Task, train
 from shoal.model import Model
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
+from shoal.state import State
 from shoal.steps.convergence import Stop
 from shoal.stored import parameters_to_keep
 
@@ -173,7 +174,10 @@ class Training(Model):
             try:
                 with closing(train(first, source, task)) as states:
                     for state in states:
-                        self._state = state.replace(**at) if apart else state
+                        if not apart:
+                            self._state = state
+                        elif before is None or _has_moved(before, state):
+                            self._state = state.replace(**at)
                         if self._columns is None:
                             self._columns = source.columns
             except ShoalError:
@@ -263,6 +267,12 @@ class Training(Model):
         """
         state = self._current()
         return state is not None and state.unfinished is not None
+
+
+def _has_moved(before: State, state: State) -> bool:
+    """Whether there is anything new to keep."""
+    counted = (before.global_step, before.num_found, before.seeding_rounds)
+    return counted != (state.global_step, state.num_found, state.seeding_rounds)
 
 
 def check_model_dir(given: object) -> Path | None:

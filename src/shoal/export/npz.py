@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from shoal.checkpoint import ModelDir
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
 from shoal.stored import ARRAYS, parameters_to_keep, plain, state_from_parts, state_to_parts, tuples
@@ -72,14 +73,20 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
 
 
 def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering:
-    """Read a model; ``changes`` are parameters that differ from those saved.
+    """Read a model from a file, or the latest checkpoint of a ``model_dir``.
+
+    ``changes`` are parameters that differ from those saved.
 
     Raises
     ------
     BadInputError
         If there is no such file, or it is not a model of this format.
+    CheckpointError
+        If no checkpoint of the directory can be used.
     """
     file = Path(path)
+    if file.is_dir():
+        return _from_model_dir(file, changes)
     if not file.is_file():
         raise BadInputError(f"there is no model file {file}")
     try:
@@ -99,6 +106,14 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
         raise BadInputError(f"{file} is not a model of shoal: {error}") from error
     model.restore(state, columns)
     return model
+
+
+def _from_model_dir(path: Path, changes: dict[str, Any]) -> KMeansClustering:
+    found = ModelDir(path.absolute()).news(lambda _: None)
+    if found is None:
+        raise BadInputError(f"there is no checkpoint in {path}: it is no model_dir")
+    given = {**found.parameters, "random_seed": found.state.seed, "model_dir": str(path), **changes}
+    return KMeansClustering(**given)
 
 
 def _content(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
