@@ -58,6 +58,7 @@ def model_of(job: Job, folder: Path | None) -> shoal.KMeansClustering:
         random_seed=5,
         config=shoal.RunConfig(
             progress=False,
+            tensorboard=False,
             save_checkpoints_steps=None if folder is None else 1,
             keep_checkpoint_max=2,
         ),

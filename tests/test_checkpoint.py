@@ -31,7 +31,7 @@ from shoal.state import State
 X = np.random.default_rng(3).normal(size=(500, 4)).astype(np.float32)
 KINDS = ["mini-batch", "two copies", "cosine", "full batch", "full batch, cosine"]
 BATCH = 90
-EVERY = RunConfig(progress=False, save_checkpoints_steps=1)
+EVERY = RunConfig(progress=False, tensorboard=False, save_checkpoints_steps=1)
 
 
 def new(folder: Path | None = None, kind: str = "mini-batch", **given: Any) -> Model:
@@ -119,7 +119,9 @@ def test_what_is_in_the_directory(tmp_path: Path) -> None:
 def test_when_checkpoints_are_written(
     tmp_path: Path, config: dict[str, Any], steps: list[int]
 ) -> None:
-    run = RunConfig(**{"progress": False, "keep_checkpoint_max": None, **config})
+    run = RunConfig(
+        **{"progress": False, "tensorboard": False, "keep_checkpoint_max": None, **config}
+    )
     fit(new(tmp_path, config=run), steps=9)
     assert files(tmp_path) == [step_file(tmp_path, step).name for step in steps]
 
@@ -274,7 +276,7 @@ def test_partial_fit_leaves_the_position_of_fit(tmp_path: Path) -> None:
 def test_the_last_step_is_saved_whatever_ends_the_run(
     tmp_path: Path, error: type[BaseException]
 ) -> None:
-    run = RunConfig(progress=False, save_checkpoints_secs=None)
+    run = RunConfig(progress=False, tensorboard=False, save_checkpoints_secs=None)
     with pytest.raises(error):
         fit(new(tmp_path, config=run), max_steps=14, monitors=[StopAt(9, error)])
     assert files(tmp_path) == [step_file(tmp_path, step).name for step in (0, 9)]
@@ -350,7 +352,7 @@ def test_copies_share_the_directory(tmp_path: Path, again: Callable[[Model], Mod
 
 def test_load_model_reads_a_directory(tmp_path: Path) -> None:
     model = fit(new(tmp_path / "run", "cosine"), steps=5)
-    loaded = load_model(tmp_path / "run")
+    loaded = load_model(tmp_path / "run", config=EVERY)
     assert bits(loaded) == bits(model)
     assert loaded.get_params()["distance_metric"] == "cosine"
     assert bits(fit(loaded, max_steps=9)) == bits(fit(new(kind="cosine"), max_steps=9))
@@ -441,7 +443,9 @@ def test_an_older_library_of_the_same_format_is_fine(tmp_path: Path) -> None:
 @pytest.fixture(name="two")
 def _two(tmp_path: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """A directory with the checkpoints of steps 3 and 4, and what each holds."""
-    run = RunConfig(progress=False, save_checkpoints_steps=1, keep_checkpoint_max=2)
+    run = RunConfig(
+        progress=False, tensorboard=False, save_checkpoints_steps=1, keep_checkpoint_max=2
+    )
     first = bits(fit(new(tmp_path, config=run), steps=3))
     last = bits(fit(new(tmp_path, config=run), steps=1))
     return tmp_path, first, last
@@ -608,7 +612,7 @@ class Hold:
             print("holding", flush=True)
             time.sleep(600)
 x = np.load(sys.argv[2])
-run = shoal.RunConfig(progress=False, save_checkpoints_steps=1)
+run = shoal.RunConfig(progress=False, tensorboard=False, save_checkpoints_steps=1)
 model = shoal.KMeansClustering(7, model_dir=sys.argv[1], random_seed=11, config=run)
 model.fit(x, batch_size=90, max_steps=9, monitors=[Hold()])
 """
@@ -716,7 +720,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, size: int) -> None:
 
 
 def test_a_full_disk_at_the_end_is_saved_later(tmp_path: Path) -> None:
-    run = RunConfig(progress=False)
+    run = RunConfig(progress=False, tensorboard=False, save_summary_steps=None)
     model = new(tmp_path, config=run)
     with files_up_to(resource.RLIM_INFINITY), pytest.raises(CheckpointError, match="step 5"):
         fit(model, max_steps=5, monitors=[FullAt(4, 100)])
@@ -728,7 +732,7 @@ def test_a_full_disk_at_the_end_is_saved_later(tmp_path: Path) -> None:
 def test_a_full_disk_does_not_hide_an_interruption(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = new(tmp_path, config=RunConfig(progress=False))
+    model = new(tmp_path, config=RunConfig(progress=False, tensorboard=False))
     with files_up_to(resource.RLIM_INFINITY), pytest.raises(KeyboardInterrupt):
         fit(model, max_steps=9, monitors=[FullAt(2, 100), StopAt(6)])
     assert "step 6 cannot be written" in caplog.text

@@ -35,7 +35,12 @@ def new(folder: Path, mini_batch: bool) -> shoal.KMeansClustering:
         5,
         model_dir=str(folder),
         use_mini_batch=mini_batch,
-        config=shoal.RunConfig(progress=False, save_checkpoints_steps=1, keep_checkpoint_max=2),
+        config=shoal.RunConfig(
+            progress=False,
+            save_summary_steps=None,
+            save_checkpoints_steps=1,
+            keep_checkpoint_max=2,
+        ),
     )
 
 
