@@ -15,6 +15,7 @@ import pytest
 import shoal
 from shoal import (
     BadInputError,
+    CheckpointError,
     EndOfDataError,
     NotFittedError,
     NotInitializedError,
@@ -66,6 +67,11 @@ def changed(value: float, row: int = 37, column: int = 1, x: Any = X) -> Any:
 def trained(full: bool = False) -> Model:
     model = Model(3, random_seed=5, use_mini_batch=not full)
     return model.fit(X, steps=3, batch_size=20)
+
+
+def touched(path: Path) -> Path:
+    path.touch()
+    return path
 
 
 def raising(*_: Any) -> Any:
@@ -382,23 +388,28 @@ CALLS = [
         lambda m, _: m.set_params(distance_metric="cosine"),
         ("distance_metric", "cannot change", "new KMeansClustering"),
     ),
+    Case("model_dir 3", lambda *_: Model(3, model_dir=3), ("model_dir is 3", "path")),
+    Case("model_dir empty", lambda *_: Model(3, model_dir=""), ("model_dir is ''", "path")),
     Case(
-        "model_dir",
-        lambda _, folder: Model(3, model_dir=str(folder)),
-        ("model_dir is", "not in this version", "model_dir=None"),
-        NotImplementedError,
+        "model_dir remote",
+        lambda *_: Model(3, model_dir="s3://bucket/run"),
+        ("model_dir is 's3://bucket/run'", "of this machine"),
+    ),
+    Case(
+        "model_dir file",
+        lambda _, folder: Model(3, model_dir=str(touched(folder / "file"))),
+        ("file", "not a directory"),
     ),
     Case(
         "model_dir later",
-        lambda m, folder: m.set_params(model_dir=str(folder)),
-        ("model_dir is", "not in this version", "model_dir=None"),
-        NotImplementedError,
+        lambda m, folder: m.set_params(model_dir=str(touched(folder / "file"))),
+        ("file", "not a directory"),
     ),
     Case(
         "checkpoint_path",
         lambda m, _: m.evaluate(X, checkpoint_path="step-1"),
-        ("checkpoint_path", "not in this version", "None"),
-        NotImplementedError,
+        ("no checkpoint step-1",),
+        CheckpointError,
     ),
     # Too few rows
     Case("k > n", lambda *_: Model(61).fit(X), ("61", "60 rows", "fewer"), TooFewRowsError),

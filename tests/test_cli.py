@@ -315,7 +315,7 @@ def test_interrupted_elsewhere(
             if name == "read_file":
                 shell.error("fit x.npy", "interrupted")
             shell.error("predict x.npy -o l.npy -m m.npz", "interrupted")
-    monkeypatch.setattr("shoal.estimator.train", interrupt)
+    monkeypatch.setattr("shoal.training.train", interrupt)
     shell.error("fit x.npy", "interrupted before the centers were chosen")
     assert not Path("model.npz").exists()
     monkeypatch.undo()

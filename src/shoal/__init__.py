@@ -4,8 +4,10 @@ from shoal.build import build_info
 from shoal.config import RunConfig
 from shoal.errors import (
     BadInputError,
+    CheckpointError,
     EndOfDataError,
     MissingExtraError,
+    ModelDirLockedError,
     NotFittedError,
     NotInitializedError,
     ShoalError,
@@ -15,15 +17,16 @@ from shoal.estimator import KMeansClustering, ModelFnOps
 from shoal.graph import KMeans, TrainingGraph
 from shoal.sources.open import open_source as open
 from shoal.state import State
-
-__version__ = "0.1.0"
+from shoal.version import __version__ as __version__
 
 __all__ = [
     "BadInputError",
+    "CheckpointError",
     "EndOfDataError",
     "KMeans",
     "KMeansClustering",
     "MissingExtraError",
+    "ModelDirLockedError",
     "ModelFnOps",
     "NotFittedError",
     "NotInitializedError",

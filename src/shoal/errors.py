@@ -28,6 +28,14 @@ class EndOfDataError(ShoalError):
     """A step was asked for after the last batch of a finite source."""
 
 
+class CheckpointError(ShoalError):
+    """A checkpoint cannot be written, cannot be read, or is of another model."""
+
+
+class ModelDirLockedError(ShoalError):
+    """Another process is training in the same ``model_dir``."""
+
+
 class MissingExtraError(ShoalError, ImportError):
     """A feature needs an optional package; the message says how to install it."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,18 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import config as names
-from shoal.checks import one_of, positive, whole_number
+from shoal.checkpoint import ModelDir
+from shoal.checks import one_of, positive
 from shoal.config import InitialClusters, Parameters, RunConfig
-from shoal.errors import BadInputError, ShoalError
-from shoal.hooks import Monitors, check_monitors, progress_monitor
+from shoal.errors import BadInputError
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
-from shoal.loop import Task, train
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
-from shoal.model import Model
-from shoal.sources.open import Source
-from shoal.sources.pages import PagedSource
 from shoal.state import State
-from shoal.steps.convergence import Stop
+from shoal.training import Training, check_model_dir
 
 Array = npt.NDArray[Any]
 MODES = ("train", "eval", "infer")
@@ -38,7 +33,7 @@ class ModelFnOps(NamedTuple):
     eval_metric_ops: dict[str, Any]
 
 
-class KMeansClustering(Model):
+class KMeansClustering(Training):
     """k-means with a life cycle: train on anything, continue, predict, evaluate.
 
     Parameters
@@ -46,7 +41,11 @@ class KMeansClustering(Model):
     num_clusters
         Number of centers k; None where ``initial_clusters`` is an array.
     model_dir
-        Reserved for checkpoints; must be None in this version.
+        Directory of checkpoints, made where it is missing. One that holds checkpoints is continued
+        from: they must be of the same k, number of columns and metric. What other processes write
+        there is seen by ``predict``, ``evaluate``, ``clusters`` …, and one process at a time may
+        train. None: the state is in memory alone, and nothing is written (unless
+        ``save_checkpoints_steps`` of ``config`` is set: then into a temporary directory).
     initial_clusters
         ``"random"``, ``"kmeans_plus_plus"``, ``"kmc2"``, ``"afkmc2"``; an array [k, d], taken as
         it is; or a callable ``f(inputs, remaining)`` that gets the arrays of a batch and returns
@@ -130,9 +129,10 @@ class KMeansClustering(Model):
         num_threads: int | None = None,
     ) -> None:
         given = {name: value for name, value in locals().items() if name != "self"}
-        self._configure(given)
         self._state: State | None = None
         self._columns: tuple[Any, ...] | None = None
+        self._dir: ModelDir | None = None
+        self._configure(given)
 
     def _configure(self, given: dict[str, Any]) -> None:
         """Check all parameters, then keep them: nothing changes where one is wrong."""
@@ -140,11 +140,7 @@ class KMeansClustering(Model):
             name: value for name, value in given.items() if name in Parameters.__dataclass_fields__
         }
         parameters = Parameters.checked(**algorithm)
-        if given["model_dir"] is not None:
-            raise NotImplementedError(
-                f"model_dir is {given['model_dir']!r}: checkpoints are not in this version; "
-                "pass model_dir=None (the state is kept in memory)"
-            )
+        folder = check_model_dir(given["model_dir"])
         if given["relative_tolerance"] is not None:
             positive("relative_tolerance", given["relative_tolerance"])
         config = given["config"]
@@ -152,145 +148,18 @@ class KMeansClustering(Model):
             raise BadInputError(f"config is {config!r}; it must be a shoal.RunConfig or None")
         one_of("on_bad_rows", given["on_bad_rows"], names.ON_BAD_ROWS)
         _check_columns_given(given["feature_columns"], given["weight_column"])
+        if self._state is not None and (
+            parameters.num_clusters != self._parameters.num_clusters
+            or parameters.distance_metric != self._parameters.distance_metric
+        ):
+            raise BadInputError(
+                "num_clusters and distance_metric cannot change once there are centers: "
+                "make a new KMeansClustering"
+            )
+        self._attach(folder, parameters, given["feature_columns"])
         self._given = given
         self._parameters = parameters
         self._run = RunConfig() if config is None else config
-
-    # --- training --------------------------------------------------------------------------
-
-    def fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        input_fn: Callable[[], Any] | None = None,
-        steps: int | None = None,
-        batch_size: int | None = None,
-        monitors: Sequence[object] | None = None,
-        max_steps: int | None = None,
-    ) -> KMeansClustering:
-        """Train, from where the last call ended.
-
-        Parameters
-        ----------
-        x
-            The data; see ``shoal.open`` for all kinds. Rows are float16, float32 or float64,
-            [n, d].
-        y
-            Not used; accepted for pipelines.
-        input_fn
-            A callable that returns the data, instead of ``x``.
-        steps, max_steps
-            Train for ``steps`` more steps, or until ``max_steps`` in total (reached already:
-            nothing happens). Neither: data in memory is trained on until it converges (full
-            batch: no label changes; mini-batch: the smoothed loss stops improving, see
-            RunConfig); a stream, until it ends.
-        batch_size
-            Rows per mini-batch for data in memory (default: 4,096, or 8 k if that is more).
-        monitors
-            Objects with any of ``begin``, ``before_step``, ``after_step`` (return True to stop)
-            and ``end``, each called with a context.
-
-        Returns
-        -------
-        KMeansClustering
-            self
-
-        Raises
-        ------
-        BadInputError, TooFewRowsError
-            If the data cannot be used; the model is then as it was before the call.
-        """
-        del y
-        stop = Stop(
-            None if steps is None else whole_number("steps", steps, 1),
-            None if max_steps is None else whole_number("max_steps", max_steps, 1),
-            self._given["relative_tolerance"],
-        )
-        if steps is not None and max_steps is not None:
-            raise BadInputError(f"steps is {steps} and max_steps is {max_steps}: give one of them")
-        watching = check_monitors(monitors)
-        if (
-            max_steps is not None
-            and self._state is not None
-            and (self._state.global_step >= max_steps)
-        ):
-            return self
-        source = self._open(x, input_fn, batch_size)
-        self._drive(source, self._parameters, stop, watching)
-        return self
-
-    def partial_fit(
-        self,
-        x: Any = None,
-        y: Any = None,
-        input_fn: Callable[[], Any] | None = None,
-        steps: int = 1,
-        batch_size: int | None = None,
-        monitors: Sequence[object] | None = None,
-    ) -> KMeansClustering:
-        """Train by mini-batch steps on the given data; successive calls continue.
-
-        Data in memory is one batch (or batches of ``batch_size``, in order). Centers are chosen
-        first where needed; while the data seen so far is too little for that, the call only
-        chooses centers.
-
-        Parameters
-        ----------
-        x, y, input_fn, batch_size, monitors
-            As for ``fit``.
-        steps
-            Number of steps.
-
-        Returns
-        -------
-        KMeansClustering
-            self
-
-        Raises
-        ------
-        BadInputError
-            If the data cannot be used; the model is then as it was before the call.
-        """
-        del y
-        stop = Stop(whole_number("steps", steps, 1), None, None)
-        watching = check_monitors(monitors)
-        source = self._open(x, input_fn, batch_size, shuffle=False)
-        position = (0, 0) if self._state is None else (self._state.epoch, self._state.row)
-        if isinstance(source, PagedSource):
-            source = source.like(source.batch_size or source.rows, shuffle=False)
-        parameters = dataclasses.replace(self._parameters, use_mini_batch=True)
-        try:
-            self._drive(source, parameters, stop, watching, from_start=True)
-        finally:
-            if self._state is not None:
-                self._state = self._state.replace(epoch=position[0], row=position[1])
-        return self
-
-    def _drive(
-        self,
-        source: Source,
-        parameters: Parameters,
-        stop: Stop,
-        monitors: list[object],
-        from_start: bool = False,
-    ) -> None:
-        """Run the loop, holding the state after each step."""
-        before, columns = self._state, self._columns
-        shown = Monitors([*progress_monitor(self._run, parameters.num_clusters), *monitors])
-        task = Task(
-            parameters, self._run, stop, shown, self._given["on_bad_rows"], keep_seeding=from_start
-        )
-        first = before
-        if from_start and before is not None:
-            first = before.replace(epoch=0, row=0)
-        try:
-            for state in train(first, source, task):
-                self._state = state
-                if self._columns is None:
-                    self._columns = source.columns
-        except ShoalError:
-            self._state, self._columns = before, columns
-            raise
 
     # --- parameters ------------------------------------------------------------------------
 
@@ -306,28 +175,13 @@ class KMeansClustering(Model):
             raise BadInputError(
                 f"KMeansClustering has no parameter {unknown[0]!r}; it has {sorted(self._given)}"
             )
-        kept = {"num_clusters": self._parameters.num_clusters}
-        before = (self._given, self._parameters, self._run)
         self._configure({**self._given, **params})
-        same_k = self._parameters.num_clusters == kept["num_clusters"]
-        same_metric = self._parameters.distance_metric == before[1].distance_metric
-        if self._state is not None and not (same_k and same_metric):
-            self._given, self._parameters, self._run = before
-            raise BadInputError(
-                "num_clusters and distance_metric cannot change once there are centers: "
-                "make a new KMeansClustering"
-            )
         return self
 
     @property
     def config(self) -> RunConfig:
         """The RunConfig."""
         return self._run
-
-    @property
-    def model_dir(self) -> None:
-        """The directory of checkpoints: None in this version."""
-        return
 
     @property
     def model_fn(self) -> Callable[..., ModelFnOps]:
@@ -345,7 +199,7 @@ class KMeansClustering(Model):
         del labels
         one_of("mode", mode, MODES)
         predictions, loss, results = None, None, {}
-        if mode != "train" or (self._state is not None and self._state.initialized):
+        if mode != "train" or self.is_fitted:
             predicted = self.predict(features, outputs=(ALL_SCORES, CLUSTER_IDX), as_iterable=False)
             assert isinstance(predicted, dict)
             predictions = predicted

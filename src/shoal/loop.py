@@ -7,7 +7,7 @@ it always holds the last completed one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,7 +40,7 @@ class Task:
     keep_seeding: bool = False  # data may end before all centers are found: more will come
 
 
-def train(state: State | None, source: Source, task: Task) -> Iterator[State]:
+def train(state: State | None, source: Source, task: Task) -> Generator[State, None, None]:
     """Yield the state after seeding and after each step.
 
     Parameters
@@ -65,7 +65,6 @@ def train(state: State | None, source: Source, task: Task) -> Iterator[State]:
         context.enter(SEEDING, source.rows)
         context.state = state = initialise(state, source, feed, task, context.chose)
         feed.close()
-        yield state
         yield from steps(state, source, feed, task, context)
     except GeneratorExit:  # whoever drives the run ends it
         raise
@@ -81,13 +80,18 @@ def train(state: State | None, source: Source, task: Task) -> Iterator[State]:
 
 def steps(
     state: State, source: Source, feed: Feed, task: Task, context: Context
-) -> Iterator[State]:
-    """Yield the state after each step, until it is time to stop."""
+) -> Generator[State, None, None]:
+    """Yield the state as it is, and after each step, until it is time to stop."""
     given, last_step = task.parameters, task.stop.last_step(state)
     if not state.initialized or (last_step is not None and state.global_step >= last_step):
+        yield state
         return
-    current = minibatch.resume(state, given) if given.use_mini_batch else state
+    current = state
+    if given.use_mini_batch:
+        current = minibatch.resume(state.replace(clusters_before=None), given)
     judge = Judge(task.stop, task.run, given.use_mini_batch, source.rows, current)
+    current = current.replace(unfinished=judge.unfinished)
+    yield current
     context.state, context.last_epoch = current, judge.last_epoch
     context.total_steps = last_step
     if last_step is None and given.use_mini_batch and isinstance(source, StreamSource):
@@ -95,6 +99,7 @@ def steps(
         context.total_steps = None if ahead is None else current.global_step + ahead
     context.enter(TRAINING, source.rows)
     task.monitors.tell("begin", context)
+    before = None if given.use_mini_batch or task.stop.given else current.clusters_before
     batches = feed.batches(current)
     while True:
         context.step_begins()
@@ -106,16 +111,20 @@ def steps(
         if batch.position is not None and judge.out_of_epochs(*batch.position):
             break
         task.monitors.tell("before_step", context)
+        if before is not None:  # whether a label changes is told from those of the step before
+            batch.executor.assign(before)
+            before = None
         current, found, loss = apply_step(current, batch, given)
-        done = judge.says_stop(current.epoch, loss, found)
-        current = current.replace(unfinished=judge.unfinished)
+        done = judge.says_stop(current.epoch, loss, found) or current.global_step == last_step
+        current = finished(current) if done else current.replace(unfinished=judge.unfinished)
         context.step_ends(current, loss, found)
         yield current
         task.monitors.tell("after_step", context)
-        if done or context.stop_requested or current.global_step == last_step:
+        if done or context.stop_requested:
             break
-    context.state = current = current.replace(unfinished=None)
-    yield current
+    if current.unfinished is not None:
+        context.state = current = finished(current)
+        yield current
 
 
 def initialise(
@@ -169,6 +178,11 @@ def apply_step(state: State, batch: Batch, parameters: Parameters) -> tuple[Stat
         after = after.replace(epoch=batch.position[0], row=batch.position[1])
     loss = loss_of(found, state.clusters, parameters.distance_metric, parameters.num_threads)
     return after, found, loss
+
+
+def finished(state: State) -> State:
+    """The state of a run that came to its end: nothing is left to go on with."""
+    return state.replace(unfinished=None, clusters_before=None)
 
 
 def users_clusters(state: State, parameters: Parameters) -> Floats:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shoal.checkpoint import Checkpoint, ModelDir, read_file
 from shoal.checks import whole_number
 from shoal.config import Parameters, RunConfig
-from shoal.errors import BadInputError, not_fitted
-from shoal.evaluation import Metric, check_metrics, check_name, evaluate
+from shoal.errors import BadInputError, CheckpointError, not_fitted
+from shoal.evaluation import Metric, check_metrics, check_name, evaluate, write_evaluation
 from shoal.hooks import Monitors, check_monitors, rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference
 from shoal.loop import users_clusters
@@ -19,7 +21,12 @@ from shoal.sources.array import Columns
 from shoal.sources.open import Source, open_named
 from shoal.state import State
 
+logger = logging.getLogger("shoal")
+
 Array = npt.NDArray[Any]
+
+#: Parts of a state that are no variables: what a run that goes on remembers.
+HIDDEN = ("unfinished", "clusters_before")
 
 
 class Model:
@@ -30,6 +37,7 @@ class Model:
     _run: RunConfig
     _state: State | None
     _columns: tuple[Any, ...] | None  # names that it was trained on
+    _dir: ModelDir | None  # where it is kept
 
     # --- what it says of data --------------------------------------------------------------
 
@@ -136,7 +144,8 @@ class Model:
         name
             Tells the results of several data sets apart.
         checkpoint_path
-            Reserved for checkpoints; must be None in this version.
+            A checkpoint to measure instead: a path, or the name of a file in
+            ``model_dir/checkpoints``.
         hooks
             Monitors: ``begin``, ``before_step`` and ``after_step`` per batch, ``end``.
 
@@ -144,28 +153,67 @@ class Model:
         -------
         dict
             ``scores`` (sum of weighted distances), ``loss`` (mean per unit of weight: per row
-            without weights), ``num_rows``, ``global_step``, and each of ``metrics``.
+            without weights), ``num_rows``, ``global_step``, and each of ``metrics``. With a
+            ``model_dir`` also written under ``model_dir/eval``, or ``model_dir/eval_NAME``.
         """
         del y
         name = check_name(name)
-        if checkpoint_path is not None:
-            raise NotImplementedError(
-                "checkpoint_path: checkpoints are not in this version; pass None"
-            )
-        inference = self._inference("evaluate")
+        inference = self._inference("evaluate", checkpoint_path)
         wanted = check_metrics(metrics)
         watching = Monitors(check_monitors(hooks, "hooks"))
         source = self._open(x, input_fn, batch_size)
         with rows_shown(self._run, "evaluate", source.rows) as told:
-            return evaluate(inference, source, _steps(steps), wanted, watching, told)
+            results = evaluate(inference, source, _steps(steps), wanted, watching, told)
+        if self._dir is not None:
+            try:
+                write_evaluation(self._dir.path, name, results)
+            except OSError as error:  # the results are here, and others may only read there
+                logger.warning("the results of evaluate are not written: %s", error)
+        return results
 
-    def _inference(self, method: str) -> Inference:
-        return Inference(self._trained(method), self._parameters, self._given["on_bad_rows"])
+    def _inference(self, method: str, checkpoint_path: str | None = None) -> Inference:
+        state = (
+            self._trained(method) if checkpoint_path is None else self._state_of(checkpoint_path)
+        )
+        return Inference(state, self._parameters, self._given["on_bad_rows"])
 
     def _trained(self, method: str) -> State:
-        if self._state is None or not self._state.initialized:
+        state = self._current()
+        if state is None or not state.initialized:
             raise not_fitted(method)
+        return state
+
+    def _state_of(self, checkpoint_path: str) -> State:
+        path, found = read_file(checkpoint_path, None if self._dir is None else self._dir.path)
+        found.check_fits(path, self._parameters, self._given["feature_columns"])
+        if not found.state.initialized:
+            raise BadInputError(f"checkpoint_path {path} was written before there were centers")
+        return found.state
+
+    def _current(self) -> State | None:
+        """The state; where another process has trained on in ``model_dir``, that from there.
+
+        A state that could not be saved stays: what is in memory is not thrown away.
+        """
+        if self._dir is not None and self._dir.holds(self._state):
+            self._take(self._dir.news(self._check_found))
         return self._state
+
+    def _take(self, found: Checkpoint | None) -> None:
+        if found is not None:
+            self._state, self._columns = found.state, found.columns
+
+    def _check_found(self, found: Checkpoint) -> None:
+        """Refuse checkpoints that someone has put into ``model_dir`` where they do not fit."""
+        assert self._dir is not None
+        found.check_fits(self._dir.path, self._parameters, self._given["feature_columns"])
+        if not self._dir.holds(self._state):
+            raise CheckpointError(
+                f"model_dir {self._dir.path} was trained further by another process, to step "
+                f"{found.state.global_step}, and this model has steps that could not be saved: "
+                "save it with shoal.export.npz.save_model, or make a new KMeansClustering to go on "
+                "from the directory"
+            )
 
     def _open_either(self, data: Any) -> Source:
         return self._open(None, data) if callable(data) else self._open(data, None)
@@ -175,7 +223,8 @@ class Model:
     @property
     def is_fitted(self) -> bool:
         """Whether there are centers to predict with."""
-        return self._state is not None and self._state.initialized
+        state = self._current()
+        return state is not None and state.initialized
 
     @property
     def state(self) -> State:
@@ -185,6 +234,7 @@ class Model:
     @property
     def columns(self) -> tuple[Any, ...] | None:
         """Names of the columns it was trained on, () if the data had none; None before training."""
+        self._current()
         return self._columns
 
     def restore(self, state: State, columns: tuple[Any, ...] | None = None) -> None:
@@ -193,6 +243,10 @@ class Model:
             raise BadInputError(
                 f"the state has {state.num_found} centers, num_clusters is "
                 f"{self._parameters.num_clusters}: they must agree"
+            )
+        if self._dir is not None and self._current() is not None:
+            raise CheckpointError(
+                f"model_dir {self._dir.path} holds a model already: choose an empty directory"
             )
         self._state, self._columns = state, columns
 
@@ -213,10 +267,11 @@ class Model:
         return value.copy() if isinstance(value, np.ndarray) else value
 
     def _variables(self, method: str) -> dict[str, Any]:
-        if self._state is None:
+        state = self._current()
+        if state is None:
             raise not_fitted(method)
-        fields = [name for name in State.__dataclass_fields__ if name != "unfinished"]
-        return {name: getattr(self._state, name) for name in fields}
+        fields = [name for name in State.__dataclass_fields__ if name not in HIDDEN]
+        return {name: getattr(state, name) for name in fields}
 
     def _open(
         self,

@@ -212,11 +212,13 @@ class State:
     idle_rounds: int = 0  # ... of which the last gave no center
     epoch: int = 0  # the position in the source: which shuffle, and which row of it
     row: int = 0
-    unfinished: tuple[float, ...] | None = None  # of a run that was interrupted: see Judge
+    unfinished: tuple[float, ...] | None = None  # of a run that is not over: see Judge
+    clusters_before: Floats | None = None  # [k, d]: what the last full-batch pass assigned with
 
     def __post_init__(self) -> None:
-        for array in (self.clusters, self.clusters_updated, self.counts):
-            array.setflags(write=False)
+        for array in (self.clusters, self.clusters_updated, self.counts, self.clusters_before):
+            if array is not None:
+                array.setflags(write=False)
 
     @property
     def num_found(self) -> int:

@@ -10,32 +10,19 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shoal.checkpoint import ModelDir
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
-from shoal.state import State
+from shoal.stored import ARRAYS, parameters_to_keep, plain, state_from_parts, state_to_parts, tuples
 
 FORMAT = 1
-ARRAYS = ("clusters", "clusters_updated", "counts")
-PARAMETERS = (
-    "num_clusters",
-    "initial_clusters",
-    "distance_metric",
-    "use_mini_batch",
-    "mini_batch_steps_per_iteration",
-    "kmeans_plus_plus_num_retries",
-    "relative_tolerance",
-    "kmc2_chain_length",
-    "empty_clusters",
-    "feature_columns",
-    "weight_column",
-)
 NOT_A_MODEL = (
     AttributeError,
     EOFError,
@@ -70,20 +57,15 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
 
     First centers that were given as an array or a callable are not kept: they have been used.
     """
-    state, given = model.state, model.get_params()
-    fields = {name: getattr(state, name) for name in State.__dataclass_fields__}
-    arrays = {name: fields.pop(name) for name in ARRAYS}
-    parameters = {name: given[name] for name in PARAMETERS}
-    parameters["num_clusters"] = len(state.clusters)
-    if not isinstance(given["initial_clusters"], str):
-        del parameters["initial_clusters"]
+    state = model.state
+    arrays, fields = state_to_parts(state)
     header = {
         "format": FORMAT,
         "state": fields,
-        "parameters": parameters,
-        "columns": model.columns,
+        "parameters": parameters_to_keep(model.get_params(), len(state.clusters)),
+        "columns": plain(model.columns),
     }
-    text = json.dumps(header, default=_plain)
+    text = json.dumps(header)
     with whole_file(path) as beside, open(beside, "wb") as file:
         np.savez(file, header=np.array(text), **arrays)
         file.flush()
@@ -91,38 +73,47 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
 
 
 def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering:
-    """Read a model; ``changes`` are parameters that differ from those saved.
+    """Read a model from a file, or the latest checkpoint of a ``model_dir``.
+
+    ``changes`` are parameters that differ from those saved.
 
     Raises
     ------
     BadInputError
         If there is no such file, or it is not a model of this format.
+    CheckpointError
+        If no checkpoint of the directory can be used.
     """
     file = Path(path)
+    if file.is_dir():
+        return _from_model_dir(file, changes)
     if not file.is_file():
         raise BadInputError(f"there is no model file {file}")
     try:
         header, arrays = _content(file)
         if header["format"] != FORMAT:
             raise BadInputError(f"{file} has format {header['format']}; this is format {FORMAT}")
-        state = State(**arrays, **{name: _tuples(v) for name, v in header["state"].items()})
-        columns = _tuples(header["columns"])
+        try:
+            state = state_from_parts(arrays, header["state"])
+        except ValueError as error:
+            raise BadInputError(f"{file} is damaged: {error}") from None
+        columns = tuples(header["columns"])
         given = {**header["parameters"], "random_seed": state.seed, **changes}
         model = KMeansClustering(**given)
     except NOT_A_MODEL as error:
         if isinstance(error, BadInputError):
             raise
         raise BadInputError(f"{file} is not a model of shoal: {error}") from error
-    shape = state.clusters.shape
-    if (
-        len(shape) != 2
-        or shape != state.clusters_updated.shape
-        or state.counts.shape != shape[:1]
-        or any(array.dtype not in (np.float32, np.float64) for array in arrays.values())
-    ):
-        raise BadInputError(f"{file} is damaged: its arrays do not fit each other")
     model.restore(state, columns)
     return model
+
+
+def _from_model_dir(path: Path, changes: dict[str, Any]) -> KMeansClustering:
+    found = ModelDir(path.absolute()).news(lambda _: None)
+    if found is None:
+        raise BadInputError(f"there is no checkpoint in {path}: it is no model_dir")
+    given = {**found.parameters, "random_seed": found.state.seed, "model_dir": str(path), **changes}
+    return KMeansClustering(**given)
 
 
 def _content(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -141,18 +132,4 @@ def _content(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"{', '.join(sorted(missing))}"
             )
         header = json.loads(str(content["header"]))
-        return header, {name: content[name] for name in ARRAYS}
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has for scalars of NumPy, and for sequences."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Sequence):
-        return list(value)
-    raise BadInputError(f"{value!r} cannot be saved: columns need names that are text or numbers")
-
-
-def _tuples(value: Any) -> Any:
-    """Tuples come back from JSON as lists."""
-    return tuple(value) if isinstance(value, list) else value
+        return header, {name: content[name] for name in content.files if name != "header"}

@@ -192,7 +192,10 @@ class Monitors:
                 context.request_stop()
 
     def _end(self, context: Context) -> None:
-        """Tell the end to all that were told anything; the first exception goes on, at last."""
+        """Tell the end to all that were told anything.
+
+        The first exception goes on, at last, unless another one has ended the run.
+        """
         first: BaseException | None = None
         for i, monitor in enumerate(self._monitors):
             told, self._told[i] = self._told[i], False
@@ -206,8 +209,10 @@ class Monitors:
                     first = error
                 else:
                     logger.exception("another monitor, %r, failed in end()", monitor)
-        if first is not None:
+        if first is not None and context.error is None:
             raise first
+        if first is not None:  # it does not take the place of what ended the run
+            logger.error("a monitor failed in end(): %r", first)
 
 
 def check_monitors(monitors: object, name: str = "monitors") -> list[object]:

@@ -78,12 +78,12 @@ class Judge:
         self._first_epoch = first.epoch
         if first.unfinished is not None:
             epoch, previous, mean, lowest, misses = first.unfinished
-            self._first_epoch, self._previous = int(epoch), previous
+            self._first_epoch, self._previous = int(epoch), None if previous < 0 else previous
             self._smoothed = Smoothed(None if mean < 0 else mean, lowest, int(misses))
 
     @property
     def unfinished(self) -> tuple[float, ...]:
-        """First epoch, previous loss, smoothed loss (-1: none yet), its lowest, steps since."""
+        """First epoch, previous loss and smoothed loss (-1: none yet), its lowest, steps since."""
         smoothed = self._smoothed
         mean = -1.0 if smoothed.mean is None else smoothed.mean
         previous = -1.0 if self._previous is None else self._previous

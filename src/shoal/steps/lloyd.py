@@ -35,6 +35,7 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
     moved = state.replace(
         clusters=clusters,
         clusters_updated=clusters,
+        clusters_before=state.clusters,
         counts=counts,
         global_step=state.global_step + 1,
     )

@@ -1,0 +1,116 @@
+"""Files that survive: written whole or not at all, and one writer at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from shoal.errors import CheckpointError, ModelDirLockedError
+
+#: File systems that know no locks answer so.
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+PART = ".part"
+
+#: Descriptors of the locks that this process holds. A forked child closes them, so that a lock
+#: ends with the process that took it.
+_held: set[int] = set()
+
+
+def _let_go() -> None:
+    while _held:
+        with suppress(OSError):
+            os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def write_whole(path: Path, parts: Iterable[Any]) -> None:
+    """Write ``parts`` beside ``path``, wait until they are stored, then give them its name.
+
+    Whatever interrupts it, there is the old file or the new one. Raises OSError.
+    """
+    beside = path.with_name(f".{path.name}{PART}")
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            for part in parts:
+                rest = memoryview(part)
+                while len(rest):
+                    rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(beside, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are stored."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:  # some file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for writing; ModelDirLockedError where another process does.
+
+    The lock belongs to the open file and goes with the process, however that ends. What is written
+    in the file only says who holds it.
+    """
+    path = folder / ".lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    _held.add(descriptor)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise _locked(folder, descriptor, error) from None
+            warnings.warn(
+                f"the file system of {folder} has no locks: take care that only one process "
+                "trains there",
+                UserWarning,
+                stacklevel=3,
+            )
+        holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)
+        yield
+    finally:
+        if descriptor in _held:
+            _held.discard(descriptor)
+            os.close(descriptor)
+
+
+def _locked(folder: Path, descriptor: int, error: OSError) -> Exception:
+    if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+        return CheckpointError(f"{folder} cannot be locked: {error.strerror}")
+    who = "another process"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        pid, host = int(holder["pid"]), str(holder["host"])
+        here = pid == os.getpid() and host == socket.gethostname()
+        who = f"process {pid} on {host}" + (", this one" if here else "")
+    return ModelDirLockedError(
+        f"model_dir {folder} is being trained by {who}: wait for it to end or stop it, or use "
+        "another model_dir. Reading (predict, evaluate, clusters) needs no lock"
+    )

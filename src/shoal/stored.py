@@ -1,0 +1,116 @@
+"""State and parameters as arrays and plain values, for files; and back, with every check."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.errors import BadInputError
+from shoal.state import State
+
+Array = npt.NDArray[Any]
+
+#: Arrays of every state; a full-batch run under way has one more, ``clusters_before``.
+ARRAYS = ("clusters", "clusters_updated", "counts")
+
+#: Parameters that are kept. Those that say how to run, not what to compute, are not.
+PARAMETERS = (
+    "num_clusters",
+    "initial_clusters",
+    "distance_metric",
+    "use_mini_batch",
+    "mini_batch_steps_per_iteration",
+    "kmeans_plus_plus_num_retries",
+    "relative_tolerance",
+    "kmc2_chain_length",
+    "empty_clusters",
+    "feature_columns",
+    "weight_column",
+)
+
+
+def parameters_to_keep(given: Mapping[str, Any], num_clusters: int) -> dict[str, Any]:
+    """Parameters as JSON can hold them.
+
+    First centers that were given as an array or a callable are not kept: they have been used.
+    """
+    kept = {name: plain(given[name]) for name in PARAMETERS if name != "initial_clusters"}
+    if isinstance(given["initial_clusters"], str):
+        kept["initial_clusters"] = given["initial_clusters"]
+    return {**kept, "num_clusters": num_clusters}
+
+
+def plain(value: Any) -> Any:
+    """What JSON has for scalars of NumPy, and for sequences."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    raise BadInputError(f"{value!r} cannot be saved: columns need names that are text or numbers")
+
+
+def tuples(value: Any) -> Any:
+    """Tuples come back from JSON as lists."""
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
+def state_to_parts(state: State) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arrays of a state, and the rest of it."""
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    arrays = {name: fields.pop(name) for name in (*ARRAYS, "clusters_before")}
+    if arrays["clusters_before"] is None:
+        del arrays["clusters_before"]
+    return arrays, {name: plain(value) for name, value in fields.items()}
+
+
+def state_from_parts(arrays: Mapping[str, Array], fields: Mapping[str, Any]) -> State:
+    """Build a state; raises ValueError unless its parts are complete and fit each other."""
+    known = {field.name: field for field in dataclasses.fields(State)}
+    unknown = sorted({*arrays, *fields} - set(known))
+    if unknown:
+        raise ValueError(f"it holds {unknown[0]!r}, which is no part of a state")
+    required = [name for name, field in known.items() if field.default is dataclasses.MISSING]
+    missing = sorted(set(required) - {*arrays, *fields})
+    if missing:
+        raise ValueError(f"it holds no {missing[0]!r}")
+    _check_arrays(arrays)
+    values: dict[str, Any] = {name: tuples(value) for name, value in fields.items()}
+    for name, value in values.items():
+        if not _is_right(name, value):
+            raise ValueError(f"{name} is {value!r:.80}")
+    return State(**{**arrays, **values})
+
+
+def _check_arrays(arrays: Mapping[str, Array]) -> None:
+    clusters = arrays["clusters"]
+    shape = clusters.shape
+    fits = len(shape) == 2 and shape[1] > 0 and arrays["counts"].shape == shape[:1]
+    others = [arrays[name] for name in ("clusters_updated", "clusters_before") if name in arrays]
+    if not fits or any(other.shape != shape for other in others):
+        shapes = {name: array.shape for name, array in arrays.items()}
+        raise ValueError(f"its arrays do not fit each other: {shapes}")
+    for name, array in arrays.items():
+        if array.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{name} has dtype {array.dtype}")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds values that are not finite")
+
+
+def _is_right(name: str, value: Any) -> bool:
+    """Whether a value can be this field of a state."""
+    if name == "initialized":
+        return isinstance(value, bool)
+    if name == "unfinished":
+        return value is None or (
+            isinstance(value, tuple)
+            and len(value) == 5
+            and all(type(item) in (int, float) and not math.isnan(item) for item in value)
+        )
+    return type(value) is int and value >= 0

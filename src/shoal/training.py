@@ -1,0 +1,292 @@
+"""Training: fit and partial_fit, and the checkpoints they go on from."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from shoal.checkpoint import Checkpoint, CheckpointSaver, ModelDir
+from shoal.checks import whole_number
+from shoal.config import Parameters
+from shoal.errors import BadInputError, CheckpointError, ShoalError
+from shoal.hooks import Monitors, check_monitors, progress_monitor, summary_monitors
+from shoal.loop import Task, train
+from shoal.model import Model
+from shoal.sources.open import Source
+from shoal.sources.pages import PagedSource
+from shoal.state import State
+from shoal.steps.convergence import Stop
+from shoal.stored import parameters_to_keep
+
+logger = logging.getLogger("shoal")
+
+Self = TypeVar("Self", bound="Training")
+
+
+class Training(Model):
+    """A model that can be trained, and that is kept in a directory if it has one."""
+
+    def fit(
+        self: Self,
+        x: Any = None,
+        y: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        monitors: Sequence[object] | None = None,
+        max_steps: int | None = None,
+    ) -> Self:
+        """Train, from where the last call ended; with a ``model_dir``, from its last checkpoint.
+
+        A run that was killed or interrupted goes on when ``fit`` is called with the same data and
+        arguments, in a new process too, and ends with the same bits. ``steps`` counts from the
+        checkpoint, ``max_steps`` from the beginning: use that in a program that may be killed. One
+        that trains until it converges can ask ``is_interrupted`` whether there is anything to go on
+        with.
+
+        Parameters
+        ----------
+        x
+            The data; see ``shoal.open`` for all kinds. Rows are float16, float32 or float64,
+            [n, d].
+        y
+            Not used; accepted for pipelines.
+        input_fn
+            A callable that returns the data, instead of ``x``.
+        steps, max_steps
+            Train for ``steps`` more steps, or until ``max_steps`` in total (reached already:
+            nothing happens). Neither: data in memory is trained on until it converges (full
+            batch: no label changes; mini-batch: the smoothed loss stops improving, see
+            RunConfig); a stream, until it ends.
+        batch_size
+            Rows per mini-batch for data in memory (default: 4,096, or 8 k if that is more).
+        monitors
+            Objects with any of ``begin``, ``before_step``, ``after_step`` (return True to stop)
+            and ``end``, each called with a context.
+
+        Returns
+        -------
+        KMeansClustering
+            self
+
+        Raises
+        ------
+        BadInputError, TooFewRowsError
+            If the data cannot be used; the model is then as it was before the call. (With a
+            ``model_dir``, where bad data can come after hours, it is as after the last good step.)
+        CheckpointError
+            If a checkpoint cannot be written, or ``model_dir`` holds another model. The model is
+            then as after its last step, and the checkpoints before are there.
+        ModelDirLockedError
+            If another process is training in ``model_dir``.
+        """
+        del y
+        stop = Stop(
+            None if steps is None else whole_number("steps", steps, 1),
+            None if max_steps is None else whole_number("max_steps", max_steps, 1),
+            self._given["relative_tolerance"],
+        )
+        if steps is not None and max_steps is not None:
+            raise BadInputError(f"steps is {steps} and max_steps is {max_steps}: give one of them")
+        watching = check_monitors(monitors)
+        state = self._current()
+        if max_steps is not None and state is not None and state.global_step >= max_steps:
+            self._save_at_last()
+            return self
+        source = self._open(x, input_fn, batch_size)
+        self._drive(source, self._parameters, stop, watching)
+        return self
+
+    def partial_fit(
+        self: Self,
+        x: Any = None,
+        y: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        steps: int = 1,
+        batch_size: int | None = None,
+        monitors: Sequence[object] | None = None,
+    ) -> Self:
+        """Train by mini-batch steps on the given data; successive calls continue.
+
+        Data in memory is one batch (or batches of ``batch_size``, in order). Centers are chosen
+        first where needed; while the data seen so far is too little for that, the call only
+        chooses centers. With a ``model_dir``, each call ends with a checkpoint.
+
+        Parameters
+        ----------
+        x, y, input_fn, batch_size, monitors
+            As for ``fit``.
+        steps
+            Number of steps.
+
+        Returns
+        -------
+        KMeansClustering
+            self
+
+        Raises
+        ------
+        BadInputError
+            If the data cannot be used; the model is then as it was before the call.
+        """
+        del y
+        stop = Stop(whole_number("steps", steps, 1), None, None)
+        watching = check_monitors(monitors)
+        self._current()
+        source = self._open(x, input_fn, batch_size, shuffle=False)
+        if isinstance(source, PagedSource):
+            source = source.like(source.batch_size or source.rows, shuffle=False)
+        parameters = dataclasses.replace(self._parameters, use_mini_batch=True)
+        self._drive(source, parameters, stop, watching, apart=True)
+        return self
+
+    def _drive(
+        self,
+        source: Source,
+        parameters: Parameters,
+        stop: Stop,
+        monitors: list[object],
+        apart: bool = False,
+    ) -> None:
+        """Run the loop, holding the state after each step.
+
+        ``apart``: the data is not that of ``fit``, whose position in its own data stays.
+        """
+        with self._writing() as saver:
+            before, columns = self._state, self._columns
+            at: dict[str, Any] = {"epoch": 0, "row": 0, "unfinished": None}
+            first = before
+            if apart and before is not None:
+                first = before.replace(**at)
+                at |= {"epoch": before.epoch, "row": before.row}
+            bars = progress_monitor(self._run, parameters.num_clusters)
+            if self._dir is not None:
+                bars += summary_monitors(self._run, self._dir.path, last=not apart)
+            shown = Monitors([*bars, *monitors, *saver])
+            bad_rows = self._given["on_bad_rows"]
+            task = Task(parameters, self._run, stop, shown, bad_rows, keep_seeding=apart)
+            try:
+                with closing(train(first, source, task)) as states:
+                    for state in states:
+                        if not apart:
+                            self._state = state
+                        elif before is None or _has_moved(before, state):
+                            self._state = state.replace(**at)
+                        if self._columns is None:
+                            self._columns = source.columns
+            except ShoalError:
+                if not saver:
+                    self._state, self._columns = before, columns
+                raise
+            self._save()
+
+    # --- checkpoints -----------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[list[object]]:
+        """Be the one who writes into ``model_dir``; gives the monitor that saves, if any.
+
+        However training ends, the last completed step is saved, if it can be.
+        """
+        if self._dir is None and self._run.save_checkpoints_steps is not None:
+            self._dir = ModelDir(Path(tempfile.mkdtemp(prefix="shoal-")), temporary=True)
+            logger.info("checkpoints are written to %s", self._dir.path)
+        if self._dir is None:
+            yield []
+            return
+        with self._dir.held():
+            self._take(self._dir.news(self._check_found))
+            try:
+                yield [CheckpointSaver(self._save, self._run)]
+            except CheckpointError:
+                raise
+            except BaseException:
+                try:
+                    self._save()
+                except CheckpointError as error:
+                    logger.error("%s", error)
+                raise
+
+    def _save(self) -> None:
+        """Write a checkpoint, unless the state is in the directory already."""
+        if self._dir is None or self._state is None or self._dir.holds(self._state):
+            return
+        kept = parameters_to_keep(self._given, self._parameters.num_clusters)
+        checkpoint = Checkpoint(self._state, kept, self._columns)
+        self._dir.write(checkpoint, self._run.keep_checkpoint_max)
+
+    def _save_at_last(self) -> None:
+        """Save a state that could not be saved when it was reached."""
+        if self._dir is not None and not self._dir.holds(self._state):
+            with self._writing():
+                self._save()
+
+    def _attach(
+        self, path: Path | None, parameters: Parameters, features: Sequence[str] | None
+    ) -> None:
+        """Keep the model in ``path``, and go on from what is there."""
+        if path is None:
+            self._dir = self._dir if self._dir is not None and self._dir.temporary else None
+            return
+        if self._dir is not None and self._dir.path == path:
+            return
+        there = ModelDir(path)
+        found = there.news(lambda checkpoint: checkpoint.check_fits(path, parameters, features))
+        if found is not None and self._state is not None:
+            raise CheckpointError(
+                f"model_dir {path} holds a model, and this one is trained already: choose an empty "
+                "directory, or make a new KMeansClustering"
+            )
+        self._take(found)
+        self._dir = there
+
+    @property
+    def model_dir(self) -> str | None:
+        """The directory of checkpoints.
+
+        Without one, None; or, once training has begun with ``save_checkpoints_steps`` set, the
+        temporary directory, which is not removed.
+        """
+        given: str | os.PathLike[str] | None = self._given["model_dir"]
+        if given is not None:
+            return os.fspath(given)
+        return None if self._dir is None else str(self._dir.path)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the last ``fit`` did not come to its end: killed, interrupted, or failed.
+
+        Calling ``fit`` again, with the same data and arguments, goes on with it. After a run that
+        came to its end, ``fit`` would train further.
+        """
+        state = self._current()
+        return state is not None and state.unfinished is not None
+
+
+def _has_moved(before: State, state: State) -> bool:
+    """Whether there is anything new to keep."""
+    counted = (before.global_step, before.num_found, before.seeding_rounds)
+    return counted != (state.global_step, state.num_found, state.seeding_rounds)
+
+
+def check_model_dir(given: object) -> Path | None:
+    """Return the directory as an absolute path; it need not be there."""
+    if given is None:
+        return None
+    if not isinstance(given, (str, os.PathLike)) or isinstance(os.fspath(given), bytes):
+        raise BadInputError(f"model_dir is {given!r:.80}; it must be the path of a directory")
+    text = str(given)
+    if not text or "://" in text:
+        raise BadInputError(
+            f"model_dir is {text!r}; it must be the path of a directory of this machine"
+        )
+    path = Path(text).absolute()
+    if path.exists() and not path.is_dir():
+        raise BadInputError(f"model_dir is {text!r}, which is not a directory")
+    return path
