@@ -261,6 +261,7 @@ def test_an_extra_that_is_broken(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
     monkeypatch.setitem(sys.modules, "tensorboardX", types.ModuleType("tensorboardX"))
+    monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
     model = new()
     model.fit(X, steps=3, monitors=[SummarySaver(tmp_path, 1)])
     assert steps_of(tmp_path) == [1, 2, 3]

@@ -256,7 +256,7 @@ class Shard:
         return self._labels[position], self._keepers[position]
 
     def _share(self, rows: int, k: int) -> int:
-        """What may be kept beside some rows; where that is too little, the first ones get it all."""
+        """What may be kept beside some rows; the first get it all where that is too little."""
         share = self._budget * rows // max(self.rows, 1)
         if _core.kept_bytes(rows, self.dim, k, share):
             return share
