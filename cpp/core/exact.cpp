@@ -2,6 +2,7 @@
 // Compiled once per SIMD target, without FMA contraction: every target gives the same bits.
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "simd.h"
 #include "sum_kernels.h"
@@ -90,15 +91,30 @@ double distance(const double* x, const double* c, int64_t d) {
 double norm2(const double* x, int64_t d) { return ordered(Square<double>{x}, 0, d); }
 
 template <class T>
+constexpr bool kHasWideLoad = std::is_same_v<T, Half> || std::is_floating_point_v<T>;
+
+template <class T>
 void widen_as(const char* row, int64_t col_stride, int64_t d, double* out) {
   int64_t t = 0;
-  if (col_stride == static_cast<int64_t>(sizeof(T)))
-    for (; t + kWide <= d; t += kWide)
-      store(out + t, load_wide(reinterpret_cast<const T*>(row) + t));
+  if (col_stride == static_cast<int64_t>(sizeof(T))) {
+    if constexpr (kHasWideLoad<T>) {
+      for (; t + kWide <= d; t += kWide)
+        store(out + t, load_wide(reinterpret_cast<const T*>(row) + t));
+    } else {  // left to the compiler, with a stride it knows
+      for (; t < d; ++t) {
+        T x;
+        std::memcpy(&x, row + t * static_cast<int64_t>(sizeof x), sizeof x);
+        out[t] = static_cast<double>(widen(x));
+      }
+    }
+  }
   for (; t < d; ++t) {
     T x;
     std::memcpy(&x, row + t * col_stride, sizeof x);
-    out[t] = static_cast<double>(value(x));
+    if constexpr (kHasWideLoad<T>)
+      out[t] = static_cast<double>(value(x));
+    else
+      out[t] = static_cast<double>(widen(x));
   }
 }
 
@@ -131,20 +147,24 @@ void distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* 
     for_rows<T>(rows, first, last, labels, centers, out, rows.d, many);
 }
 
+// Whether kernels can read rows as they lie in memory.
 bool packed(const Rows& rows) {
   const int64_t size = item_size(rows.dtype);
-  return rows.columns_packed() && rows.row_stride % size == 0 &&
+  return is_native(rows.dtype) && rows.columns_packed() && rows.row_stride % size == 0 &&
          reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0;
 }
 
 void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                const double* centers, double* out, double* scratch) {
   if (packed(rows)) {
-    with_type(rows.dtype,
-              [&]<class T>() { distances_as<T>(rows, first, last, labels, centers, out); });
+    with_native_type(rows.dtype,
+                     [&]<class T>() { distances_as<T>(rows, first, last, labels, centers, out); });
   } else {
+    const char* before = nullptr;
     for (int64_t i = first; i < last; ++i) {
-      widen_row(rows.row(i), rows.dtype, rows.col_stride, rows.d, scratch);
+      const char* row = rows.row(i);
+      if (row != before) widen_row(row, rows.dtype, rows.col_stride, rows.d, scratch);
+      before = row;
       out[i - first] = distance(scratch, centers + labels[i - first] * rows.d, rows.d);
     }
   }
@@ -159,15 +179,19 @@ inline double unit_factor(const T* x, int64_t d) {
 }
 
 bool unit_row(const Rows& rows, int64_t i, double* out) {
-  if (!packed(rows)) return false;
-  return with_type(rows.dtype, [&]<class T>() {
-    const auto* x = reinterpret_cast<const T*>(rows.row(i));
+  const auto scale = [&]<class T>(const T* x) {
     const double factor = unit_factor(x, rows.d);
     int64_t t = 0;
     for (; t + kWide <= rows.d; t += kWide) store(out + t, load_wide(x + t) * factor);
     for (; t < rows.d; ++t) out[t] = static_cast<double>(value(x[t])) * factor;
     return factor > 0;
-  });
+  };
+  if (packed(rows))
+    return with_native_type(rows.dtype, [&]<class T>() {
+      return scale(reinterpret_cast<const T*>(rows.row(i)));
+    });
+  widen_row(rows.row(i), rows.dtype, rows.col_stride, rows.d, out);
+  return scale(static_cast<const double*>(out));
 }
 
 void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
@@ -177,7 +201,7 @@ void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t
     for (int64_t i = first; i < last; ++i) out[i - first] = -1;
     return;
   }
-  with_type(rows.dtype, [&]<class T>() {
+  with_native_type(rows.dtype, [&]<class T>() {
     const T* before = nullptr;
     double factor = 0;
     for (int64_t i = first; i < last; ++i) {
