@@ -322,7 +322,8 @@ NB_MODULE(_core, m) {
         nb::arg("cosine"), nb::arg("grid"), nb::arg("k"), nb::arg("threads"), nb::arg("sums"),
         "Adds rows and weights to integer sums per cluster.");
   m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),
-        "Largest magnitude per column; returns the first (row, column) not finite, or a whole number\n"
+        "Largest magnitude per column; returns the first (row, column) not finite, or a whole "
+        "number\n"
         "above 2**53 in magnitude, or (-1, -1).");
   m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"), nb::arg("cosine"),
         nb::arg("threads"), nb::arg("distances"), "Distance of every row to every center.");

@@ -187,9 +187,8 @@ bool unit_row(const Rows& rows, int64_t i, double* out) {
     return factor > 0;
   };
   if (packed(rows))
-    return with_native_type(rows.dtype, [&]<class T>() {
-      return scale(reinterpret_cast<const T*>(rows.row(i)));
-    });
+    return with_native_type(
+        rows.dtype, [&]<class T>() { return scale(reinterpret_cast<const T*>(rows.row(i))); });
   widen_row(rows.row(i), rows.dtype, rows.col_stride, rows.d, out);
   return scale(static_cast<const double*>(out));
 }

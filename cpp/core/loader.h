@@ -262,10 +262,10 @@ bool load_tile(const TileRows& rows, const FilterSpace& space, int width, float*
       return space.unit ? load_as<T, true>(rows, space, width, tile, norm2)
                         : load_as<T, false>(rows, space, width, tile, norm2);
     });
-  const auto load = space.unit ? is_double(rows.dtype) ? load_widened<double, true>
-                                                       : load_widened<float, true>
-                    : is_double(rows.dtype) ? load_widened<double, false>
-                                            : load_widened<float, false>;
+  const auto load =
+      space.unit ? is_double(rows.dtype) ? load_widened<double, true> : load_widened<float, true>
+      : is_double(rows.dtype) ? load_widened<double, false>
+                              : load_widened<float, false>;
   return load(rows, space, width, tile, norm2);
 }
 

@@ -103,9 +103,8 @@ struct Typed {
 
 Scan scan(const Rows& rows, const Target& target, int threads, double* magnitude) {
   threads = useful_threads(threads, static_cast<double>(rows.n) * static_cast<double>(rows.d) / 2);
-  return with_type(rows.dtype, [&]<class T>() {
-    return Typed<T>::run(rows, target.exact, threads, magnitude);
-  });
+  return with_type(
+      rows.dtype, [&]<class T>() { return Typed<T>::run(rows, target.exact, threads, magnitude); });
 }
 
 }  // namespace shoal

@@ -6,8 +6,8 @@
 namespace shoal {
 
 struct Scan {
-  // The first row with a NaN or an infinity, or with a whole number of a magnitude above 2^53, which
-  // float64 may not hold; or -1.
+  // The first row with a NaN or an infinity, or with a whole number of a magnitude above 2^53,
+  // which float64 may not hold; or -1.
   int64_t bad_row = -1;
   int64_t bad_col = -1;  // its first such column
 };

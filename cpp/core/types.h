@@ -96,16 +96,26 @@ SHOAL_INLINE decltype(auto) with_native_type(Dtype dtype, const Use& use) {
 template <class Use>
 SHOAL_INLINE decltype(auto) with_type(Dtype dtype, const Use& use) {
   switch (dtype) {
-    case Dtype::bfloat16: return use.template operator()<Brain>();
-    case Dtype::int8: return use.template operator()<int8_t>();
-    case Dtype::uint8: return use.template operator()<uint8_t>();
-    case Dtype::int16: return use.template operator()<int16_t>();
-    case Dtype::uint16: return use.template operator()<uint16_t>();
-    case Dtype::int32: return use.template operator()<int32_t>();
-    case Dtype::uint32: return use.template operator()<uint32_t>();
-    case Dtype::int64: return use.template operator()<int64_t>();
-    case Dtype::uint64: return use.template operator()<uint64_t>();
-    default: return with_native_type(dtype, use);
+    case Dtype::bfloat16:
+      return use.template operator()<Brain>();
+    case Dtype::int8:
+      return use.template operator()<int8_t>();
+    case Dtype::uint8:
+      return use.template operator()<uint8_t>();
+    case Dtype::int16:
+      return use.template operator()<int16_t>();
+    case Dtype::uint16:
+      return use.template operator()<uint16_t>();
+    case Dtype::int32:
+      return use.template operator()<int32_t>();
+    case Dtype::uint32:
+      return use.template operator()<uint32_t>();
+    case Dtype::int64:
+      return use.template operator()<int64_t>();
+    case Dtype::uint64:
+      return use.template operator()<uint64_t>();
+    default:
+      return with_native_type(dtype, use);
   }
 }
 
