@@ -147,6 +147,24 @@ void distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* 
     for_rows<T>(rows, first, last, labels, centers, out, rows.d, many);
 }
 
+// Fewer than 8 columns, in any order in memory.
+template <class T>
+void few_distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                      const double* centers, double* out) {
+  for (int64_t i = first; i < last; ++i) {
+    const char* row = rows.row(i);
+    const double* c = centers + labels[i - first] * rows.d;
+    double sum = 0;
+    for (int64_t t = 0; t < rows.d; ++t) {
+      T x;
+      std::memcpy(&x, row + t * rows.col_stride, sizeof x);
+      const double difference = static_cast<double>(widen(x)) - c[t];
+      sum += difference * difference;
+    }
+    out[i - first] = sum;
+  }
+}
+
 // Whether kernels can read rows as they lie in memory.
 bool packed(const Rows& rows) {
   const int64_t size = item_size(rows.dtype);
@@ -159,6 +177,9 @@ void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* lab
   if (packed(rows)) {
     with_native_type(rows.dtype,
                      [&]<class T>() { distances_as<T>(rows, first, last, labels, centers, out); });
+  } else if (rows.d < 8) {
+    with_type(rows.dtype,
+              [&]<class T>() { few_distances_as<T>(rows, first, last, labels, centers, out); });
   } else {
     const char* before = nullptr;
     for (int64_t i = first; i < last; ++i) {
@@ -214,33 +235,21 @@ void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t
   });
 }
 
-template <class Bits>
-void magnitude(const char* row, int64_t d, Bits* bits) {
-  for (int64_t t = 0; t < d; ++t) {
-    Bits x;
-    std::memcpy(&x, row + t * static_cast<int64_t>(sizeof x), sizeof x);
-    x &= static_cast<Bits>(static_cast<Bits>(~Bits{0}) >> 1);
-    bits[t] = x > bits[t] ? x : bits[t];
-  }
+void magnitude(const char* row, Dtype dtype, int64_t d, void* bits) {
+  with_type(dtype, [&]<class T>() {
+    auto* most = static_cast<Magnitude<T>*>(bits);
+    for (int64_t t = 0; t < d; ++t) {
+      const Magnitude<T> x = magnitude_of<T>(row + t * static_cast<int64_t>(sizeof(T)));
+      most[t] = x > most[t] ? x : most[t];
+    }
+  });
 }
 
 }  // namespace
 
 extern const ExactKernels exact_kernels;
-const ExactKernels exact_kernels = {widen_row,
-                                    norm2,
-                                    distance,
-                                    distances,
-                                    unit_row,
-                                    unit_distances,
-                                    add_row,
-                                    add_squares,
-                                    squares,
-                                    move_few,
-                                    square_sum,
-                                    moments,
-                                    magnitude<uint16_t>,
-                                    magnitude<uint32_t>,
-                                    magnitude<uint64_t>};
+const ExactKernels exact_kernels = {widen_row,      norm2,   distance,    distances, unit_row,
+                                    unit_distances, add_row, add_squares, squares,   move_few,
+                                    square_sum,     moments, magnitude};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -5,14 +5,11 @@
 #pragma once
 #include <cmath>
 
-#include "simd.h"
 #include "targets.h"
 #include "widen.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
-
-constexpr int kTile = kLanes * kVectors;
 
 template <class T>
 constexpr bool kIsDouble = sizeof(T) == 8;
@@ -219,11 +216,15 @@ bool load_widened(const TileRows& rows, const FilterSpace& space, int width, flo
   bool packed_columns = rows.count == width;
   for (int p = 1; p < rows.count && packed_columns; ++p)
     packed_columns = rows.row[p] - rows.row[p - 1] == size;
-  if (packed_columns) {
+  const bool by_columns = packed_columns || rows.d < 4;
+  if (by_columns) {
     const Reader<Wide, kUnit> read{space};
     Wide column[kTile];
     for (int64_t t = 0; t < rows.d; ++t) {
-      widen.values(rows.row[0] + t * rows.col_stride, size, width, column);
+      if (packed_columns)
+        widen.values(rows.row[0] + t * rows.col_stride, size, width, column);
+      else
+        widen.column(rows.row, rows.count, t * rows.col_stride, width, column);
       for (int p = 0; p < width; p += kLanes)
         store(tile + t * width + p, read.column(column + p, t));
     }
@@ -234,7 +235,7 @@ bool load_widened(const TileRows& rows, const FilterSpace& space, int width, flo
     pointers[i] = reinterpret_cast<const char*>(block + i * kWidenColumns);
   for (int p = 0; p < width; p += kLanes) {
     Floats squares{};
-    if (packed_columns) {
+    if (by_columns) {
       squares = sum_squares(tile + p, rows.d, width);
     } else {
       const int64_t first = p < rows.count ? p : rows.count - 1;

@@ -181,11 +181,8 @@ struct ExactKernels {
   // c [d]; OUT dot [2], norm2 [2].
   void (*moments)(const int64_t* high, const int64_t* low, const double* quantum, double fine,
                   const double* c, int64_t d, double* dot, double* norm2);
-  // Largest magnitude per column as bits (NaN and infinity are above all finite ones).
-  // IN columns packed in memory; INOUT bits [d].
-  void (*magnitude16)(const char* row, int64_t d, uint16_t* bits);
-  void (*magnitude32)(const char* row, int64_t d, uint32_t* bits);
-  void (*magnitude64)(const char* row, int64_t d, uint64_t* bits);
+  // Largest magnitude per column (magnitude_of). IN row, columns packed in memory; INOUT bits [d].
+  void (*magnitude)(const char* row, Dtype dtype, int64_t d, void* bits);
 };
 
 struct ByteKernels;

@@ -5,6 +5,7 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace shoal {
 
@@ -117,6 +118,28 @@ SHOAL_INLINE decltype(auto) with_type(Dtype dtype, const Use& use) {
     default:
       return with_native_type(dtype, use);
   }
+}
+
+template <class T>
+constexpr bool kIsFloating = !std::is_integral_v<T>;
+
+// Magnitudes as unsigned numbers of the size of the type. Those of floating-point values are their
+// bits: in the order of the magnitudes, with infinity and then NaN above all others.
+template <class T>
+using Magnitude =
+    std::conditional_t<sizeof(T) == 1, uint8_t,
+                       std::conditional_t<sizeof(T) == 2, uint16_t,
+                                          std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>>;
+
+template <class T>
+SHOAL_INLINE Magnitude<T> magnitude_of(const char* at) {
+  using Bits = Magnitude<T>;
+  Bits bits;
+  std::memcpy(&bits, at, sizeof bits);
+  if constexpr (kIsFloating<T>) return static_cast<Bits>(bits & static_cast<Bits>(~Bits{0}) >> 1);
+  if constexpr (std::is_signed_v<T>)
+    return static_cast<T>(bits) < 0 ? static_cast<Bits>(Bits{0} - bits) : bits;
+  return bits;
 }
 
 SHOAL_INLINE int64_t item_size(Dtype dtype) {
