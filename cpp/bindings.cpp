@@ -147,7 +147,8 @@ void py_means(nb::handle sums, nb::handle grid, nb::handle centers, bool cosine,
   const int64_t* from = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
   void* into = c_rows.dtype == Dtype::float32 ? static_cast<void*>(out.packed<float>('f', size))
                                               : static_cast<void*>(out.packed<double>('d', size));
-  if (c_rows.dtype == Dtype::float16) throw std::invalid_argument("centers are never float16");
+  if (c_rows.dtype != Dtype::float32 && c_rows.dtype != Dtype::float64)
+    throw std::invalid_argument("centers are always float32 or float64");
   const Target& simd = target();
   nb::gil_scoped_release release;
   means_of(from, g.grid, c_rows, metric_of(cosine), simd, threads, into);
@@ -338,7 +339,9 @@ NB_MODULE(_core, m) {
         nb::arg("cosine"), nb::arg("grid"), nb::arg("k"), nb::arg("threads"), nb::arg("sums"),
         "Adds rows and weights to integer sums per cluster.");
   m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),
-        "Largest magnitude per column; returns the first (row, column) not finite, or (-1, -1).");
+        "Largest magnitude per column; returns the first (row, column) not finite, or a whole "
+        "number\n"
+        "above 2**53 in magnitude, or (-1, -1).");
   m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"), nb::arg("cosine"),
         nb::arg("threads"), nb::arg("distances"), "Distance of every row to every center.");
   nb::class_<PySeeding>(m, "Seeding", "Distances of rows to the centers chosen so far.")

@@ -17,11 +17,15 @@ namespace nb = nanobind;
 // validated in Python; what is checked here guards the memory.
 class Buffer {
  public:
-  Buffer(nb::handle object, const char* name, bool writable = false) {
-    if (PyObject_GetBuffer(object.ptr(), &view_,
-                           PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0)) != 0)
-      throw nb::python_error();
-    name_ = name;
+  Buffer(nb::handle object, const char* name, bool writable = false) : name_(name) {
+    const int flags = PyBUF_STRIDES | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
+    if (PyObject_GetBuffer(object.ptr(), &view_, flags) == 0) return;
+    nb::python_error error;
+    // The buffer protocol has no word for bfloat16, so its bits are asked for.
+    brain_ = nb::hasattr(object, "dtype") && is_brain(object.attr("dtype"));
+    if (!brain_) throw error;
+    const nb::object bits = object.attr("view")("u2");
+    if (PyObject_GetBuffer(bits.ptr(), &view_, flags) != 0) throw nb::python_error();
   }
   ~Buffer() { PyBuffer_Release(&view_); }
   Buffer(const Buffer&) = delete;
@@ -43,10 +47,16 @@ class Buffer {
   }
 
   Dtype dtype() const {
+    if (brain_) return Dtype::bfloat16;
     if (is('e')) return Dtype::float16;
     if (is('f')) return Dtype::float32;
-    require(is('d'), "must be float16, float32 or float64");
-    return Dtype::float64;
+    if (is('d')) return Dtype::float64;
+    const bool is_signed = is_one_of("bhilq");
+    require(is_signed || is_one_of("?BHILQ"), "must be floating-point or whole numbers");
+    if (view_.itemsize == 1) return is_signed ? Dtype::int8 : Dtype::uint8;
+    if (view_.itemsize == 2) return is_signed ? Dtype::int16 : Dtype::uint16;
+    if (view_.itemsize == 4) return is_signed ? Dtype::int32 : Dtype::uint32;
+    return is_signed ? Dtype::int64 : Dtype::uint64;
   }
 
   template <class T>
@@ -59,6 +69,14 @@ class Buffer {
   }
 
  private:
+  static bool is_brain(const nb::object& dtype) {
+    return nb::hasattr(dtype, "name") && nb::str(dtype.attr("name")).equal(nb::str("bfloat16"));
+  }
+  bool is_one_of(const char* formats) const {
+    for (; *formats != 0; ++formats)
+      if (is(*formats)) return true;
+    return false;
+  }
   // The format of a native value; arrays that are not aligned carry a prefix.
   bool is(char format) const {
     const char* at = view_.format;
@@ -72,6 +90,7 @@ class Buffer {
 
   Py_buffer view_;
   const char* name_;
+  bool brain_ = false;  // bfloat16
 };
 
 // An argument that may be None.

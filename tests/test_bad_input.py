@@ -64,6 +64,10 @@ def changed(value: float, row: int = 37, column: int = 1, x: Any = X) -> Any:
     return x
 
 
+def whole(value: int, dtype: str = "i8") -> Any:
+    return changed(value, x=np.abs(X * 100).astype(dtype))
+
+
 def trained(full: bool = False) -> Model:
     model = Model(3, random_seed=5, use_mini_batch=not full)
     return model.fit(X, steps=3, batch_size=20)
@@ -83,6 +87,7 @@ NO_ROWS = ("no rows", "no batches", "empty batches")
 # ---- Data that nothing can be done with, through every door that takes data ----
 
 WHERE = ("row 37", "column 1", "finite", "on_bad_rows")
+WHOLE = ("{x} holds", "row 37", "column 1", "2**53", "Divide", ".astype(np.float64)")
 
 #: Name, how to make it, words of the message; "{x}" is what the door calls its argument.
 DATA: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
@@ -94,10 +99,14 @@ DATA: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
     ("strings", lambda: X.astype(str), ("{x} has dtype <U", "real numbers", "float32")),
     ("complex", lambda: X * 1j, ("{x} has dtype complex128", "real numbers", "float32")),
     ("dates", lambda: X.astype("M8[s]"), ("{x} has dtype datetime64[s]", "real numbers")),
-    ("whole numbers", lambda: X.astype(int), ("{x} has dtype int64", ".astype(np.float64)")),
-    ("bytes", lambda: X.astype("u1"), ("{x} has dtype uint8", ".astype(np.float32)")),
-    ("booleans", lambda: X > 0, ("{x} has dtype bool", ".astype(np.float32)")),
-    ("16-bit numbers", lambda: X.astype("i2"), ("{x} has dtype int16", ".astype(np.float32)")),
+    ("times", lambda: X.astype("m8[s]"), ("{x} has dtype timedelta64[s]", "real numbers")),
+    ("whole numbers", lambda: whole(2**53 + 1), WHOLE),
+    ("negative whole numbers", lambda: whole(-(2**53) - 1), WHOLE),
+    ("the smallest whole number", lambda: whole(-(2**63)), WHOLE),
+    ("a list of whole numbers", lambda: whole(2**53 + 1).tolist(), WHOLE),
+    ("positive whole numbers", lambda: whole(2**64 - 1, "u8"), WHOLE),
+    ("F-order whole numbers", lambda: np.asfortranarray(whole(2**60)), WHOLE),
+    ("other endian i2", lambda: X.astype(">i2"), ("{x} has dtype >i2", ".astype(np.int16)")),
     ("other endian f2", lambda: X.astype(">f2"), ("{x} has dtype >f2", ".astype(np.float16)")),
     ("other endian f4", lambda: X.astype(">f4"), ("{x} has dtype >f4", ".astype(np.float32)")),
     ("other endian f8", lambda: X.astype(">f8"), ("{x} has dtype >f8", ".astype(np.float64)")),
@@ -167,6 +176,11 @@ DATA: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
         lambda: {"a": X[:, 0], "b": X[:, 0].astype(object), "c": X[:, 2]},
         ("column 'b' of {x}", "object", "number"),
     ),
+    (
+        "dict with a long number",
+        lambda: {"a": X[:, 0], "b": whole(2**53 + 1)[:, 1], "c": X[:, 2]},
+        ("{x} holds 9007199254740993 in row 37, column 'b'", "2**53"),
+    ),
     ("dict with a ragged column", lambda: {"a": [[1], [2, 3]]}, ("column 'a' of {x}",)),
     ("dict without columns", dict, ("{x} has no columns of data", "[]")),
 ]
@@ -232,7 +246,8 @@ PARAMETERS: list[tuple[str, list[Any], tuple[str, ...]]] = [
     ("initial_clusters", [None], ("None", "array [k, d]", "callable", *SEEDINGS)),
     ("initial_clusters", [5, X[0], X[None], [], X[:0], X[:3, :0]], ("shape", "(k, d)")),
     ("initial_clusters", [[[1.0, 2.0], [3.0]]], ("rectangular",)),
-    ("initial_clusters", [X[:3].astype(">f4"), X[:3].astype(">f2")], ("dtype", "float32")),
+    ("initial_clusters", [X[:3].astype(">f4"), X[:3].astype(">f2")], ("byte order", ".astype(")),
+    ("initial_clusters", [whole(2**60)[36:39]], ("row 1", "column 1", "2**53")),
     ("initial_clusters", [X[:3] * 1j, [["a"] * 3] * 3], ("dtype", "float32", "float64")),
     ("initial_clusters", [X[:3].astype(object)], ("dtype object", "float32", "float64")),
     ("initial_clusters", [changed(np.nan, 2)[:3]], ("nan", "row 2", "column 1", "finite")),

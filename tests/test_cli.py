@@ -432,7 +432,7 @@ ERRORS: list[tuple[str, tuple[str, ...]]] = [
     ("fit x.npy -m new.npz --resume", ("there is no model file new.npz",)),
     ("fit . -m new.npz", ("directory", "later")),
     ("fit line.npy", ("line.npy has shape (3,)",)),
-    ("fit whole.npy", ("whole.npy has dtype int64", "save the file as float64")),
+    ("fit other.npy", ("other.npy has dtype >f8", "save the file as float64")),
     ("predict x.npy -m model -o l.txt", ("l.txt", "no known kind", ".npy")),
     ("predict x.npy -m model -o there/l.npy", ("there is no directory there",)),
     ("predict x.npy -m model -o x.npy", ("x.npy is read by this command",)),
@@ -454,7 +454,7 @@ def test_errors(shell: Shell, tmp_path: Path, command: str, words: tuple[str, ..
     write(tmp_path / "x.npz")
     write(tmp_path / "x.csv", town=["p"] * 400, negative=-np.ones(400))
     np.save("line.npy", X[0])
-    np.save("whole.npy", np.ones((9, 3), np.int64))
+    np.save("other.npy", np.ones((9, 3), ">f8"))
     save_model(trained().fit(X, steps=2), "model")
     Path("empty").write_bytes(b"")
     Path("cut").write_bytes(Path("model").read_bytes()[:-300])

@@ -558,6 +558,7 @@ def test_first_bad_value_is_found(dtype: type, layout: str) -> None:
 # ---- Memory ----
 
 MEASURE = """
+import ml_dtypes
 import numpy as np
 from shoal import _core
 from shoal.state import Grid
@@ -569,7 +570,7 @@ def kilobytes(field):
 n, d, k = 800_000, 64, 8
 flat = np.empty(n * d, np.float32)
 np.random.default_rng(1).random(out=flat, dtype=np.float32)
-bits = flat.view(np.uint16)
+bits, longs = flat.view(np.uint16), flat.view(np.int64)
 rows = {order}
 C = rows[:k].copy()
 labels, distances = np.full(len(rows), 0, np.int32), np.full(len(rows), 0.0)
@@ -599,6 +600,11 @@ print(rows.nbytes, kilobytes("VmHWM") - before)
         "flat.reshape(n // 2, 2 * d)[:, 1:]",
         "flat.view(np.float64).reshape(n // 2, d)",
         "np.minimum(bits, 0x7BFF, out=bits).view(np.float16).reshape(2 * n, d)",
+        "np.bitwise_and(bits, 0x3FFF, out=bits).view(ml_dtypes.bfloat16).reshape(2 * n, d)",
+        "flat.view(np.uint8).reshape(4 * n, d)",
+        "flat.view(np.int8).reshape(d, 4 * n).T",
+        "flat.view(np.int32).reshape(n, d)",
+        "np.right_shift(longs, 11, out=longs).reshape(n // 2, d)",
     ],
 )
 def test_rows_are_not_copied(order: str) -> None:

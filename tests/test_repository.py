@@ -55,15 +55,16 @@ FORBIDDEN = {
 LEAVES: dict[str, set[str]] = {
     "errors": set(),
     "state": set(),
-    "metric": {"errors", "_core"},
+    "dtypes": {"errors"},
+    "metric": {"dtypes", "errors", "_core"},
     "nearest": {"_core"},
     "checks": {"errors"},
     "jsonl": set(),
-    "sources": {"errors", "checks"},
+    "sources": {"errors", "checks", "dtypes"},
 }
 
 # These import nothing from outside but the standard library and these.
-PURE = {"state": {"numpy"}, "metric": {"numpy"}, "checks": {"numpy"}}
+PURE = {"state": {"numpy"}, "dtypes": {"numpy"}, "metric": {"numpy"}, "checks": {"numpy"}}
 
 # These are imported by no one but the modules named (and themselves).
 IMPORTERS = {

@@ -144,9 +144,9 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   const Filter filter(exact, space, task.target.tile.group, team);
   const bool first = task.rows.n == 0 || labels[0] < 0;
   const int64_t expected = first ? task.rows.n : task.rows.n / 3;
-  const Known known = task.metric == Metric::cosine       ? Known::unit_rows
-                      : task.rows.dtype != Dtype::float64 ? Known::short_values
-                                                          : Known::nothing;
+  const Known known = task.metric == Metric::cosine ? Known::unit_rows
+                      : is_double(task.rows.dtype)  ? Known::nothing
+                                                    : Known::short_values;
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), expected, sums, squares,
                     known);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};

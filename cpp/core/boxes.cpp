@@ -85,7 +85,7 @@ class BoxBuilder {
         largest = std::max(largest, std::fabs(x));
         boxes_.shift_[t] += x / static_cast<double>(count);
       }
-    const int range = rows_.dtype != Dtype::float64 || cosine ? 120 : 400;
+    const int range = !is_double(rows_.dtype) || cosine ? 120 : 400;
     const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
     boxes_.scale_ = std::ldexp(1.0, exponent);
     for (double& x : boxes_.shift_) x = static_cast<double>(static_cast<float>(x * boxes_.scale_));

@@ -2,6 +2,7 @@
 // Compiled once per SIMD target, without FMA contraction: every target gives the same bits.
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "simd.h"
 #include "sum_kernels.h"
@@ -90,15 +91,30 @@ double distance(const double* x, const double* c, int64_t d) {
 double norm2(const double* x, int64_t d) { return ordered(Square<double>{x}, 0, d); }
 
 template <class T>
+constexpr bool kHasWideLoad = std::is_same_v<T, Half> || std::is_floating_point_v<T>;
+
+template <class T>
 void widen_as(const char* row, int64_t col_stride, int64_t d, double* out) {
   int64_t t = 0;
-  if (col_stride == static_cast<int64_t>(sizeof(T)))
-    for (; t + kWide <= d; t += kWide)
-      store(out + t, load_wide(reinterpret_cast<const T*>(row) + t));
+  if (col_stride == static_cast<int64_t>(sizeof(T))) {
+    if constexpr (kHasWideLoad<T>) {
+      for (; t + kWide <= d; t += kWide)
+        store(out + t, load_wide(reinterpret_cast<const T*>(row) + t));
+    } else {  // left to the compiler, with a stride it knows
+      for (; t < d; ++t) {
+        T x;
+        std::memcpy(&x, row + t * static_cast<int64_t>(sizeof x), sizeof x);
+        out[t] = static_cast<double>(widen(x));
+      }
+    }
+  }
   for (; t < d; ++t) {
     T x;
     std::memcpy(&x, row + t * col_stride, sizeof x);
-    out[t] = static_cast<double>(value(x));
+    if constexpr (kHasWideLoad<T>)
+      out[t] = static_cast<double>(value(x));
+    else
+      out[t] = static_cast<double>(widen(x));
   }
 }
 
@@ -131,20 +147,45 @@ void distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* 
     for_rows<T>(rows, first, last, labels, centers, out, rows.d, many);
 }
 
+// Fewer than 8 columns, in any order in memory.
+template <class T>
+void few_distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                      const double* centers, double* out) {
+  for (int64_t i = first; i < last; ++i) {
+    const char* row = rows.row(i);
+    const double* c = centers + labels[i - first] * rows.d;
+    double sum = 0;
+    for (int64_t t = 0; t < rows.d; ++t) {
+      T x;
+      std::memcpy(&x, row + t * rows.col_stride, sizeof x);
+      const double difference = static_cast<double>(widen(x)) - c[t];
+      sum += difference * difference;
+    }
+    out[i - first] = sum;
+  }
+}
+
+// Whether kernels can read rows as they lie in memory.
 bool packed(const Rows& rows) {
   const int64_t size = item_size(rows.dtype);
-  return rows.columns_packed() && rows.row_stride % size == 0 &&
+  return is_native(rows.dtype) && rows.columns_packed() && rows.row_stride % size == 0 &&
          reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0;
 }
 
 void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                const double* centers, double* out, double* scratch) {
   if (packed(rows)) {
+    with_native_type(rows.dtype,
+                     [&]<class T>() { distances_as<T>(rows, first, last, labels, centers, out); });
+  } else if (rows.d < 8) {
     with_type(rows.dtype,
-              [&]<class T>() { distances_as<T>(rows, first, last, labels, centers, out); });
+              [&]<class T>() { few_distances_as<T>(rows, first, last, labels, centers, out); });
   } else {
+    const char* before = nullptr;
     for (int64_t i = first; i < last; ++i) {
-      widen_row(rows.row(i), rows.dtype, rows.col_stride, rows.d, scratch);
+      const char* row = rows.row(i);
+      if (row != before) widen_row(row, rows.dtype, rows.col_stride, rows.d, scratch);
+      before = row;
       out[i - first] = distance(scratch, centers + labels[i - first] * rows.d, rows.d);
     }
   }
@@ -159,15 +200,18 @@ inline double unit_factor(const T* x, int64_t d) {
 }
 
 bool unit_row(const Rows& rows, int64_t i, double* out) {
-  if (!packed(rows)) return false;
-  return with_type(rows.dtype, [&]<class T>() {
-    const auto* x = reinterpret_cast<const T*>(rows.row(i));
+  const auto scale = [&]<class T>(const T* x) {
     const double factor = unit_factor(x, rows.d);
     int64_t t = 0;
     for (; t + kWide <= rows.d; t += kWide) store(out + t, load_wide(x + t) * factor);
     for (; t < rows.d; ++t) out[t] = static_cast<double>(value(x[t])) * factor;
     return factor > 0;
-  });
+  };
+  if (packed(rows))
+    return with_native_type(
+        rows.dtype, [&]<class T>() { return scale(reinterpret_cast<const T*>(rows.row(i))); });
+  widen_row(rows.row(i), rows.dtype, rows.col_stride, rows.d, out);
+  return scale(static_cast<const double*>(out));
 }
 
 void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
@@ -177,7 +221,7 @@ void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t
     for (int64_t i = first; i < last; ++i) out[i - first] = -1;
     return;
   }
-  with_type(rows.dtype, [&]<class T>() {
+  with_native_type(rows.dtype, [&]<class T>() {
     const T* before = nullptr;
     double factor = 0;
     for (int64_t i = first; i < last; ++i) {
@@ -191,33 +235,21 @@ void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t
   });
 }
 
-template <class Bits>
-void magnitude(const char* row, int64_t d, Bits* bits) {
-  for (int64_t t = 0; t < d; ++t) {
-    Bits x;
-    std::memcpy(&x, row + t * static_cast<int64_t>(sizeof x), sizeof x);
-    x &= static_cast<Bits>(static_cast<Bits>(~Bits{0}) >> 1);
-    bits[t] = x > bits[t] ? x : bits[t];
-  }
+void magnitude(const char* row, Dtype dtype, int64_t d, void* bits) {
+  with_type(dtype, [&]<class T>() {
+    auto* most = static_cast<Magnitude<T>*>(bits);
+    for (int64_t t = 0; t < d; ++t) {
+      const Magnitude<T> x = magnitude_of<T>(row + t * static_cast<int64_t>(sizeof(T)));
+      most[t] = x > most[t] ? x : most[t];
+    }
+  });
 }
 
 }  // namespace
 
 extern const ExactKernels exact_kernels;
-const ExactKernels exact_kernels = {widen_row,
-                                    norm2,
-                                    distance,
-                                    distances,
-                                    unit_row,
-                                    unit_distances,
-                                    add_row,
-                                    add_squares,
-                                    squares,
-                                    move_few,
-                                    square_sum,
-                                    moments,
-                                    magnitude<uint16_t>,
-                                    magnitude<uint32_t>,
-                                    magnitude<uint64_t>};
+const ExactKernels exact_kernels = {widen_row,      norm2,   distance,    distances, unit_row,
+                                    unit_distances, add_row, add_squares, squares,   move_few,
+                                    square_sum,     moments, magnitude};
 
 }  // namespace shoal::SHOAL_TARGET

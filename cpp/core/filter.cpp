@@ -76,11 +76,11 @@ Space::Space(const ExactCenters& centers, Dtype rows)
   // What is mapped in float32 needs a scale that is one of its powers of two. Where centers are
   // nearer than 2^-440, float64's own squares lose bits to underflow.
   const bool cosine = centers.metric == Metric::cosine;
-  const int range = cosine || rows == Dtype::float64 ? 400 : 120;
+  const int range = cosine || is_double(rows) ? 400 : 120;
   const int exponent = largest > 0 ? std::clamp(-std::ilogb(largest), -range, range) : 0;
   scale_ = std::ldexp(1.0, exponent);
   unit_ = cosine && exponent <= 12;
-  const bool wide = cosine ? !unit_ : rows == Dtype::float64;
+  const bool wide = cosine ? !unit_ : is_double(rows);
   for (int64_t t = 0; t < d; ++t) {
     shift32_[t] = static_cast<float>(mean[t] * scale_);
     shift_[t] = wide ? mean[t] * scale_ : static_cast<double>(shift32_[t]);

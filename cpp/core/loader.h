@@ -5,13 +5,11 @@
 #pragma once
 #include <cmath>
 
-#include "simd.h"
 #include "targets.h"
+#include "widen.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
-
-constexpr int kTile = kLanes * kVectors;
 
 template <class T>
 constexpr bool kIsDouble = sizeof(T) == 8;
@@ -209,12 +207,67 @@ bool load_as(const TileRows& rows, const FilterSpace& space, int width, float* t
   return true;
 }
 
+// Rows of any other dtype, as Wide.
+template <class Wide, bool kUnit>
+bool load_widened(const TileRows& rows, const FilterSpace& space, int width, float* tile,
+                  float* norm2) {
+  const Widener<Wide> widen = widener<Wide>(rows.dtype);
+  const int64_t size = item_size(rows.dtype);
+  bool packed_columns = rows.count == width;
+  for (int p = 1; p < rows.count && packed_columns; ++p)
+    packed_columns = rows.row[p] - rows.row[p - 1] == size;
+  const bool by_columns = packed_columns || rows.d < 4;
+  if (by_columns) {
+    const Reader<Wide, kUnit> read{space};
+    Wide column[kTile];
+    for (int64_t t = 0; t < rows.d; ++t) {
+      if (packed_columns)
+        widen.values(rows.row[0] + t * rows.col_stride, size, width, column);
+      else
+        widen.column(rows.row, rows.count, t * rows.col_stride, width, column);
+      for (int p = 0; p < width; p += kLanes)
+        store(tile + t * width + p, read.column(column + p, t));
+    }
+  }
+  Wide block[kLanes * kWidenColumns];
+  const char* pointers[kLanes];
+  for (int i = 0; i < kLanes; ++i)
+    pointers[i] = reinterpret_cast<const char*>(block + i * kWidenColumns);
+  for (int p = 0; p < width; p += kLanes) {
+    Floats squares{};
+    if (by_columns) {
+      squares = sum_squares(tile + p, rows.d, width);
+    } else {
+      const int64_t first = p < rows.count ? p : rows.count - 1;
+      const int64_t count = rows.count - first < kLanes ? rows.count - first : kLanes;
+      for (int64_t t = 0; t < rows.d; t += kWidenColumns) {
+        const int64_t columns = rows.d - t < kWidenColumns ? rows.d - t : kWidenColumns;
+        widen.rows(rows.row + first, count, rows.col_stride, t, columns, block);
+        const FilterSpace part{space.scale, space.shift + t, space.shift32 + t, space.scale32,
+                               space.unit};
+        squares += load_block<Wide, kUnit>({pointers, count, rows.dtype, sizeof(Wide), columns},
+                                           part, width, 0, 0, tile + t * width + p);
+      }
+    }
+    if constexpr (kUnit)
+      if (!to_unit(space, rows.d, width, tile + p, squares)) return false;
+    store(norm2 + p, squares);
+  }
+  return true;
+}
+
 bool load_tile(const TileRows& rows, const FilterSpace& space, int width, float* tile,
                float* norm2) {
-  return with_type(rows.dtype, [&]<class T>() {
-    return space.unit ? load_as<T, true>(rows, space, width, tile, norm2)
-                      : load_as<T, false>(rows, space, width, tile, norm2);
-  });
+  if (is_native(rows.dtype))
+    return with_native_type(rows.dtype, [&]<class T>() {
+      return space.unit ? load_as<T, true>(rows, space, width, tile, norm2)
+                        : load_as<T, false>(rows, space, width, tile, norm2);
+    });
+  const auto load =
+      space.unit ? is_double(rows.dtype) ? load_widened<double, true> : load_widened<float, true>
+      : is_double(rows.dtype) ? load_widened<double, false>
+                              : load_widened<float, false>;
+  return load(rows, space, width, tile, norm2);
 }
 
 }  // namespace

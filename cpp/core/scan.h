@@ -1,4 +1,4 @@
-// One look at the rows before anything else: are all values finite, and how large is each column?
+// One look at the rows before anything else: can all values be used, and how large is each column?
 #pragma once
 #include "dispatch.h"
 #include "types.h"
@@ -6,7 +6,9 @@
 namespace shoal {
 
 struct Scan {
-  int64_t bad_row = -1;  // the first row with a NaN or an infinity, or -1
+  // The first row with a NaN or an infinity, or with a whole number of a magnitude above 2^53,
+  // which float64 may not hold; or -1.
+  int64_t bad_row = -1;
   int64_t bad_col = -1;  // its first such column
 };
 

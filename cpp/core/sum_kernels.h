@@ -4,6 +4,7 @@
 // Cost of adding a row: about 1 cycle per column and level where the sums are in L2.
 #pragma once
 #include <cstring>
+#include <type_traits>
 
 #include "simd.h"
 #include "targets.h"
@@ -152,17 +153,32 @@ void add_squares(const double* x, const double* inverse, const double* quantum, 
 
 // --- many rows of few columns ------------------------------------------------------------------
 
+// A type in memory that is none of the kernels': its values become float or double.
+template <class Wide>
+struct Other {};
+
+template <class T>
+constexpr bool kIsOther = false;
+template <class Wide>
+constexpr bool kIsOther<Other<Wide>> = true;
+
+void widen_row(const char* row, Dtype dtype, int64_t col_stride, int64_t d, double* out);
+
 template <class T, int D>
 void move_rows(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
                int64_t* squares) {
-  constexpr bool kTwo = sizeof(T) == 8;  // levels
+  constexpr bool kTwo = std::is_same_v<T, double> || std::is_same_v<T, Other<double>>;  // levels
   constexpr int64_t kAhead = 12;
   for (int64_t c = 0; c < few.count; ++c) {
     __builtin_prefetch(few.rows.row(few.row[c + kAhead < few.count ? c + kAhead : c]));
-    const auto* row = reinterpret_cast<const T*>(few.rows.row(few.row[c]));
     double x[D + 1];
+    if constexpr (kIsOther<T>) {
+      widen_row(few.rows.row(few.row[c]), few.rows.dtype, few.rows.col_stride, D, x);
+    } else {
+      const auto* row = reinterpret_cast<const T*>(few.rows.row(few.row[c]));
 #pragma GCC unroll 8
-    for (int t = 0; t < D; ++t) x[t] = static_cast<double>(value(row[t]));
+      for (int t = 0; t < D; ++t) x[t] = static_cast<double>(value(row[t]));
+    }
     x[D] = 1;
     int64_t* into = sums + few.now[c] * grid.stride;
     const int32_t before = few.labels[few.row[c]];
@@ -172,7 +188,7 @@ void move_rows(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* 
       continue;
     }
     add_row_as<kTwo, false>(x, grid.inverse, grid.quantum, grid.unit, D + 1, below, into, nullptr);
-    if constexpr (!kTwo) {  // squares of float32 and float16 are exact
+    if constexpr (!kTwo) {  // squares of float32 and narrower are exact
       add_row_as<true, false, true>(x, grid.square_inverse, grid.square_quantum, grid.unit, D,
                                     grid.stride, squares, nullptr);
     } else {
@@ -204,6 +220,10 @@ void move_few(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* s
     move_few_as<float>(few, grid, below, sums, squares);
   else if (few.rows.dtype == Dtype::float16)
     move_few_as<Half>(few, grid, below, sums, squares);
+  else if (!is_native(few.rows.dtype) && !is_double(few.rows.dtype))
+    move_few_as<Other<float>>(few, grid, below, sums, squares);
+  else if (!is_native(few.rows.dtype))
+    move_few_as<Other<double>>(few, grid, below, sums, squares);
   else
     move_few_as<double>(few, grid, below, sums, squares);
 }

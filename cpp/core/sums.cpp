@@ -70,7 +70,7 @@ void SharedSums::add_squares(int worker, const double* x, double weight, bool di
                    into + level * padded_ + t, nullptr);
   };
   if (!directed) add(&weight, d, 1, padded_, 0);
-  if (known_ == Known::short_values) {  // squares of float32 and float16 are exact
+  if (known_ == Known::short_values) {  // squares of float32 and narrower are exact
     exact_.add_squares(x, grid_.square_inverse, grid_.square_quantum, unit_, d, padded_, into);
     return;
   }
@@ -96,10 +96,11 @@ bool SharedSums::move_few(int worker, const FewRows& few) {
   const int64_t size = item_size(rows.dtype);
   const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0 &&
                        rows.row_stride % size == 0;
-  const bool double_rows = rows.dtype == Dtype::float64;
+  const bool readable = !is_native(rows.dtype) || (rows.columns_packed() && aligned);
+  const bool double_rows = is_double(rows.dtype);
   if (known_ != (double_rows ? Known::nothing : Known::short_values) ||
       grid_.levels != (double_rows ? 2 : 1) || !private_copies_ || rows.d > kFewColumns ||
-      !rows.columns_packed() || !aligned)
+      !readable)
     return false;
   const FewGrid grid{grid_.quantum,        grid_.inverse, grid_.square_quantum,
                      grid_.square_inverse, unit_,         padded_};

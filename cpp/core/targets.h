@@ -20,7 +20,7 @@ struct TileRows {
 struct FilterSpace {
   double scale;          // a power of two
   const double* shift;   // [d], readable up to a multiple of 16
-  const float* shift32;  // [d], the same for float32 and float16 rows; readable as far
+  const float* shift32;  // [d], the same for rows that are not double; readable as far
   float scale32;
   bool unit;  // rows are brought to length one first, in float32
 };
@@ -152,10 +152,11 @@ struct ExactKernels {
   // are packed. IN labels [last - first], centers [k][d]; OUT out [last - first]; TMP scratch [d].
   void (*distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                     const double* centers, double* out, double* scratch);
-  // Row i brought to length one (distance.h), OUT out [d]; false, and not done, where columns are
-  // not packed or one multiplication per value is not all there is to do.
+  // Row i brought to length one (distance.h), OUT out [d]; false, and not done, where one
+  // multiplication per value is not all there is to do.
   bool (*unit_row)(const Rows& rows, int64_t i, double* out);
-  // Distances to rows brought to length one, without writing these; -1 where unit_row gives false.
+  // Distances to rows brought to length one, without writing these; -1 where unit_row gives false,
+  // and where kernels cannot read rows as they lie in memory.
   void (*unit_distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                          const double* centers, double* out);
   // into[t] += round(x[t] / quantum[t]), and the remainder one level down, at into[below + t], if
@@ -180,11 +181,8 @@ struct ExactKernels {
   // c [d]; OUT dot [2], norm2 [2].
   void (*moments)(const int64_t* high, const int64_t* low, const double* quantum, double fine,
                   const double* c, int64_t d, double* dot, double* norm2);
-  // Largest magnitude per column as bits (NaN and infinity are above all finite ones).
-  // IN columns packed in memory; INOUT bits [d].
-  void (*magnitude16)(const char* row, int64_t d, uint16_t* bits);
-  void (*magnitude32)(const char* row, int64_t d, uint32_t* bits);
-  void (*magnitude64)(const char* row, int64_t d, uint64_t* bits);
+  // Largest magnitude per column (magnitude_of). IN row, columns packed in memory; INOUT bits [d].
+  void (*magnitude)(const char* row, Dtype dtype, int64_t d, void* bits);
 };
 
 struct ByteKernels;

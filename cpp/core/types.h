@@ -5,10 +5,25 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace shoal {
 
-enum class Dtype : int { float16, float32, float64 };
+// The first three are what kernels read; all others are widened first, a few rows at a time.
+enum class Dtype : int {
+  float16,
+  float32,
+  float64,
+  bfloat16,
+  int8,
+  uint8,  // and bool
+  int16,
+  uint16,
+  int32,
+  uint32,
+  int64,  // of at most 2^53, as uint64: scan.h
+  uint64
+};
 enum class Metric : int { squared_euclidean, cosine };
 
 // Inlined always: these are used by code compiled for several targets, and the linker keeps only
@@ -17,6 +32,11 @@ enum class Metric : int { squared_euclidean, cosine };
 
 // A float16 value (IEEE 754 binary16) as it lies in memory.
 struct Half {
+  uint16_t bits;
+};
+
+// The upper half of a float32 value, as it lies in memory.
+struct Brain {
   uint16_t bits;
 };
 
@@ -36,19 +56,94 @@ SHOAL_INLINE float widen(Half x) {
   std::memcpy(&result, &bits, sizeof result);
   return result;
 }
+SHOAL_INLINE float widen(Brain x) {
+  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
 SHOAL_INLINE float widen(float x) { return x; }
 SHOAL_INLINE double widen(double x) { return x; }
+SHOAL_INLINE float widen(int8_t x) { return x; }
+SHOAL_INLINE float widen(uint8_t x) { return x; }
+SHOAL_INLINE float widen(int16_t x) { return x; }
+SHOAL_INLINE float widen(uint16_t x) { return x; }
+SHOAL_INLINE double widen(int32_t x) { return x; }
+SHOAL_INLINE double widen(uint32_t x) { return x; }
+SHOAL_INLINE double widen(int64_t x) { return static_cast<double>(x); }
+SHOAL_INLINE double widen(uint64_t x) { return static_cast<double>(x); }
 
-// Calls use.template operator()<T>() with the type that a dtype has in memory.
+// float or double: what values of a type in memory are widened to.
+template <class T>
+using Widened = decltype(widen(T{}));
+
+// Whether kernels read a dtype as it lies in memory.
+SHOAL_INLINE bool is_native(Dtype dtype) { return dtype <= Dtype::float64; }
+
+// Whether the values of a dtype are widened to float64, not float32.
+SHOAL_INLINE bool is_double(Dtype dtype) {
+  return dtype == Dtype::float64 || dtype >= Dtype::int32;
+}
+
+// Calls use.template operator()<T>() with the type that a native dtype has in memory.
 template <class Use>
-SHOAL_INLINE decltype(auto) with_type(Dtype dtype, const Use& use) {
+SHOAL_INLINE decltype(auto) with_native_type(Dtype dtype, const Use& use) {
   if (dtype == Dtype::float16) return use.template operator()<Half>();
   if (dtype == Dtype::float32) return use.template operator()<float>();
   return use.template operator()<double>();
 }
 
+// The same for any dtype.
+template <class Use>
+SHOAL_INLINE decltype(auto) with_type(Dtype dtype, const Use& use) {
+  switch (dtype) {
+    case Dtype::bfloat16:
+      return use.template operator()<Brain>();
+    case Dtype::int8:
+      return use.template operator()<int8_t>();
+    case Dtype::uint8:
+      return use.template operator()<uint8_t>();
+    case Dtype::int16:
+      return use.template operator()<int16_t>();
+    case Dtype::uint16:
+      return use.template operator()<uint16_t>();
+    case Dtype::int32:
+      return use.template operator()<int32_t>();
+    case Dtype::uint32:
+      return use.template operator()<uint32_t>();
+    case Dtype::int64:
+      return use.template operator()<int64_t>();
+    case Dtype::uint64:
+      return use.template operator()<uint64_t>();
+    default:
+      return with_native_type(dtype, use);
+  }
+}
+
+template <class T>
+constexpr bool kIsFloating = !std::is_integral_v<T>;
+
+// Magnitudes as unsigned numbers of the size of the type. Those of floating-point values are their
+// bits: in the order of the magnitudes, with infinity and then NaN above all others.
+template <class T>
+using Magnitude =
+    std::conditional_t<sizeof(T) == 1, uint8_t,
+                       std::conditional_t<sizeof(T) == 2, uint16_t,
+                                          std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>>;
+
+template <class T>
+SHOAL_INLINE Magnitude<T> magnitude_of(const char* at) {
+  using Bits = Magnitude<T>;
+  Bits bits;
+  std::memcpy(&bits, at, sizeof bits);
+  if constexpr (kIsFloating<T>) return static_cast<Bits>(bits & static_cast<Bits>(~Bits{0}) >> 1);
+  if constexpr (std::is_signed_v<T>)
+    return static_cast<T>(bits) < 0 ? static_cast<Bits>(Bits{0} - bits) : bits;
+  return bits;
+}
+
 SHOAL_INLINE int64_t item_size(Dtype dtype) {
-  return dtype == Dtype::float16 ? 2 : dtype == Dtype::float32 ? 4 : 8;
+  return with_type(dtype, []<class T>() { return static_cast<int64_t>(sizeof(T)); });
 }
 
 // n rows of d columns in any memory order: strides are in bytes and may be negative or zero.

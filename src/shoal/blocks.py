@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import _core
+from shoal.dtypes import inexact, is_double
 from shoal.errors import BadInputError
 from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
 from shoal.sources.array import Rows
@@ -26,7 +27,7 @@ Validate = Callable[[Rows], "Block"]
 
 @dataclass(frozen=True)
 class Block:
-    """Rows [n, d] float16, float32 or float64 in any order, weights [n] float64 or None."""
+    """Rows [n, d] of any dtype of ``dtypes``, in any order, weights [n] float64 or None."""
 
     rows: Floats
     weights: Floats | None
@@ -50,10 +51,14 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
     """Look at every value once: the door through which rows come in.
 
     Raises BadInputError for a NaN, an infinity or a missing value (the first bad row and column
-    named), unless ``on_bad_rows="skip"``, which drops such rows: ``dropped`` says how many.
+    named), unless ``on_bad_rows="skip"``, which drops such rows: ``dropped`` says how many; and for
+    a whole number that float64 may not hold.
     """
     rows, weights, name = given.rows, given.weights, given.name
     scan, bad = _scan(rows, weights, threads)
+    if bad is not None and rows.dtype.kind in "iu":
+        where = f"row {given.index_of(bad[0])}, column {bad[1]}"
+        raise inexact(name, rows[bad], where)
     missing = given.missing is not None and bool(given.missing.any())
     if (bad is not None or missing) and on_bad_rows == "skip":
         good = np.isfinite(rows).all(axis=1)
@@ -98,7 +103,7 @@ def _scan(
     magnitude = np.zeros(rows.shape[1])
     bad = _core.scan(rows, threads, magnitude)
     heaviest = 1.0 if weights is None else float(weights.max(initial=0.0))
-    scan = Scan(len(rows), magnitude, heaviest, weights is not None, rows.dtype == np.float64)
+    scan = Scan(len(rows), magnitude, heaviest, weights is not None, is_double(rows.dtype))
     return scan, None if bad[0] < 0 else bad
 
 
@@ -239,7 +244,7 @@ class Reread(Blocks):
     def read(self) -> Iterator[Block]:
         """Yield the blocks. What is kept of rows is kept by position: they must be the same."""
         for position, block in enumerate(self._begin()):
-            checksum = zlib.crc32(np.ascontiguousarray(block.rows).data)
+            checksum = zlib.crc32(np.ascontiguousarray(block.rows).reshape(-1).view(np.uint8).data)
             if block.weights is not None:
                 checksum = zlib.crc32(block.weights.data, checksum)
             if position == len(self._checksums):

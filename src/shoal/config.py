@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from shoal.checks import one_of, positive, whole_number
+from shoal.dtypes import check_dtype, first_inexact, inexact, widened
 from shoal.errors import BadInputError
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
+from shoal.sources.tensors import to_array
 
 RANDOM_INIT = "random"
 KMEANS_PLUS_PLUS_INIT = "kmeans_plus_plus"
@@ -111,22 +113,20 @@ def check_initial_clusters(value: object) -> InitialClusters:
 def check_centers(value: object, name: str) -> Any:
     """Return given centers as a finite float array [k, d] of its own."""
     try:
-        centers = np.array(value)
+        centers = np.array(to_array(value, name))
     except ValueError as error:
         raise BadInputError(f"{name} is not a rectangular array: {error}") from None
     if centers.ndim != 2 or centers.shape[0] == 0 or centers.shape[1] == 0:
         raise BadInputError(
             f"{name} has shape {centers.shape}; it must be (k, d) with k >= 1 and d >= 1"
         )
+    check_dtype(centers.dtype, name)
+    if (at := first_inexact(centers)) is not None:
+        row, column = divmod(at, centers.shape[1])
+        raise inexact(name, centers[row, column], f"row {row}, column {column}")
     if centers.dtype.kind in "iub":
         centers = centers.astype(np.float64)
-    if centers.dtype == np.float16 and centers.dtype.isnative:
-        centers = centers.astype(np.float32)  # the dtype of the centers of float16 rows
-    if centers.dtype not in (np.float32, np.float64):
-        raise BadInputError(
-            f"{name} has dtype {centers.dtype}; it must be float16, float32, float64 (in native "
-            "byte order) or integers"
-        )
+    centers = centers.astype(widened(centers.dtype), copy=False)  # of the centers of such rows
     if not np.isfinite(centers).all():
         row, column = np.argwhere(~np.isfinite(centers))[0]
         raise BadInputError(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import _core
+from shoal.dtypes import is_double
 from shoal.errors import BadInputError
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -55,8 +56,8 @@ def as_stored(centers: Floats, metric: str) -> Floats:
 
 
 def score_dtype(rows: Floats) -> npt.DTypeLike:
-    """The dtype in which distances of these rows are given: theirs, but float32 for float16."""
-    return np.float64 if rows.dtype == np.float64 else np.float32
+    """The dtype in which distances of these rows are given: float32 or float64, as they need."""
+    return np.float64 if is_double(rows.dtype) else np.float32
 
 
 def all_distances(rows: Floats, centers: Floats, metric: str, threads: int) -> Floats:

@@ -68,7 +68,7 @@ class Model:
         -------
         iterator or dict
             ``cluster_idx`` [n] int64, ``scores`` [n] and ``all_scores`` [n, k] in the dtype of
-            the rows, float32 for float16 rows.
+            the rows: float32 for narrower ones, float64 for whole numbers of 32 bits and more.
 
         Raises
         ------
@@ -97,8 +97,9 @@ class Model:
     def transform(self, input_fn: Any = None, as_iterable: bool = False) -> Any:
         """Distance of every row to every center, [n, k] in the dtype of the rows.
 
-        float32 for float16 rows. Squared for ``squared_euclidean``. ``as_iterable=True`` yields
-        the rows one by one. ``input_fn`` may be the data itself.
+        float32 for narrower rows, float64 for whole numbers of 32 bits and more. Squared for
+        ``squared_euclidean``. ``as_iterable=True`` yields the rows one by one. ``input_fn`` may be
+        the data itself.
         """
         inference = self._inference("transform")
         source = self._open_either(input_fn)

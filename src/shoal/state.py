@@ -46,7 +46,7 @@ class Scan:
     magnitude: Floats  # [d] float64, the largest |x| of each column
     heaviest: float  # the largest weight, 1 without weights
     weighted: bool
-    double: bool  # some rows are float64
+    double: bool  # some rows are float64, or whole numbers that need it
 
     def covers(self, part: Scan) -> bool:
         """Whether rows scanned as ``part`` can be among those scanned here."""

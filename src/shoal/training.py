@@ -53,8 +53,7 @@ class Training(Model):
         Parameters
         ----------
         x
-            The data; see ``shoal.open`` for all kinds. Rows are float16, float32 or float64,
-            [n, d].
+            The data; see ``shoal.open`` for all kinds. Rows are of any real dtype, [n, d].
         y
             Not used; accepted for pipelines.
         input_fn

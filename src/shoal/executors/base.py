@@ -21,7 +21,7 @@ class Executor(Protocol):
         """Size and magnitudes of the rows."""
 
     def dtype(self) -> npt.DTypeLike:
-        """The dtype of the centers: float64 where rows are, else float32."""
+        """The dtype of the centers: float64 where rows need it, else float32."""
 
     def assign(self, centers: Floats) -> Partial:
         """Assign every row to its nearest center."""

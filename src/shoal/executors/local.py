@@ -45,7 +45,7 @@ class LocalExecutor:
         return self._scan
 
     def dtype(self) -> npt.DTypeLike:
-        """The dtype of the centers: float64 where some rows are, else float32."""
+        """The dtype of the centers: float64 where some rows need it, else float32."""
         return np.float64 if self._scan.double else np.float32
 
     def assign(self, centers: Floats) -> Partial:

@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.dtypes import check_dtype, common, first_inexact, inexact, widened
 from shoal.errors import BadInputError
+from shoal.sources.tensors import to_array
 
 logger = logging.getLogger("shoal")
 
 Floats = npt.NDArray[np.floating[Any]]
 
-#: Rows of these dtypes are read as they are.
-DTYPES = (np.float16, np.float32, np.float64)
-
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows [n, d] of a dtype in ``DTYPES``, in any memory order, and weights [n] or None."""
+    """Rows [n, d] of any dtype of ``dtypes``, in any memory order, and weights [n] or None."""
 
     rows: Floats
     weights: Floats | None = None
@@ -161,12 +160,13 @@ def _to_matrix(data: object, name: str) -> Floats:
         )
     if isinstance(data, (list, tuple)) and len(data) == 0:
         raise BadInputError(f"{name} is empty: give at least one row")
+    data = to_array(data, name)
     listed = not hasattr(data, "__array__")
     try:
         array = np.asarray(data)
     except (ValueError, TypeError) as error:
         raise BadInputError(f"{name} is not a rectangular array of numbers: {error}") from None
-    if listed and array.dtype.kind in "iub" and array.size:
+    if listed and array.dtype.kind in "iub" and first_inexact(array) is None:
         array = array.astype(np.float64)  # a list of whole numbers has no dtype of its own
     if array.ndim != 2:
         hints = (f"It is a {type(data).__name__}", "Use .reshape(-1, 1) for one column")
@@ -176,31 +176,16 @@ def _to_matrix(data: object, name: str) -> Floats:
         )
     if array.shape[1] == 0:
         raise BadInputError(f"{name} has shape {array.shape}: it needs at least one column")
-    return _check_dtype(array, name)
-
-
-def _check_dtype(array: npt.NDArray[Any], name: str) -> Floats:
-    if array.dtype in DTYPES and array.dtype.isnative:
-        return array
-    if array.dtype.kind in "fiub" and array.dtype.itemsize <= 8:
-        wanted = "float32" if array.dtype.itemsize <= 2 else "float64"
-        if array.dtype.kind == "f":
-            wanted = array.dtype.name
-        raise BadInputError(
-            f"{name} has dtype {array.dtype}; rows must be float16, float32 or float64, and are "
-            f"never converted without a word: use .astype(np.{wanted})"
-        )
-    raise BadInputError(
-        f"{name} has dtype {array.dtype}; it must hold real numbers, float16, float32 or float64"
-    )
+    check_dtype(array.dtype, name)
+    return array
 
 
 def _to_weights(weights: object, rows: int, name: str) -> Floats:
     try:
-        array = np.asarray(weights)
+        array = np.asarray(to_array(weights, f"the weights of {name}"))
     except (ValueError, TypeError) as error:
         raise BadInputError(f"the weights of {name} are not an array: {error}") from None
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub" and widened(array.dtype) is None:
         raise BadInputError(f"the weights of {name} are {array.dtype}; they must be real numbers")
     array = array.astype(np.float64, copy=False)
     if array.shape != (rows,):
@@ -248,12 +233,13 @@ def _from_columns(
     parts = []
     for column in wanted:
         try:
-            values = np.asarray(data[column])
+            values = np.asarray(to_array(data[column], f"column {column!r} of {name}"))
         except (ValueError, TypeError) as error:
             raise BadInputError(f"column {column!r} of {name} is not an array: {error}") from None
         if values.ndim == 1:
             values = values[:, None]
-        if values.ndim != 2 or values.dtype.kind not in "fiub":
+        native = values.dtype if values.dtype.isnative else values.dtype.newbyteorder("=")
+        if values.ndim != 2 or widened(native) is None:
             raise BadInputError(
                 f"column {column!r} of {name} has dtype {values.dtype} and shape {values.shape}; "
                 "it must hold one number, or a fixed number of numbers, per row. Name the columns "
@@ -266,11 +252,12 @@ def _from_columns(
             f"the columns of {name} differ in length: "
             f"{ {c: len(p) for c, p in zip(wanted, parts, strict=True)} }"
         )
-    dtype = np.result_type(*parts)
-    if dtype not in DTYPES:
-        dtype = np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
-    rows: Floats = np.concatenate(parts, axis=1, dtype=dtype)
-    return rows, None if weight is None else np.asarray(data[weight])
+    for column, part in zip(wanted, parts, strict=True):
+        if (at := first_inexact(part)) is not None:
+            row = at // part.shape[1]
+            raise inexact(name, part.flat[at], f"row {row}, column {column!r}")
+    rows: Floats = np.concatenate(parts, axis=1, dtype=common(parts))
+    return rows, None if weight is None else data[weight]
 
 
 def to_shards(data: Any, columns: Columns, name: str = "x") -> list[Rows]:

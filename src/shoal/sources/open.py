@@ -12,6 +12,7 @@ from shoal.errors import BadInputError
 from shoal.sources.array import Columns, Rows, is_frame, to_shards
 from shoal.sources.pages import ArrayPages, PagedSource
 from shoal.sources.stream import StreamSource
+from shoal.sources.tensors import unwrapped
 
 Source = PagedSource | StreamSource
 
@@ -31,10 +32,13 @@ def open_source(
     Parameters
     ----------
     data
-        An array [n, d] of float16, float32 or float64 (NumPy, or anything with ``__array__``); a
-        pair (rows, weights); a dict of columns or a data frame; a list of those, the shards of one
-        data set; an iterator, generator or iterable of batches of any of these kinds; a callable
-        that returns any of these; a path to a ``.npy``, ``.csv`` or ``.parquet`` file.
+        An array [n, d] of float16, bfloat16 (of ``ml_dtypes``), float32, float64, bool or whole
+        numbers (NumPy, or anything with ``__array__`` or ``__dlpack__``: torch tensors in the
+        memory of the CPU, JAX arrays); a pair (rows, weights); a dict of columns or a data frame;
+        a list of those, the shards of one data set; an iterator, generator or iterable of batches
+        of any of these kinds; a torch ``DataLoader`` (of batches that are tuples or lists, the
+        first item is the rows); a callable that returns any of these; a path to a ``.npy``,
+        ``.csv`` or ``.parquet`` file.
     batch_size
         Rows per batch, for data in memory.
     columns
@@ -83,6 +87,7 @@ def open_named(
         return _in_memory(rows, columns_of_file, batch_size, shuffle, name)
     if callable(data) and not hasattr(data, "__array__"):
         return _open_callable(data, batch_size, named, shuffle, name)
+    data = unwrapped(data)
     if _is_iterable_of_batches(data):
         _refuse_batch_size(batch_size, name)
         once = iter(data)
@@ -118,7 +123,7 @@ def _reopened(
 def _open_callable(
     data: Any, batch_size: int | None, named: Columns, shuffle: bool, name: str
 ) -> Source:
-    result = data()
+    result = unwrapped(data())
     if callable(result) and not hasattr(result, "__array__"):
         raise BadInputError(f"{name}() returned another callable; it must return data")
     if not _is_iterable_of_batches(result):
@@ -130,7 +135,7 @@ def _open_callable(
     def begin() -> Iterator[Any]:
         if waiting:
             return waiting.pop()
-        again: Iterator[Any] = iter(data())
+        again: Iterator[Any] = iter(unwrapped(data()))
         if again is first:
             raise BadInputError(
                 f"{name}() returned the same iterator again: it must return a new one at each "
@@ -143,6 +148,8 @@ def _open_callable(
 
 def _is_iterable_of_batches(data: Any) -> bool:
     if isinstance(data, (list, tuple, Rows)) or hasattr(data, "__array__") or is_frame(data):
+        return False
+    if hasattr(data, "__dlpack__"):
         return False
     if hasattr(data, "tocsr"):  # a sparse matrix, which iterates over its rows
         return False

@@ -20,10 +20,12 @@ from shoal.config import (
     RANDOM_INIT,
     Parameters,
 )
+from shoal.dtypes import is_bfloat16
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.metric import as_stored, check_magnitude
 from shoal.nearest import Nearest
+from shoal.sources.tensors import to_array
 from shoal.state import State, empty_state
 from shoal.steps import minibatch
 from shoal.steps.chains import afkmc2, kmc2
@@ -164,12 +166,13 @@ def _called(offered: Round, choose: Callable[[list[Floats], int], Any]) -> Float
     dim = len(offered.batch.scan().magnitude)
     answer = choose(offered.inputs, offered.remaining)
     try:
-        rows = np.asarray(answer)
+        rows = np.asarray(to_array(answer, "initial_clusters() result"))
     except ValueError as error:
         raise BadInputError(f"initial_clusters returned a ragged array: {error}") from None
     if rows.size == 0:
         return np.empty((0, dim))
-    if rows.ndim != 2 or rows.shape[1] != dim or rows.dtype.kind not in "fiu":
+    real = rows.dtype.kind in "fiub" or is_bfloat16(rows.dtype)
+    if rows.ndim != 2 or rows.shape[1] != dim or not real:
         raise BadInputError(
             f"initial_clusters returned an array of shape {rows.shape} and dtype {rows.dtype}; "
             f"it must give numbers of shape (m, {dim}) with 0 <= m <= remaining"
