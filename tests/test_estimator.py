@@ -1426,6 +1426,7 @@ def answer(connection, rows):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.* was called:RuntimeWarning")  # where JAX is loaded
 def test_training_in_a_forked_child():
     rows = make_rows(n=30_000, d=8, dtype=np.float32)
     expected = train_here(rows)
