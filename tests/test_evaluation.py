@@ -218,3 +218,18 @@ def test_a_torn_line_is_repaired(model: shoal.KMeansClustering, tmp_path: Path) 
     write_evaluation(tmp_path, None, results)
     lines = path.read_text().splitlines()
     assert [json.loads(line)["num_rows"] for line in lines] == [300] * 3
+
+
+def test_model_dir(tmp_path: Path) -> None:
+    config = shoal.RunConfig(progress=False, tensorboard=False)
+    model = shoal.KMeansClustering(7, model_dir=tmp_path, config=config).fit(X, steps=3)
+    results = model.evaluate(X, name="test", metrics={"rows": lambda rows, *_: len(rows)})
+    assert results["rows"] == 300
+    assert read(tmp_path / "eval_test" / "step-000000003.json") == results
+    checkpoint = tmp_path / "checkpoints" / "step-000000003.safetensors"
+    model.fit(X, steps=2)
+    assert model.evaluate(X)["global_step"] == 5
+    again = model.evaluate(X, checkpoint_path=str(checkpoint), name="again")
+    assert again == {name: results[name] for name in again}
+    assert sorted(os.listdir(tmp_path / "eval")) == ["metrics.jsonl", "step-000000005.json"]
+    assert sorted(os.listdir(tmp_path / "eval_again")) == ["metrics.jsonl", "step-000000003.json"]

@@ -369,3 +369,88 @@ def test_event_files_leave_nothing_running(tmp_path: Path) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
+
+
+# ---- With a model_dir ----
+
+
+def kept(folder: Path, **config: Any) -> shoal.KMeansClustering:
+    return new(model_dir=folder, config=QUIET.replace(tensorboard=False, **config))
+
+
+def test_model_dir(tmp_path: Path) -> None:
+    kept(tmp_path, save_summary_steps=2).fit(X, steps=5)
+    assert steps_of(tmp_path) == [2, 4, 5]
+    kept(tmp_path, save_summary_steps=2).fit(X, steps=3)
+    assert steps_of(tmp_path) == [2, 4, 5, 6, 8]
+    kept(tmp_path, save_summary_steps=None).fit(X, steps=3)
+    assert steps_of(tmp_path) == [2, 4, 5, 6, 8]
+    model = kept(tmp_path, save_summary_steps=2)
+    for _ in range(4):
+        model.partial_fit(X)
+    assert steps_of(tmp_path) == [2, 4, 5, 6, 8, 12, 14]
+
+
+def test_a_reader_changes_no_file(tmp_path: Path) -> None:
+    kept(tmp_path, save_summary_steps=2).fit(X, steps=4)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    kept(tmp_path).predict(X, as_iterable=False)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_full_disk_stops_no_checkpoint(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left.*metrics\.jsonl"):
+        kept(tmp_path, save_summary_steps=3).fit(X, steps=4)
+    (tmp_path / "metrics.jsonl").unlink()
+    assert kept(tmp_path).state.global_step == 3
+
+
+RUN = """
+import sys
+import numpy as np
+import shoal
+
+x = np.random.default_rng(3).normal(size=(300, 4))
+config = shoal.RunConfig(
+    progress=False, tensorboard=False, save_summary_steps=1, save_checkpoints_steps=7
+)
+model = shoal.KMeansClustering(7, model_dir=sys.argv[1], config=config)
+print("ready", flush=True)
+model.fit(x, max_steps=400, batch_size=50)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant(tmp_path: Path) -> None:
+    seed = int.from_bytes(os.urandom(4), "little")
+    rng = np.random.default_rng(seed)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([sys.executable, "-c", RUN, str(whole)], check=True, timeout=120)
+    kills = 0
+    for _ in range(40):
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(killed)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        with process:
+            process.stdout.readline()
+            try:
+                code = process.wait(rng.uniform(0.0, 0.06))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
+        if code == 0:
+            break
+        kills += 1
+    else:
+        subprocess.run([sys.executable, "-c", RUN, str(killed)], check=True, timeout=120)
+    clocks = ("time", "step_seconds", "rows_per_second")
+    expected, found = (
+        [{name: line[name] for name in line if name not in clocks} for line in lines_of(folder)]
+        for folder in (whole, killed)
+    )
+    assert [line["step"] for line in expected] == [*range(1, 401)]
+    assert found == expected, f"seed {seed}, {kills} kills"

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from shoal.errors import MissingExtraError
+from shoal.hooks import LogProgress
 
 Result = dict[str, Any]
 
@@ -47,18 +47,11 @@ REMEDIES = (
 _OPTION = re.compile(r"(?<![\w./-])(?:" + "|".join(map(re.escape, OPTIONS)) + r")(?![\w./-])")
 
 
-class EverySecond:
-    """Logs the last step, once a second at most."""
+class EverySecond(LogProgress):
+    """Logs the last step, or what a long pass has done, once a second at most."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def after_step(self, context: Any) -> None:
-        """Log, if it is time."""
-        now = time.monotonic()
-        if now - self._last >= PATIENCE:
-            self._last = now
-            logger.info("step %d: loss %.6g, %.1f s", context.step, context.loss, context.elapsed)
+        super().__init__(None, PATIENCE)
 
 
 def in_words_of_the_user(message: str, path: object) -> str:

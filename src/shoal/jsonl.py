@@ -19,6 +19,7 @@ TAIL = 1 << 16
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write one record as a file, whole or not at all. Raises OSError, naming the file."""
     text = json.dumps(json_safe(record), indent=1, allow_nan=False) + "\n"
+    # A name of its own: evaluations hold no lock, so several processes may write at once.
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "w", encoding="utf-8") as file:

@@ -92,12 +92,12 @@ def steps(
     judge = Judge(task.stop, task.run, given.use_mini_batch, source.rows, current)
     current = current.replace(unfinished=judge.unfinished)
     yield current
-    context.state, context.last_epoch = current, judge.last_epoch
-    context.total_steps = last_step
-    if last_step is None and given.use_mini_batch and isinstance(source, StreamSource):
-        ahead = source.num_batches
-        context.total_steps = None if ahead is None else current.global_step + ahead
+    context.state, context.total_steps = current, last_step
     context.enter(TRAINING, source.rows)
+    context.last_epoch = judge.last_epoch
+    ahead = source.num_batches if isinstance(source, StreamSource) else None
+    if ahead is not None and last_step is None and given.use_mini_batch:
+        context.total_steps = current.global_step + ahead
     task.monitors.tell("begin", context)
     before = None if given.use_mini_batch or task.stop.given else current.clusters_before
     batches = feed.batches(current)

@@ -23,22 +23,37 @@ LOG_SECONDS = 30.0
 
 
 class LogProgress:
-    """Log lines, under ``shoal``: every ``every`` steps, and of long passes every half minute."""
+    """Log lines, under ``shoal``: of steps, and of passes that take long.
 
-    def __init__(self, every: int) -> None:
+    Parameters
+    ----------
+    every
+        Steps between lines; None: one each time ``seconds`` have passed.
+    seconds
+        Seconds of a long pass between lines.
+    """
+
+    def __init__(self, every: int | None, seconds: float | None = None) -> None:
         self._every = every
+        self._seconds = LOG_SECONDS if seconds is None else seconds
         self._last = time.perf_counter()
 
     def after_step(self, context: Context) -> None:
         """Log, if it is time."""
-        self._last = time.perf_counter()
-        if context.step % self._every == 0:
-            logger.info("step %d: loss %.6g, %.1f s", context.step, context.loss, context.elapsed)
+        now = time.perf_counter()
+        if self._every is None:
+            if now - self._last < self._seconds:
+                return
+        elif context.step % self._every:
+            self._last = now
+            return
+        self._last = now
+        logger.info("step %d: loss %.6g, %.1f s", context.step, context.loss, context.elapsed)
 
     def progress(self, context: Context) -> None:
         """Log what a long pass has done."""
         now = time.perf_counter()
-        if now - self._last < LOG_SECONDS:
+        if now - self._last < self._seconds:
             return
         self._last = now
         total = "" if context.rows_total is None else f" of {context.rows_total:,}"
