@@ -827,7 +827,7 @@ def test_set_params_model_dir(tmp_path: Path) -> None:
     save_model(model, tmp_path / "m.npz")
     with pytest.raises(CheckpointError, match="holds a model already"):
         load_model(tmp_path / "m.npz", model_dir=str(tmp_path / "b"))
-    moved = load_model(tmp_path / "m.npz", model_dir=str(tmp_path / "c"))
+    moved = load_model(tmp_path / "m.npz", model_dir=str(tmp_path / "c"), config=EVERY)
     assert bits(fit(moved, steps=1)) == bits(fit(new(), steps=8)) == bits(new(tmp_path / "c"))
 
 
