@@ -230,6 +230,41 @@ def test_resumed_on_shuffled_parquet(tmp_path: Path) -> None:
     assert resumed.columns == ("a", "b", "c", "d")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_resumed_on_a_stream_that_is_read_again(tmp_path: Path, kind: str) -> None:
+    def read() -> Iterator[Any]:
+        yield from (X[start : start + 40] for start in range(0, 500, 40))
+
+    whole = new(kind=kind).fit(read)
+    last = whole.state.global_step
+    for step in (0, 3, 9, last - 1):
+        with pytest.raises(KeyboardInterrupt):
+            new(tmp_path, kind).fit(read, monitors=[StopAt(step)])
+    assert bits(new(tmp_path, kind).fit(read)) == bits(whole)
+    if "full" not in kind:
+        assert last == 13
+        again = new(tmp_path, kind).fit(read)  # another run, from the first batch
+        assert again.state.global_step == 26
+
+
+def test_a_stream_that_became_shorter(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def read(batches: int) -> Iterator[Any]:
+        yield from (X[40 * i : 40 * (i + 1)] for i in range(batches))
+
+    with pytest.raises(KeyboardInterrupt):
+        new(tmp_path).fit(lambda: read(9), monitors=[StopAt(7)])
+    resumed = new(tmp_path).fit(lambda: read(5))
+    assert resumed.state.global_step == 7
+    assert "has 5 batches, fewer than the 7" in caplog.text
+
+
+def test_data_that_became_smaller(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    interrupted(new(tmp_path), 4)
+    resumed = fit(new(tmp_path), X[:200], max_steps=6)
+    assert resumed.state.global_step == 6
+    assert "200 rows, training had reached row 360 of epoch 0" in caplog.text
+
+
 @pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2", "array"])
 def test_killed_while_seeding_it_begins_anew(tmp_path: Path, seeding: str) -> None:
     initial: Any = X[:7] if seeding == "array" else seeding
