@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,6 +203,18 @@ def test_resumed_it_ends_by_itself_where_it_would_have(
         interrupted(new(folder, kind, relative_tolerance=tolerance), step)
         resumed = fit(new(folder, kind, relative_tolerance=tolerance))
         assert bits(resumed) == bits(whole), f"interrupted at step {step} of {steps}"
+
+
+@pytest.mark.parametrize("kind", ["mini-batch", "two copies"])
+def test_resumed_it_ends_with_its_last_epoch(tmp_path: Path, kind: str) -> None:
+    run = EVERY.replace(max_epochs=3, max_no_improvement=10**6)
+    whole = fit(new(kind=kind, config=run))
+    assert (whole.state.epoch, whole.state.global_step) == (3, 18)
+    for step in (1, 6, 11, 17):
+        interrupted(new(tmp_path, kind, config=run), step)
+    assert bits(fit(new(tmp_path, kind, config=run))) == bits(whole)
+    again = fit(new(tmp_path, kind, config=run))  # another run
+    assert (again.state.epoch, again.state.global_step) == (6, 36)
 
 
 @pytest.mark.parametrize("kind", ["two copies", "full batch"])
@@ -785,6 +798,43 @@ def test_steps_that_could_not_be_saved_meet_those_of_another_process(tmp_path: P
             fit(model, max_steps=9)
     assert model.state.global_step == 4
     assert bits(new(tmp_path)) == bits(other)
+
+
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_and_then_read_only(small_disk: Path) -> None:
+    model = new(small_disk / "run", config=EVERY.replace(keep_checkpoint_max=None))
+    with pytest.raises(CheckpointError, match="No space left on device; the last one there is"):
+        fit(model, max_steps=200)
+    reached = model.state.global_step
+    assert 2 < reached < 100
+    assert bits(model) == bits(fit(new(), steps=reached))
+    there = new(small_disk / "run")
+    assert reached - 1 <= there.state.global_step <= reached
+    assert bits(there) == bits(fit(new(), steps=there.state.global_step))
+    for step in range(4):  # room is made
+        step_file(small_disk / "run", step).unlink()
+    fit(model, max_steps=reached + 1)
+    assert bits(new(small_disk / "run")) == bits(model) == bits(fit(new(), steps=reached + 1))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    other = new(small_disk / "run")
+    assert other.evaluate(X)["global_step"] == reached + 1  # whose results cannot be written
+    for folder in (small_disk / "run", small_disk / "new"):
+        with pytest.raises(CheckpointError, match=r"cannot be written: .*Read-only file system"):
+            fit(new(folder), max_steps=200)
+    assert bits(other) == bits(model)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody else")
