@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,6 +205,18 @@ def test_resumed_it_ends_by_itself_where_it_would_have(
         assert bits(resumed) == bits(whole), f"interrupted at step {step} of {steps}"
 
 
+@pytest.mark.parametrize("kind", ["mini-batch", "two copies"])
+def test_resumed_it_ends_with_its_last_epoch(tmp_path: Path, kind: str) -> None:
+    run = EVERY.replace(max_epochs=3, max_no_improvement=10**6)
+    whole = fit(new(kind=kind, config=run))
+    assert (whole.state.epoch, whole.state.global_step) == (3, 18)
+    for step in (1, 6, 11, 17):
+        interrupted(new(tmp_path, kind, config=run), step)
+    assert bits(fit(new(tmp_path, kind, config=run))) == bits(whole)
+    again = fit(new(tmp_path, kind, config=run))  # another run
+    assert (again.state.epoch, again.state.global_step) == (6, 36)
+
+
 @pytest.mark.parametrize("kind", ["two copies", "full batch"])
 def test_resumed_at_every_step(tmp_path: Path, kind: str) -> None:
     """Each step in a new model, as after a kill between any two checkpoints."""
@@ -228,6 +241,41 @@ def test_resumed_on_shuffled_parquet(tmp_path: Path) -> None:
     resumed = fit(new(folder), str(path), max_steps=14)
     assert bits(resumed) == bits(whole)
     assert resumed.columns == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_resumed_on_a_stream_that_is_read_again(tmp_path: Path, kind: str) -> None:
+    def read() -> Iterator[Any]:
+        yield from (X[start : start + 40] for start in range(0, 500, 40))
+
+    whole = new(kind=kind).fit(read)
+    last = whole.state.global_step
+    for step in (0, 3, 9, last - 1):
+        with pytest.raises(KeyboardInterrupt):
+            new(tmp_path, kind).fit(read, monitors=[StopAt(step)])
+    assert bits(new(tmp_path, kind).fit(read)) == bits(whole)
+    if "full" not in kind:
+        assert last == 13
+        again = new(tmp_path, kind).fit(read)  # another run, from the first batch
+        assert again.state.global_step == 26
+
+
+def test_a_stream_that_became_shorter(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def read(batches: int) -> Iterator[Any]:
+        yield from (X[40 * i : 40 * (i + 1)] for i in range(batches))
+
+    with pytest.raises(KeyboardInterrupt):
+        new(tmp_path).fit(lambda: read(9), monitors=[StopAt(7)])
+    resumed = new(tmp_path).fit(lambda: read(5))
+    assert resumed.state.global_step == 7
+    assert "has 5 batches, fewer than the 7" in caplog.text
+
+
+def test_data_that_became_smaller(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    interrupted(new(tmp_path), 4)
+    resumed = fit(new(tmp_path), X[:200], max_steps=6)
+    assert resumed.state.global_step == 6
+    assert "200 rows, training had reached row 360 of epoch 0" in caplog.text
 
 
 @pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2", "array"])
@@ -752,6 +800,43 @@ def test_steps_that_could_not_be_saved_meet_those_of_another_process(tmp_path: P
     assert bits(new(tmp_path)) == bits(other)
 
 
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_and_then_read_only(small_disk: Path) -> None:
+    model = new(small_disk / "run", config=EVERY.replace(keep_checkpoint_max=None))
+    with pytest.raises(CheckpointError, match="No space left on device; the last one there is"):
+        fit(model, max_steps=200)
+    reached = model.state.global_step
+    assert 2 < reached < 100
+    assert bits(model) == bits(fit(new(), steps=reached))
+    there = new(small_disk / "run")
+    assert reached - 1 <= there.state.global_step <= reached
+    assert bits(there) == bits(fit(new(), steps=there.state.global_step))
+    for step in range(4):  # room is made
+        step_file(small_disk / "run", step).unlink()
+    fit(model, max_steps=reached + 1)
+    assert bits(new(small_disk / "run")) == bits(model) == bits(fit(new(), steps=reached + 1))
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    other = new(small_disk / "run")
+    assert other.evaluate(X)["global_step"] == reached + 1  # whose results cannot be written
+    for folder in (small_disk / "run", small_disk / "new"):
+        with pytest.raises(CheckpointError, match=r"cannot be written: .*Read-only file system"):
+            fit(new(folder), max_steps=200)
+    assert bits(other) == bits(model)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to become somebody else")
 def test_a_read_only_directory_as_somebody_else(tmp_path: Path) -> None:
     model = fit(new(tmp_path / "run"), steps=3)
@@ -827,7 +912,7 @@ def test_set_params_model_dir(tmp_path: Path) -> None:
     save_model(model, tmp_path / "m.npz")
     with pytest.raises(CheckpointError, match="holds a model already"):
         load_model(tmp_path / "m.npz", model_dir=str(tmp_path / "b"))
-    moved = load_model(tmp_path / "m.npz", model_dir=str(tmp_path / "c"))
+    moved = load_model(tmp_path / "m.npz", model_dir=str(tmp_path / "c"), config=EVERY)
     assert bits(fit(moved, steps=1)) == bits(fit(new(), steps=8)) == bits(new(tmp_path / "c"))
 
 

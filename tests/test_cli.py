@@ -325,6 +325,57 @@ def test_interrupted_elsewhere(
     assert load_model("model.npz").is_fitted
 
 
+# ---- Directories of checkpoints ----
+
+
+def test_model_dir(shell: Shell, tmp_path: Path) -> None:
+    write(tmp_path / "x.csv")
+    fitted = shell.json("fit x.csv -k 5 --steps 6 --model-dir runs/a --mini-batch --batch-size 70")
+    assert fitted["model"] == "runs/a"
+    assert not Path("model.npz").exists()
+    shell.ok("fit x.csv -k 5 --steps 6 -m whole.npz --mini-batch --batch-size 70")
+    assert bits("runs/a") == bits("whole.npz")
+    for which in ("--model-dir runs/a", "-m runs/a", "-m whole.npz"):
+        shell.ok(f"predict x.csv {which} -o l{len(which)}.npy")
+    labels = [np.load(f"l{length}.npy").tobytes() for length in (18, 9, 12)]
+    assert labels[0] == labels[1] == labels[2]
+    held = shell.json("inspect runs/a")
+    assert (held["clusters"], held["steps"], held["complete"]) == (5, 6, True)
+    assert "complete" not in shell.json("inspect whole.npz")
+    shell.error("fit x.csv --model-dir runs/a", "runs/a exists: pass --resume")
+    shell.error("fit x.csv --model-dir runs/a --force", "remove runs/a")
+    shell.error("fit x.csv --model-dir runs/a --resume -k 4", "--clusters is 4", "with 5")
+    shell.error("fit x.csv --model-dir x.csv", "--model-dir is", "not a directory")
+    assert shell.run("fit x.csv --model-dir runs/a -m m.npz")[0] == 2
+    said = shell.json("fit x.csv --model-dir runs/a --resume --max-steps 9 --batch-size 70")
+    assert said["steps"] == 9
+    assert shell.json("fit x.csv --model-dir runs/a --resume --max-steps 9")["steps"] == 9
+    shell.ok("fit x.csv -m whole.npz --resume --max-steps 9 --batch-size 70")
+    assert bits("runs/a") == bits("whole.npz")
+
+
+def test_the_same_command_until_it_is_done(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "x.npy")
+    command = "fit x.npy -k 7 --model-dir run --resume"
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "EverySecond", InterruptAt)
+        code, _, err = shell.run(command)
+    assert code == 1
+    assert "interrupted after 4 steps; go on with: shoal fit x.npy --model-dir run --resume" in err
+    assert shell.json("inspect run")["complete"] is False
+    for _ in range(2):  # once more is one too many: nothing happens
+        done = shell.json(command)
+    assert done == shell.json("fit x.npy -k 7 -m whole.npz") | {
+        "model": "run",
+        "seconds": done["seconds"],
+    }
+    assert "come to its end already" in shell.run(command)[2]
+    assert bits("run") == bits("whole.npz")
+    assert shell.json(f"{command} --steps 1")["steps"] == done["steps"] + 1
+
+
 # ---- Processes ----
 
 

@@ -260,6 +260,8 @@ def test_an_extra_that_is_broken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: object())
+    for name in [name for name in sys.modules if name.startswith("tensorboardX.")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboardX", types.ModuleType("tensorboardX"))
     monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
     model = new()

@@ -132,6 +132,11 @@ def read_file(path: str | os.PathLike[str], model_dir: Path | None) -> tuple[Pat
         raise CheckpointError(f"{file} cannot be read: {_reason(error)}") from None
 
 
+def has_checkpoints(path: Path) -> bool:
+    """Whether there is anything to go on from in a directory, damaged or not."""
+    return bool(ModelDir(path).steps())
+
+
 class ModelDir:
     """A directory of checkpoints, and which of them a model was last in step with."""
 
@@ -156,7 +161,7 @@ class ModelDir:
         CheckpointError.
         """
         for _ in range(LOOKS):
-            steps = self._steps()
+            steps = self.steps()
             try:
                 mark = _mark(steps[max(steps)]) if steps else None
                 if mark is None or mark == self._mark:
@@ -193,7 +198,7 @@ class ModelDir:
             "directory to begin anew, or put back a copy of a checkpoint"
         )
 
-    def _steps(self) -> dict[int, Path]:
+    def steps(self) -> dict[int, Path]:
         """The files of states, by step."""
         try:
             names = os.listdir(self.folder)
@@ -251,7 +256,7 @@ class ModelDir:
             self._mark, self._saved = _mark(path), checkpoint.state
             self._rotate(keep)
         except OSError as error:
-            there = sorted(self._steps())
+            there = sorted(self.steps())
             last = f"the last one there is of step {there[-1]}" if there else "there is none yet"
             raise CheckpointError(
                 f"the checkpoint of step {step} cannot be written to {self.folder}: "
@@ -274,7 +279,7 @@ class ModelDir:
 
         Parts of files that a killed writer has left are removed.
         """
-        for later, path in self._steps().items():
+        for later, path in self.steps().items():
             if later > step:
                 logger.warning("%s is damaged: renamed to %s%s", path, path.name, DAMAGED)
                 os.replace(path, path.with_name(path.name + DAMAGED))
@@ -284,7 +289,7 @@ class ModelDir:
                     os.unlink(folder / name)
 
     def _rotate(self, keep: int | None) -> None:
-        steps = self._steps()
+        steps = self.steps()
         order = sorted(steps)
         kept = order if keep is None else order[-keep:]
         names = [steps[step].name for step in kept]

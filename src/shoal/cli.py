@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 import sys
 import time
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 
 import shoal
+from shoal.checkpoint import has_checkpoints
+from shoal.cli_arguments import MODEL_OPTIONS, add_arguments
 from shoal.cli_output import (
     WRITERS,
     EverySecond,
@@ -22,25 +25,13 @@ from shoal.cli_output import (
     show_result,
     silence_stdout,
 )
-from shoal.config import EMPTY_CLUSTERS, ON_BAD_ROWS, SEEDINGS
 from shoal.errors import BadInputError
 from shoal.export.npz import load_model, save_model, whole_file
 from shoal.hooks import LogProgress, progress_monitor
-from shoal.metric import METRICS
 from shoal.sources.array import Columns
 from shoal.sources.files import read_file
 
-#: Options of ``fit`` that make a model what it is: the parameter of each, and its default.
-MODEL_OPTIONS: dict[str, tuple[str, Any]] = {
-    "clusters": ("num_clusters", 8),
-    "metric": ("distance_metric", METRICS[0]),
-    "init": ("initial_clusters", "kmeans_plus_plus"),
-    "seed": ("random_seed", 0),
-    "mini_batch": ("use_mini_batch", False),
-    "empty_clusters": ("empty_clusters", EMPTY_CLUSTERS[0]),
-    "columns": ("feature_columns", None),
-    "weight": ("weight_column", None),
-}
+logger = logging.getLogger("shoal")
 
 #: Options of ``fit`` that a command that goes on with it needs again (``--steps``: what is left).
 RUN_OPTIONS = ("batch_size", "tolerance", "threads", "on_bad_rows")
@@ -73,7 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     try:
-        return _parser().parse_args(arguments)
+        parser = argparse.ArgumentParser(
+            prog="shoal", description="k-means clustering: exact, reproducible to the bit, fast."
+        )
+        add_arguments(parser, fit=fit, predict=predict, inspect=inspect)
+        return parser.parse_args(arguments)
     except SystemExit:
         print(end="", flush=True)  # --help into a closed pipe fails here, not at exit
         raise
@@ -88,14 +83,8 @@ def _fail(message: str) -> int:
 
 
 def fit(options: argparse.Namespace) -> Result:
-    """Train on a file and write the model."""
-    model_file = Path(options.model)
-    if model_file.exists() and not (options.resume or options.force):
-        raise BadInputError(
-            f"{model_file} exists: pass --resume to train it further, or --force to replace it"
-        )
-    if not model_file.parent.is_dir():
-        raise BadInputError(f"there is no directory {model_file.parent} for the model")
+    """Train on a file and write the model, or checkpoints into a directory."""
+    target = _target(options)
     model, data = (_resumed if options.resume else _new)(options)
     first_step = model.state.global_step if model.is_fitted else 0
     began = time.perf_counter()
@@ -104,6 +93,7 @@ def fit(options: argparse.Namespace) -> Result:
         model.fit(
             data,
             steps=options.steps,
+            max_steps=_last_step(options, model),
             batch_size=options.batch_size,
             monitors=_progress(options.quiet, model.get_params()["num_clusters"]),
         )
@@ -112,7 +102,8 @@ def fit(options: argparse.Namespace) -> Result:
             raise KeyboardInterrupt("before the centers were chosen: nothing is written") from None
         interrupted = True
     seconds = time.perf_counter() - began
-    save_model(model, model_file)
+    if not options.model_dir:
+        save_model(model, target)
     state, given = model.state, model.get_params()
     result: Result = {
         "columns": _trained_columns(model) or state.clusters.shape[1],
@@ -120,7 +111,7 @@ def fit(options: argparse.Namespace) -> Result:
         "metric": given["distance_metric"],
         "steps": state.global_step,
         "seconds": round(seconds, 3),
-        "model": str(model_file),
+        "model": str(target),
     }
     if interrupted:
         _say_how_to_go_on(options, state.global_step - first_step)
@@ -128,13 +119,41 @@ def fit(options: argparse.Namespace) -> Result:
     try:
         measured = model.evaluate(data)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"after training: {model_file} is written") from None
+        raise KeyboardInterrupt(f"after training: {target} is written") from None
     return {
         "rows": measured["num_rows"],
         **result,
         "loss": measured["scores"],
         "loss_per_row": measured["loss"],
     }
+
+
+def _target(options: argparse.Namespace) -> Path:
+    """Where the model goes; ``--resume`` on a directory without checkpoints begins there."""
+    target = Path(options.model_dir or options.model)
+    there = has_checkpoints(target) if options.model_dir else target.exists()
+    if options.model_dir and options.force:
+        raise BadInputError(
+            f"--force replaces a model file, not checkpoints: remove {target}, or choose another "
+            "directory"
+        )
+    if there and not (options.resume or options.force):
+        how = "another --model-dir for a new one" if options.model_dir else "--force to replace it"
+        raise BadInputError(f"{target} exists: pass --resume to train it further, or {how}")
+    if not options.model_dir and not target.parent.is_dir():
+        raise BadInputError(f"there is no directory {target.parent} for the model")
+    if options.resume and options.model_dir:
+        options.resume, options.model = there, options.model_dir
+    return target
+
+
+def _last_step(options: argparse.Namespace, model: shoal.KMeansClustering) -> int | None:
+    """``--max-steps``; a run in a directory that came to its end by itself is not begun again."""
+    by_itself = options.model_dir and options.steps is options.max_steps is None
+    if by_itself and model.is_fitted and not model.is_interrupted:
+        logger.info("training has come to its end already; --steps trains further")
+        return max(model.state.global_step, 1)
+    return options.max_steps  # type: ignore[no-any-return]
 
 
 def predict(options: argparse.Namespace) -> Result:
@@ -169,7 +188,7 @@ def predict(options: argparse.Namespace) -> Result:
 
 
 def inspect(options: argparse.Namespace) -> Result:
-    """Say what a model file holds."""
+    """Say what a model file, or a directory of checkpoints, holds."""
     model = load_model(options.model)
     state, given = model.state, model.get_params()
     counts = np.sort(state.counts)[::-1]
@@ -184,6 +203,7 @@ def inspect(options: argparse.Namespace) -> Result:
         "seed": state.seed,
         "largest_counts": [round(float(count), 3) for count in counts[:5]],
         "smallest_count": round(float(counts[-1]), 3),
+        **({"complete": not model.is_interrupted} if model.model_dir else {}),
     }
 
 
@@ -234,6 +254,7 @@ def _resumed(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
 
 def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:
     return {
+        "model_dir": options.model_dir,
         "relative_tolerance": options.tolerance,
         "num_threads": options.threads,
         "on_bad_rows": options.on_bad_rows,
@@ -273,11 +294,14 @@ def _progress(quiet: bool, clusters: int | None) -> list[object]:
 
 def _say_how_to_go_on(options: argparse.Namespace, done: int) -> None:
     """The command that goes on where this one was interrupted."""
-    words = ["shoal", "fit", options.data, "--model", options.model, "--resume"]
+    where = ["--model-dir", options.model_dir] if options.model_dir else ["--model", options.model]
+    words = ["shoal", "fit", options.data, *where, "--resume"]
     for name in RUN_OPTIONS:
         value = getattr(options, name)
         if value is not None and value != "error":
             words += [f"--{name.replace('_', '-')}", str(value)]
+    if options.max_steps is not None:
+        words += ["--max-steps", str(options.max_steps)]
     if options.steps is not None:
         if options.steps == done:
             _fail("interrupted after the last step: the model is complete")
@@ -285,80 +309,6 @@ def _say_how_to_go_on(options: argparse.Namespace, done: int) -> None:
         words += ["--steps", str(options.steps - done)]
     words += [f"--{name}" for name in ("quiet", "json") if getattr(options, name)]
     _fail(f"interrupted after {done} steps; go on with: {shlex.join(words)}")
-
-
-# --- arguments ----------------------------------------------------------------------------------
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="shoal", description="k-means clustering: exact, reproducible to the bit, fast."
-    )
-    parser.add_argument("--version", action="version", version=f"shoal {shoal.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    one = commands.add_parser("fit", help="train on a file and write a model")
-    one.set_defaults(command=fit)
-    _add_fit_options(one)
-
-    two = commands.add_parser("predict", help="write the nearest center of every row")
-    two.set_defaults(command=predict)
-    two.add_argument("data", help=DATA)
-    two.add_argument("-m", "--model", default="model.npz", help="model file (model.npz)")
-    two.add_argument("-o", "--output", required=True, help="a .npy, .csv or .parquet file")
-
-    three = commands.add_parser("inspect", help="say what a model file holds")
-    three.set_defaults(command=inspect)
-    three.add_argument("model", help="model file")
-
-    for command, skipped in ((one, "does not train on them"), (two, "writes fewer rows")):
-        command.add_argument(
-            "--on-bad-rows",
-            choices=ON_BAD_ROWS,
-            default=ON_BAD_ROWS[0],
-            help=f"rows with values that are not finite: an error, or skip, which {skipped}",
-        )
-        command.add_argument("--threads", type=int, help="threads (default: all there are)")
-        command.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    for command in (one, two, three):
-        command.add_argument("--json", action="store_true", help="print the result as JSON")
-    return parser
-
-
-DATA = "a .npy, .npz, .csv or .parquet file (Parquet needs shoal[parquet])"
-
-
-def _add_fit_options(fit: argparse.ArgumentParser) -> None:
-    """Options of ``fit``; those of MODEL_OPTIONS have no default, to know which were given."""
-    add = fit.add_argument
-    defaults = {option: default for option, (_, default) in MODEL_OPTIONS.items()}
-    add("data", help=DATA)
-    add("-k", "--clusters", type=int, help=f"number of clusters ({defaults['clusters']})")
-    add("-m", "--model", default="model.npz", help="file to write (model.npz)")
-    add("--metric", choices=METRICS, help=f"distance ({defaults['metric']})")
-    add("--init", choices=SEEDINGS, help=f"choice of first centers ({defaults['init']})")
-    add("--seed", type=int, help=f"seed of every random choice ({defaults['seed']})")
-    add("--mini-batch", action="store_const", const=True, help="train by mini-batches")
-    add("--batch-size", type=int, help="rows per mini-batch")
-    add("--steps", type=int, help="steps to train (default: until converged)")
-    add("--tolerance", type=float, help="stop when the loss changes by less")
-    add(
-        "--empty-clusters",
-        choices=EMPTY_CLUSTERS,
-        help=f"what to do with clusters without rows ({defaults['empty_clusters']})",
-    )
-    add("--columns", type=_names, help="columns to use: a,b,c (all numeric ones)")
-    add("--weight", help="column of row weights")
-    add("--resume", action="store_true", help="train the model file further, as it was trained")
-    add("--force", action="store_true", help="replace an existing model file")
-
-
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError(f"{text!r} names no column")
-    if len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"{text!r} names a column twice")
-    return names
 
 
 if __name__ == "__main__":

@@ -38,11 +38,18 @@ OPTIONS = {
     "empty_clusters": "--empty-clusters",
     "feature_columns": "--columns",
     "weight_column": "--weight",
+    "model_dir": "--model-dir",
+    "max_steps": "--max-steps",
 }
 #: Remedies that need Python, and what helps on the command line.
 REMEDIES = (
     (r"use \.astype\(np\.(\w+)\)", r"save the file as \1"),
     (r"\. Use \.reshape\(.*$", ""),
+    (r", or model_dir=None to keep the model in memory", ""),
+    (
+        r"\. The model in memory is .* make room, then call fit again.*$",
+        ": make room, then --resume",
+    ),
 )
 _OPTION = re.compile(r"(?<![\w./-])(?:" + "|".join(map(re.escape, OPTIONS)) + r")(?![\w./-])")
 
@@ -56,9 +63,9 @@ class EverySecond(LogProgress):
 
 def in_words_of_the_user(message: str, path: object) -> str:
     """Name the file where the library says ``x``, and options where it names parameters."""
-    message = _OPTION.sub(lambda found: OPTIONS[found[0]], message)
     for remedy, instead in REMEDIES:
         message = re.sub(remedy, instead, message)
+    message = _OPTION.sub(lambda found: OPTIONS[found[0]], message)
     return re.sub(r"^x(?=[ :])|(?<= of )x(?=[ :;])", lambda _: str(path), message)
 
 

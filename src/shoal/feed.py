@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -37,6 +37,7 @@ class Batch:
     executor: Executor
     inputs: list[Floats]
     position: tuple[int, int] | None = None  # epoch and row, for shuffled data in memory
+    number: int = 0  # of a stream that can be read again: batches read, this one included
 
 
 @dataclass(frozen=True)
@@ -146,15 +147,30 @@ class Feed:
         elif isinstance(self._source, PagedSource):
             yield from self._epochs(self._source, state)
         else:
-            kept, self._kept = self._kept, []
-            rest = self._source.batches() if self._stream is None else self._stream
-            for shards in itertools.chain(kept, rest):
-                self._seen = True
-                check_columns(state, shards[0].rows.shape[1], shards[0].name)
-                if (batch := self._if_usable(shards)) is not None:
-                    yield batch
-            if not self._seen:
-                raise BadInputError(f"{self._source.name} has no rows: give at least one")
+            yield from self._streamed(state)
+
+    def _streamed(self, state: State) -> Iterator[Batch]:
+        """Batches of a stream, once; where it is read again, behind those trained on already."""
+        kept, self._kept = self._kept, []
+        rest = self._source.batches() if self._stream is None else self._stream
+        again = self._stream is None
+        done = state.batches if again and state.unfinished is not None else 0
+        number = 0
+        for number, shards in enumerate(itertools.chain(kept, rest), 1):
+            self._seen = True
+            check_columns(state, shards[0].rows.shape[1], shards[0].name)
+            if number > done and (batch := self._if_usable(shards)) is not None:
+                yield replace(batch, number=number if again else 0)
+        if not self._seen:
+            raise BadInputError(f"{self._source.name} has no rows: give at least one")
+        if number < done:
+            logger.warning(
+                "%s has %d batches, fewer than the %d that were trained on when the run was "
+                "interrupted: there is nothing to go on with",
+                self._source.name,
+                number,
+                done,
+            )
 
     def _epochs(self, source: PagedSource, state: State) -> Iterator[Batch]:
         """Shuffled batches, epoch after epoch; the position is (epoch, row)."""
@@ -163,7 +179,17 @@ class Feed:
             DEFAULT_BATCH_ROWS, 8 * self._demand.parameters.num_clusters
         )
         seed = state.seed if source.seed is None else source.seed
-        epoch, row = state.epoch, state.row if state.row < rows else 0
+        epoch, row = state.epoch, state.row
+        if row >= rows > 0:
+            logger.warning(
+                "%s has %d rows, training had reached row %d of epoch %d: it goes on at the "
+                "beginning of that epoch",
+                source.name,
+                rows,
+                row,
+                epoch,
+            )
+            row = 0
         last = epoch + self._demand.run.max_epochs
         while self._demand.counted or epoch < last:
             used = row > 0

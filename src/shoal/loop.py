@@ -176,13 +176,14 @@ def apply_step(state: State, batch: Batch, parameters: Parameters) -> tuple[Stat
     after, found = step(state, batch.executor, parameters)
     if batch.position is not None:
         after = after.replace(epoch=batch.position[0], row=batch.position[1])
+    after = after.replace(batches=batch.number)
     loss = loss_of(found, state.clusters, parameters.distance_metric, parameters.num_threads)
     return after, found, loss
 
 
 def finished(state: State) -> State:
     """The state of a run that came to its end: nothing is left to go on with."""
-    return state.replace(unfinished=None, clusters_before=None)
+    return state.replace(batches=0, unfinished=None, clusters_before=None)
 
 
 def users_clusters(state: State, parameters: Parameters) -> Floats:

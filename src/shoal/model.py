@@ -26,7 +26,7 @@ logger = logging.getLogger("shoal")
 Array = npt.NDArray[Any]
 
 #: Parts of a state that are no variables: what a run that goes on remembers.
-HIDDEN = ("unfinished", "clusters_before")
+HIDDEN = ("batches", "unfinished", "clusters_before")
 
 
 class Model:

@@ -212,6 +212,7 @@ class State:
     idle_rounds: int = 0  # ... of which the last gave no center
     epoch: int = 0  # the position in the source: which shuffle, and which row of it
     row: int = 0
+    batches: int = 0  # read by a run that is not over, of a stream that can be read again
     unfinished: tuple[float, ...] | None = None  # of a run that is not over: see Judge
     clusters_before: Floats | None = None  # [k, d]: what the last full-batch pass assigned with
 

@@ -159,7 +159,7 @@ class Training(Model):
         """
         with self._writing() as saver:
             before, columns = self._state, self._columns
-            at: dict[str, Any] = {"epoch": 0, "row": 0, "unfinished": None}
+            at: dict[str, Any] = {"epoch": 0, "row": 0, "batches": 0, "unfinished": None}
             first = before
             if apart and before is not None:
                 first = before.replace(**at)
