@@ -15,16 +15,15 @@ from shoal.errors import BadInputError
 from shoal.sources.ahead import ahead
 from shoal.sources.array import Columns, Rows
 from shoal.sources.arrow import (
-    Builder,
     Layout,
     bare,
     element,
     features_of,
     field_of,
     holds_numbers,
-    pieces,
     types_of,
 )
+from shoal.sources.arrow_rows import Builder, pieces
 from shoal.sources.paths import File, naming
 
 #: Bytes of rows that are decoded at a time.
@@ -88,7 +87,7 @@ class ArrowPages:
 
     def stream(self, first: int = 0) -> Iterator[Rows]:
         """All rows from page ``first`` on, in pieces of about 16 MB; the next one is read ahead."""
-        pages = self._pages[first:]
+        pages = [page for page in self._pages[first:] if page.rows]
         rows = sum(page.rows for page in pages)
         start = pages[0].first if pages else 0
         return ahead(self._pieces(pages, rows, start))
@@ -221,42 +220,60 @@ class ParquetReader:
 class IpcReader:
     """Arrow IPC files, Feather among them: a page is a record batch."""
 
+    def __init__(self) -> None:
+        self._plain: dict[str, bool] = {}  # whether batches of a file lie in memory as they are
+
     def head(self, file: File) -> tuple[Any, list[int]]:
         """Schema of a file, and the rows of each record batch."""
-        with self._open(file) as reader:
+        with self._open(file, []) as reader:
             schema, batches = reader.schema, reader.num_record_batches
-        cheap = [i for i, kind in enumerate(schema.types) if holds_numbers(kind)]
+        cheap = [name for name, kind in types_of(schema, file.name).items() if holds_numbers(kind)]
         with self._open(file, cheap[:1]) as reader:
             return schema, [reader.get_batch(i).num_rows for i in range(batches)]
 
     def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
         """Read record batches one after the other."""
-        with self._open(file) as reader:
-            fields = [reader.schema.get_field_index(name) for name in layout.used]
-        with self._open(file, fields) as reader:
+        with self._open(file, layout.used) as reader:
             for page in pages:
                 yield reader.get_batch(page)
 
     def column(self, file: File, name: str) -> Iterator[Any]:
         """Arrays of one column."""
-        with self._open(file) as reader:
-            fields = [reader.schema.get_field_index(name)]
-        with self._open(file, fields) as reader:
+        with self._open(file, [name]) as reader:
             for page in range(reader.num_record_batches):
                 yield reader.get_batch(page).column(name)
 
     @contextmanager
-    def _open(self, file: File, fields: Sequence[int] = ()) -> Iterator[Any]:
-        """Mapped where it is local, so that a record batch that is not compressed is not read."""
-        options = ipc.IpcReadOptions(included_fields=list(fields))
-        with _mapped(file) as content, ipc.open_file(content, options=options) as reader:
-            yield reader
+    def _open(self, file: File, names: Iterable[str]) -> Iterator[Any]:
+        """A reader of some columns; of all where that reads nothing."""
+        with _mapped(file) as content:
+            with ipc.open_file(content) as reader:
+                if file.name not in self._plain:
+                    self._plain[file.name] = _is_plain(content, reader)
+                fields = [reader.schema.get_field_index(name) for name in names]
+                if self._plain[file.name]:
+                    yield reader
+                    return
+            options = ipc.IpcReadOptions(included_fields=fields)
+            with ipc.open_file(content, options=options) as reader:
+                yield reader
 
 
 def _mapped(file: File) -> Any:
     if file.system is not None:
-        return file.open()
+        return pa.PythonFile(file.open(), "r")
     try:
         return pa.memory_map(file.name)
     except (OSError, pa.ArrowException):  # no address space left for it
         return pa.OSFile(file.name)
+
+
+def _is_plain(content: Any, reader: Any) -> bool:
+    """Whether record batches are mapped: their buffers lie inside the file, not compressed."""
+    if not isinstance(content, pa.MemoryMappedFile) or not reader.num_record_batches:
+        return False
+    content.seek(0)
+    start = content.read_buffer(1).address
+    columns = reader.get_batch(0).columns
+    buffers = [buffer for column in columns for buffer in column.buffers() if buffer]
+    return all(start <= buffer.address < start + content.size() for buffer in buffers)

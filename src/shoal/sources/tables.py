@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from shoal.errors import BadInputError
 from shoal.sources.array import Columns, Rows
-from shoal.sources.arrow import Builder, Layout, element, features_of, field_of, types_of
+from shoal.sources.arrow import Layout, element, features_of, field_of, types_of
+from shoal.sources.arrow_rows import Builder
 
 #: Name of a column that has none.
 NAMELESS = "0"
