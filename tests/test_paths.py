@@ -61,7 +61,7 @@ def test_a_pattern(tmp_path: Path) -> None:
 PATHS: list[tuple[str, str]] = [
     ("none.parquet", "there is no file .*none.parquet"),
     ("none*.parquet", "no file that matches .*none"),
-    ("empty", "directory without files to read"),
+    ("empty", "empty is of no known kind: a directory without files"),
     ("mixed", r"files of several kinds, .*1\.csv and .*2\.parquet"),
     ("mixed/*", r"files of several kinds"),
     ("notes*", r"notes\.txt is of no known kind"),

@@ -115,6 +115,11 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
                 "and a list for shards"
             )
         data, weights = data
+        if columns.weight is not None and (is_table(data) or is_frame(data)):
+            raise BadInputError(
+                f"{name} is a pair (rows, weights), and weight_column is {columns.weight!r}: "
+                "give weights once"
+            )
     named = _of_table(data, columns, name)
     if named is None:
         if columns.given():
@@ -125,11 +130,6 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
         named = Rows(_to_matrix(data, name), None, name)
     if weights is None:
         return named
-    if named.weights is not None:
-        raise BadInputError(
-            f"{name} is a pair (rows, weights), and weight_column is {columns.weight!r}: "
-            "give weights once"
-        )
     return replace(named, weights=weights_of(weights, len(named), name))
 
 

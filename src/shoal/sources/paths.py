@@ -165,7 +165,7 @@ def _of_directory(text: str, inside: str, system: Any) -> list[str]:
     names = sorted(name for name in visible if kind_of(name))
     if not names:
         raise BadInputError(
-            f"{text} is a directory without files to read; their names end in one of {SUFFIXES}"
+            f"{text} is of no known kind: a directory without files that end in one of {SUFFIXES}"
         )
     _of_one_kind(text, names)
     if others := sorted(set(visible) - set(names)):
