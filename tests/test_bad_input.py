@@ -511,7 +511,7 @@ CALLS = [
     ),
     Case(
         "feature_columns with an open source",
-        lambda *_: Model(3, feature_columns=["a"]).fit(shoal.open({"a": X})),
+        lambda *_: Model(3, feature_columns=["b"]).fit(shoal.open({"a": X})),
         ("x is opened already", "shoal.open(..., columns="),
     ),
     # Other columns than the centers have

@@ -309,10 +309,10 @@ def test_interrupted_elsewhere(
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    for name in ("read_file", "load_model"):
+    for name in ("open_path", "load_model"):
         with monkeypatch.context() as patch:
             patch.setattr(cli, name, interrupt)
-            if name == "read_file":
+            if name == "open_path":
                 shell.error("fit x.npy", "interrupted")
             shell.error("predict x.npy -o l.npy -m m.npz", "interrupted")
     monkeypatch.setattr("shoal.training.train", interrupt)
@@ -481,7 +481,7 @@ ERRORS: list[tuple[str, tuple[str, ...]]] = [
     ("fit x.npy -m there/is/none.npz", ("there is no directory there/is",)),
     ("fit x.npy -m model", ("model exists", "--resume", "--force")),
     ("fit x.npy -m new.npz --resume", ("there is no model file new.npz",)),
-    ("fit . -m new.npz", ("directory", "later")),
+    ("fit . -m new.npz", ("files of several kinds", "line.npy", "pattern")),
     ("fit line.npy", ("line.npy has shape (3,)",)),
     ("fit other.npy", ("other.npy has dtype >f8", "save the file as float64")),
     ("predict x.npy -m model -o l.txt", ("l.txt", "no known kind", ".npy")),

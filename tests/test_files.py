@@ -1,4 +1,4 @@
-"""Files: what is read of them, to the bit, and what is refused, by name."""
+"""Files read by NumPy and CSV files: what is read of them, to the bit, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pyarrow import parquet
 
 import shoal
 from shoal import BadInputError
-from shoal.sources import files
-from shoal.sources.array import Columns
-from shoal.sources.files import read_file
+from shoal.sources import csv_parser, text
+from shoal.sources.columns import Columns
+from shoal.sources.files import open_path
 
 X = np.random.default_rng(5).normal(size=(20, 3))
 
@@ -24,7 +24,7 @@ X = np.random.default_rng(5).normal(size=(20, 3))
 def write(path: Path, content: str | bytes | dict[str, Any]) -> Path:
     """Text or bytes as they are; a dict as the table or the arrays that the suffix asks for."""
     if isinstance(content, str):
-        path.write_text(content, "utf-8")
+        path.write_text(content, "utf-8", newline="")
     elif isinstance(content, bytes):
         path.write_bytes(content)
     elif path.suffix == ".npz":
@@ -34,120 +34,172 @@ def write(path: Path, content: str | bytes | dict[str, Any]) -> Path:
     return path
 
 
-def read(path: Path, features: Any = None, weight: str | None = None) -> Any:
-    return read_file(path, Columns(features, weight))[0]
+def opened(path: Path, features: Any = None, weight: str | None = None) -> Any:
+    return open_path(path, Columns(features, weight))
 
 
-def lists(values: Any, kind: Any = None) -> Any:
-    return pa.array(values, kind or pa.list_(pa.float32(), 2))
+def rows(path: Path, features: Any = None, weight: str | None = None) -> Any:
+    return np.concatenate([piece.rows for piece in opened(path, features, weight).stream()])
 
 
-# ---- What is read ----
+def table(path: Path, features: Any = None, weight: str | None = None) -> dict[str, list[float]]:
+    names = opened(path, features, weight).columns
+    return dict(zip(names, rows(path, features, weight).T.tolist(), strict=True))
+
+
+@pytest.fixture(params=["pyarrow", "Python"])
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What turns text into numbers."""
+    if request.param == "Python":
+        monkeypatch.setattr(csv_parser, "_parsed_fast", lambda *_: None)
+    return str(request.param)
+
+
+@pytest.fixture(params=["in memory", "page by page"])
+def small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether CSV files count as too large to keep, and have pages of a few bytes."""
+    if request.param == "page by page":
+        monkeypatch.setattr(text, "KEPT_BYTES", 0)
+        monkeypatch.setattr(text, "PAGE_BYTES", 40)
+    return bool(request.param == "page by page")
+
+
+# ---- Arrays ----
 
 
 def test_npy_is_mapped(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
-    found = read(tmp_path / "x.npy")
-    assert isinstance(found, np.memmap)
-    assert found.tobytes() == X.tobytes()
+    [shard] = opened(tmp_path / "x.npy").stream()
+    assert isinstance(shard.rows.base, np.memmap)
+    assert shard.rows.tobytes() == X.tobytes()
 
 
 def test_npz_of_one_matrix(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert read(write(tmp_path / "x.npz", {"rows": X})).tobytes() == X.tobytes()
+    assert rows(write(tmp_path / "x.npz", {"rows": X})).tobytes() == X.tobytes()
     assert not caplog.messages
-    found = read(write(tmp_path / "xy.npz", {"rows": X, "y": X[:, 0]}))
+    found = rows(write(tmp_path / "xy.npz", {"rows": X, "y": X[:, 0]}))
     assert found.tobytes() == X.tobytes()
     assert "'rows'" in caplog.text
     assert "'y' (20,)" in caplog.text
 
 
+def test_npy_files_of_a_directory_are_shards(tmp_path: Path) -> None:
+    for name, part in (("b", X[12:]), ("a", X[:12])):
+        np.save(tmp_path / f"{name}.npy", part)
+    assert opened(tmp_path).lengths == [12, 8]
+    assert rows(tmp_path).tobytes() == X.tobytes()
+    with pytest.raises(BadInputError, match=r"a\.npy has no names of columns"):
+        opened(tmp_path, ["a"])
+
+
+# ---- CSV ----
+
+
+@pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
-def test_csv_to_the_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(files, "CSV_ROWS", chunk)
+def test_csv_to_the_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, small_pages: bool
+) -> None:
+    monkeypatch.setattr(csv_parser, "TEXT_ROWS", chunk)
     lines = [",".join(map(repr, row)) for row in X.tolist()]
-    table = read(write(tmp_path / "x.csv", "\n".join(["c,a,b", *lines, ""])))
-    assert list(table) == ["c", "a", "b"]
-    for i, values in enumerate(table.values()):
-        assert values.dtype == np.float64
-        assert values.tobytes() == X[:, i].tobytes()
+    path = write(tmp_path / "x.csv", "\n".join(["c,a,b", *lines, ""]))
+    found = opened(path)
+    assert found.resident != small_pages
+    assert found.columns == ("a", "b", "c")
+    assert rows(path).tobytes() == X[:, [1, 2, 0]].tobytes()
+    if small_pages:
+        assert len(found.lengths) > 5
+        reads = [found.read(page) for page in range(len(found.lengths))]
+        assert np.concatenate([part.rows for part in reads]).tobytes() == rows(path).tobytes()
+        assert [part.first for part in reads] == np.cumsum([0, *found.lengths[:-1]]).tolist()
 
 
+@pytest.mark.usefixtures("parser", "small_pages")
 def test_csv_without_names_is_an_array(tmp_path: Path) -> None:
     wide = np.arange(48.0).reshape(4, 12)
     path = write(tmp_path / "x.csv", "\n".join(",".join(map(str, row)) for row in wide.tolist()))
-    assert np.array_equal(read(path), wide)
-    assert np.array_equal(read(path, ["a"]), wide)  # as for .npy: the caller says it has no names
-    table = read(path, ["10", "2"])
-    assert {name: values.tolist() for name, values in table.items()} == {
-        "2": wide[:, 2].tolist(),
-        "10": wide[:, 10].tolist(),
-    }
-    source = shoal.open(path, weight="0")
-    assert np.array_equal(source.shards[0].rows, wide[:, 1:])  # 10 and 11 come last
-    assert np.array_equal(source.shards[0].weights, wide[:, 0])
+    assert opened(path).columns == ()
+    assert np.array_equal(rows(path), wide)
+    assert table(path, ["10", "2"]) == {"10": wide[:, 10].tolist(), "2": wide[:, 2].tolist()}
+    [*parts] = opened(path, weight="0").stream()
+    found = np.concatenate([part.rows for part in parts])
+    assert np.array_equal(found, wide[:, 1:])  # 10 and 11 come last
+    assert np.concatenate([part.weights for part in parts]).tolist() == wide[:, 0].tolist()
     with pytest.raises(BadInputError, match=r"no column '12'"):
-        read(path, ["12"])
+        opened(path, ["12"])
+    with pytest.raises(BadInputError, match="no names of columns"):
+        opened(path, ["a"])
 
 
+@pytest.mark.usefixtures("parser", "small_pages")
 def test_csv_with_a_byte_order_mark(tmp_path: Path) -> None:
-    assert list(read(write(tmp_path / "x.csv", b"\xef\xbb\xbfa,b\n1,2\n"))) == ["a", "b"]
-    assert read(write(tmp_path / "y.csv", b"\xef\xbb\xbf1,2\n")).tolist() == [[1, 2]]
+    assert table(write(tmp_path / "x.csv", b"\xef\xbb\xbfa,b\n1,2\n")) == {"a": [1], "b": [2]}
+    assert rows(write(tmp_path / "y.csv", b"\xef\xbb\xbf1,2\n")).tolist() == [[1, 2]]
 
 
-def test_csv_of_many_forms(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", '"a", b \r\n"1",2e3\r\n\r\n-0.5, 7 \r\n')
-    assert {name: values.tolist() for name, values in read(path).items()} == {
-        "a": [1.0, -0.5],
-        "b": [2000.0, 7.0],
-    }
+FORMS = [
+    ('"a", b \r\n"1",2e3\r\n\r\n-0.5, 7 \r\n', {"a": [1, -0.5], "b": [2000, 7]}),
+    ('a,"b\nc"\n1,2\n3,4', {"a": [1, 3], "b\nc": [2, 4]}),
+    ("a,b\r1,2\r3,4\r", {"a": [1, 3], "b": [2, 4]}),
+    ("\n\na,b\n\n+1,.5\n\n5.,1E2\n\n\n", {"a": [1, 5], "b": [0.5, 100]}),
+    ('a,"b"\n"1","2"\n' * 1 + '"3","4"\n' * 40, {"a": [1] + [3] * 40, "b": [2] + [4] * 40}),
+    ("a\n" + "\n".join(map(str, range(99))), {"a": list(range(99))}),
+]
 
 
-def test_parquet_keeps_dtypes(tmp_path: Path) -> None:
-    columns = {
-        "d": np.arange(4.0),
-        "f": np.arange(4, dtype=np.float32),
-        "i": np.arange(4),
-        "t": np.array([True, False, True, False]),
-        "v": lists([[i, i + 0.5] for i in range(4)]),
-        "tv": lists([[True, False]] * 4, pa.list_(pa.bool_(), 2)),
-    }
-    path = write(tmp_path / "x.parquet", columns)
-    table = read(path)
-    assert {name: str(values.dtype) for name, values in table.items()} == {
-        "d": "float64",
-        "f": "float32",
-        "i": "int64",
-        "t": "bool",
-        "v": "float32",
-        "tv": "bool",
-    }
-    assert table["v"].tolist() == [[i, i + 0.5] for i in range(4)]
-    assert table["tv"].shape == (4, 2)
+@pytest.mark.usefixtures("parser", "small_pages")
+@pytest.mark.parametrize(("content", "expected"), FORMS)
+def test_csv_of_many_forms(tmp_path: Path, content: str, expected: Any) -> None:
+    assert table(write(tmp_path / "x.csv", content)) == expected
 
 
-def test_parquet_in_row_groups(tmp_path: Path) -> None:
-    table = pa.table({"v": lists(X[:, :2].tolist()), "a": X[:, 0]})
-    parquet.write_table(table, tmp_path / "x.parquet", row_group_size=7)
-    found = read(tmp_path / "x.parquet")
-    assert found["v"].tobytes() == X[:, :2].astype("f4").tobytes()
-    assert found["a"].tobytes() == X[:, 0].tobytes()
-    parquet.write_table(table[:0], tmp_path / "none.parquet")
-    assert read(tmp_path / "none.parquet")["v"].shape == (0, 2)
+@pytest.mark.usefixtures("parser", "small_pages")
+def test_lines_inside_quoted_text(tmp_path: Path) -> None:
+    lines = [f'"one\n{i},""two"", 3",{i}' for i in range(30)]
+    found = table(write(tmp_path / "x.csv", "\n".join(["s,a", *lines])))
+    assert found == {"a": list(range(30))}
 
 
-def test_parquet_reads_only_what_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    whole = parquet.read_table
-    monkeypatch.setattr(
-        parquet,
-        "read_table",
-        lambda file, columns: asked.append(columns) or whole(file, columns=columns),
-    )
-    path = write(tmp_path / "x.parquet", {"name": ["p", "q"], "a": [1.0, 2.0], "b": [3.0, 4.0]})
-    read(path)
-    read(path, ["b"])
-    read(path, ["b"], "a")
-    assert asked == [["a", "b"], ["b"], ["a", "b"]]
+@pytest.mark.usefixtures("parser", "small_pages")
+def test_values_that_are_not_finite_are_refused_with_their_row(tmp_path: Path) -> None:
+    lines = [f"{i},{i}" for i in range(30)]
+    lines[17] = "nan,17"
+    path = write(tmp_path / "x.csv", "\n".join(["a,b", *lines]))
+    assert np.isnan(rows(path)[17, 0])
+    with pytest.raises(BadInputError, match="row 17, column 0"):
+        shoal.KMeansClustering(2).fit(path)
+    lines[17] = "17,nan"
+    path = write(tmp_path / "y.csv", "\n".join(["a,b", *lines]))
+    with pytest.raises(BadInputError, match=r"weight of row 17 of x is nan"):
+        list(shoal.open(path, weight="b").batches())
+
+
+@pytest.mark.usefixtures("parser", "small_pages")
+def test_csv_files_of_a_directory(tmp_path: Path) -> None:
+    for name, part in (("2", X[9:]), ("1", X[:9])):
+        lines = [",".join([name, *map(repr, row)]) for row in part.tolist()]
+        write(tmp_path / f"{name}.csv", "\n".join(["id,c,a,b", *lines]))
+    write(tmp_path / "3.csv", "id,c,a,b\n")  # no rows
+    assert rows(tmp_path, ["c", "a", "b"]).tobytes() == X.tobytes()
+    write(tmp_path / "4.csv", "id,c,b,a\n1,2,3,4\n")
+    with pytest.raises(BadInputError, match=r"1\.csv has the columns .*4\.csv has .*order"):
+        opened(tmp_path)
+    write(tmp_path / "4.csv", "id,c,a,b\n1,2,3,x\n")
+    with pytest.raises(BadInputError, match=r"4\.csv: column 'b' holds 'x' in row 0.*1\.csv"):
+        opened(tmp_path)
+
+
+def test_csv_that_changes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "KEPT_BYTES", 0)
+    path = write(tmp_path / "x.csv", "a\n1\n2\n")
+    found = opened(path)
+    found.check_unchanged()
+    write(path, "a\n1\n2\n3\n")
+    with pytest.raises(BadInputError, match=r"source changed between two passes.*x\.csv"):
+        found.check_unchanged()
+    path.unlink()
+    with pytest.raises(BadInputError, match=r"source changed between two passes.*x\.csv"):
+        found.check_unchanged()
 
 
 # ---- Columns that are left out ----
@@ -162,13 +214,13 @@ def test_text_is_left_out_with_one_warning(
         write(path, "id,a,town\np,1,Nan\n,2,inf\nq,3,Oslo\n")
     else:
         write(path, {"id": ["p", None, "q"], "a": [1, 2, 3], "town": ["Nan", "inf", "Oslo"]})
-    assert list(read(path)) == ["a"]
+    assert opened(path).columns == ("a",)
     [record] = caplog.records
     assert (record.name, record.levelno) == ("shoal", logging.WARNING)
     assert "id, town" in record.getMessage()
     assert "--columns" in record.getMessage()
     caplog.clear()
-    assert list(read(path, ["a"])) == ["a"]
+    assert opened(path, ["a"]).columns == ("a",)
     model = shoal.KMeansClustering(2, feature_columns=["a"]).fit(path, steps=1)
     model.predict(path, as_iterable=False)
     assert not [r for r in caplog.records if "left out" in r.getMessage()]
@@ -185,19 +237,15 @@ def test_what_a_model_learned_is_what_is_read(
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_columns_that_are_not_used_may_hold_anything(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"x{suffix}"
-    if suffix == ".csv":
-        write(path, "a,b,c\n1,n/a,\n2,3.5,4\n")
-    else:
-        write(path, {"a": [1.0, 2.0], "b": [None, 3.5], "c": lists([None, [1, 2]])})
-    assert read(path, ["a"])["a"].tolist() == [1, 2]
+@pytest.mark.usefixtures("parser", "small_pages")
+def test_columns_that_are_not_used_may_hold_anything(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.csv", "a,b,c\n1,n/a,\n2,3.5,4\n")
+    assert table(path, ["a"]) == {"a": [1, 2]}
     for features in (None, ["b"], ["a", "c"]):
         with pytest.raises(BadInputError, match="row 0"):
-            read(path, features)
+            opened(path, features)
     with pytest.raises(BadInputError, match=r"'b'.*row 0"):
-        read(path, ["a"], "b")
+        opened(path, ["a"], "b")
 
 
 # ---- What is refused ----
@@ -216,16 +264,12 @@ BAD: list[tuple[str, Content, Any, str | None, tuple[str, ...]]] = [
     ("x.csv", "a,b\n1,2\n", None, "z", ("no column 'z'", "['a', 'b']")),
     ("x.csv", "a,b\n1,2\n3,4,5\n", ["a"], None, ("row 1 has 3 fields", "2 columns")),
     ("x.csv", "\n\n", None, None, ("empty",)),
+    ("x.csv", "", None, None, ("empty",)),
     ("x.csv", "a,b\n", ["a"], None, ("header", "no rows")),
+    ("x.csv", "a,b\n1,2\n".encode("utf-16"), None, None, ("cannot be read", "utf-8")),
     ("x.parquet", b"PAR1", None, None, ("cannot be read",)),
-    ("x.parquet", {"a": ["p"], "b": ["q"]}, None, None, ("no columns of numbers", "['a', 'b']")),
-    ("x.parquet", {"a": [1], "b": ["q"]}, ["b"], None, ("'b'", "not numbers", "string")),
-    ("x.parquet", {"a": [1], "b": ["q"]}, None, "b", ("'b'", "the weight", "not numbers")),
-    ("x.parquet", {"a": [[1.0, 2.0]]}, ["a"], None, ("'a'", "not numbers", "list<")),
-    ("x.parquet", {"a": [1]}, ["z"], None, ("no column 'z'", "['a']")),
-    ("x.parquet", {"a": [1, None, 2]}, None, None, ("'a' is null in row 1",)),
-    ("x.parquet", {"a": lists([[1, 2], None])}, None, None, ("'a' is null in row 1",)),
-    ("x.parquet", {"a": lists([[1, 2], [3, None]])}, None, None, ("'a'", "a null in row 1")),
+    ("x.arrow", b"ARROW1", None, None, ("cannot be read",)),
+    ("x.feather", b"", None, None, ("cannot be read",)),
     ("x.npz", b"", None, None, ("cannot be read",)),
     ("x.npz", {}, None, None, ("one array of two dimensions", "none")),
     ("x.npz", {"p": X, "q": X}, None, None, ("two dimensions", "'p' (20, 3)", "'q' (20, 3)")),
@@ -234,6 +278,7 @@ BAD: list[tuple[str, Content, Any, str | None, tuple[str, ...]]] = [
 ]
 
 
+@pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(("name", "content", "features", "weight", "words"), BAD)
 def test_bad_files(
     tmp_path: Path,
@@ -245,16 +290,9 @@ def test_bad_files(
 ) -> None:
     path = write(tmp_path / name, content)
     with pytest.raises(BadInputError) as caught:
-        read(path, features, weight)
+        opened(path, features, weight)
     for word in (*words, str(path)):
         assert word in str(caught.value)
-
-
-def test_directories_come_later(tmp_path: Path) -> None:
-    (tmp_path / "parts.parquet").mkdir()
-    for path in (tmp_path, tmp_path / "parts.parquet"):
-        with pytest.raises(BadInputError, match=r"directory.*later"):
-            read(path)
 
 
 @pytest.mark.parametrize(
@@ -271,4 +309,4 @@ def test_arrays_under_a_wrong_name(
     with open(tmp_path / name, "wb") as file:
         save(file)
     with pytest.raises(BadInputError, match=words):
-        read(tmp_path / name)
+        opened(tmp_path / name)

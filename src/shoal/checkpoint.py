@@ -233,7 +233,9 @@ class ModelDir:
                     self.folder.mkdir(parents=True, exist_ok=True)
                     sync_folder(self.path.parent)
                 if not os.access(self.folder, os.W_OK | os.X_OK):
-                    raise PermissionError(errno.EACCES, "no permission to write there")
+                    read_only = hasattr(os, "statvfs") and os.statvfs(self.folder).f_flag & 1
+                    code = errno.EROFS if read_only else errno.EACCES
+                    raise OSError(code, os.strerror(code))
                 stack.enter_context(locked(self.path))
             except OSError as error:
                 raise CheckpointError(

@@ -29,7 +29,8 @@ from shoal.errors import BadInputError
 from shoal.export.npz import load_model, save_model, whole_file
 from shoal.hooks import LogProgress, progress_monitor
 from shoal.sources.array import Columns
-from shoal.sources.files import read_file
+from shoal.sources.files import open_path
+from shoal.sources.pages import PagedSource, Pages
 
 logger = logging.getLogger("shoal")
 
@@ -170,12 +171,12 @@ def predict(options: argparse.Namespace) -> Result:
     shown = shoal.RunConfig(progress=False if options.quiet else "auto")
     model.set_params(on_bad_rows=options.on_bad_rows, config=shown)
     features = _trained_columns(model)
-    data, _ = read_file(options.data, Columns(features))
-    if isinstance(data, dict) and not features:
+    pages = open_path(options.data, Columns(learned=tuple(features) if features else None))
+    if pages.columns and not features:
         raise _without_names(options)
-    if not isinstance(data, dict):
+    if not pages.columns:
         model.set_params(feature_columns=None)  # columns in the order of the model
-    found = model.predict(data, outputs=("cluster_idx", "scores"), as_iterable=False)
+    found = model.predict(_data(pages), outputs=("cluster_idx", "scores"), as_iterable=False)
     assert isinstance(found, dict)
     with whole_file(target) as beside:
         writer(beside, found)
@@ -212,17 +213,18 @@ def inspect(options: argparse.Namespace) -> Result:
 
 def _new(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
     """An untrained model, and the data."""
-    data, used = read_file(options.data, Columns(options.columns, options.weight))
+    pages = open_path(options.data, Columns(options.columns, options.weight))
     given = {}
     for option, (parameter, default) in MODEL_OPTIONS.items():
         value = getattr(options, option)
         given[parameter] = default if value is None else value
-    if isinstance(data, dict):
-        names = [name for name in data if name != used.weight]
-        given["feature_columns"] = list(used.features or sorted(names))
-    elif options.columns or options.weight:
-        raise BadInputError(f"--columns and --weight name columns; {options.data} has no names")
-    return shoal.KMeansClustering(**given, **_run_parameters(options)), data
+    given["feature_columns"] = list(pages.columns) or None
+    return shoal.KMeansClustering(**given, **_run_parameters(options)), _data(pages)
+
+
+def _data(pages: Pages) -> Any:
+    """What a model is given: what is in memory, or what is read page by page."""
+    return list(pages.stream()) if pages.resident else PagedSource(pages, None, True)
 
 
 def _resumed(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
@@ -241,15 +243,17 @@ def _resumed(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
                 "model"
             )
     features, weight = given["feature_columns"], given["weight_column"]
-    data, _ = read_file(options.data, Columns(features, weight))
-    if isinstance(data, dict) and not features:
+    pages = open_path(
+        options.data, Columns(weight=weight, learned=tuple(features) if features else None)
+    )
+    if pages.columns and not features:
         raise _without_names(options)
-    if not isinstance(data, dict) and (features or weight):
+    if not pages.columns and features:
         raise BadInputError(
             f"{options.data} has no names of columns; {options.model} was trained on "
             f"{_shown(features)}" + (f", with the weights {weight!r}" if weight else "")
         )
-    return model, data
+    return model, _data(pages)
 
 
 def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:

@@ -22,7 +22,10 @@ MODEL_OPTIONS: dict[str, tuple[str, Any]] = {
     "weight": ("weight_column", None),
 }
 
-DATA = "a .npy, .npz, .csv or .parquet file (Parquet needs shoal[parquet])"
+DATA = (
+    "a .npy, .npz, .csv, .parquet, .arrow, .feather or .ipc file, a directory or a pattern of "
+    "such files, or a URL (Parquet and Arrow need shoal[parquet], URLs shoal[remote])"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser, **commands: Callable[..., object]) -> None:

@@ -69,16 +69,16 @@ def check_dtype(dtype: AnyDtype, name: str) -> None:
     raise BadInputError(f"{name} has dtype {dtype}; it must hold real numbers, {ALLOWED}: {advice}")
 
 
-def common(parts: Sequence[npt.NDArray[Any]]) -> AnyDtype:
+def common(dtypes: Sequence[AnyDtype]) -> AnyDtype:
     """The dtype of columns side by side, each of a dtype of rows; it holds all their values.
 
     They are copied anyway, so whole numbers of 64 bits, the kind that frames use without being
     asked, become float64.
     """
     try:
-        dtype = np.result_type(*(part.dtype for part in parts))
+        dtype = np.result_type(*dtypes)
     except TypeError:  # bfloat16 beside what NumPy has no common dtype for
-        wide = any(is_double(part.dtype) for part in parts)
+        wide = any(map(is_double, dtypes))
         return np.dtype(np.float64 if wide else np.float32)
     return np.dtype(np.float64) if dtype.kind in "iu" and dtype.itemsize == 8 else dtype
 

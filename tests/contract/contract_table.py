@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import contract_arrow as arrow
 import numpy as np
 
 import shoal
@@ -14,6 +15,7 @@ import shoal
 ROWS, COLUMNS, CLUSTERS = 240, 5, 6
 SEEDINGS = ("given", "random", "kmeans_plus_plus", "kmc2", "afkmc2", "callable")
 # Drawing rows in proportion to weight uses other random numbers than drawing them evenly.
+PAGED_SEEDINGS = ("given", "kmeans_plus_plus", "afkmc2")
 WEIGHTED_SEEDINGS = tuple(name for name in SEEDINGS if name != "random")
 
 
@@ -117,23 +119,6 @@ def csv_without_header(rows: Any, folder: Path) -> Any:
     return folder / "rows.csv"
 
 
-def parquet_file(rows: Any, folder: Path) -> Any:
-    import pyarrow
-    from pyarrow import parquet
-
-    parquet.write_table(pyarrow.table(columns(rows)), folder / "rows.parquet", row_group_size=50)
-    return folder / "rows.parquet"
-
-
-def parquet_of_lists(rows: Any, folder: Path) -> Any:
-    import pyarrow
-    from pyarrow import parquet
-
-    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(rows.ravel()), rows.shape[1])
-    parquet.write_table(pyarrow.table({"embedding": lists}), folder / "rows.parquet")
-    return folder / "rows.parquet"
-
-
 BOTH = (np.float32, np.float64)
 ALL = (np.float16, *BOTH)
 IN_MEMORY = (
@@ -157,8 +142,21 @@ IN_MEMORY = (
     Source(".npy, F order", fortran_npy_file),
     Source(".csv", csv_file, (np.float64,)),
     Source(".csv, no header", csv_without_header, (np.float64,)),
-    Source(".parquet", parquet_file, BOTH, "pyarrow"),
-    Source(".parquet of lists", parquet_of_lists, (np.float16, np.float32), "pyarrow"),
+    Source("pyarrow tables", arrow.tables, ALL, "pyarrow"),
+    Source("pyarrow column", arrow.column_of_lists, BOTH, "pyarrow"),
+    Source("polars frame", arrow.polars_frame, BOTH, "polars"),
+    Source("polars embeddings", arrow.polars_embeddings, BOTH, "polars"),
+    Source("DuckDB relation", arrow.duckdb_relation, BOTH, "duckdb"),
+)
+# Read page by page: a callable is not given all rows at once.
+ON_DISK = (
+    Source(".parquet", arrow.parquet_file, ALL, "pyarrow", PAGED_SEEDINGS),
+    Source(".parquet of lists", arrow.parquet_of_lists, ALL, "pyarrow", PAGED_SEEDINGS),
+    Source("Parquet directory", arrow.parquet_directory, BOTH, "pyarrow", PAGED_SEEDINGS),
+    Source("Parquet pattern", arrow.parquet_pattern, (np.float32,), "pyarrow", ("given",)),
+    Source("Parquet URL", arrow.parquet_url, (np.float32,), "fsspec", ("given",)),
+    Source(".arrow", arrow.ipc_file, BOTH, "pyarrow", ("given", "kmc2")),
+    Source(".feather of lists", arrow.feather_of_lists, BOTH, "pyarrow", ("given", "kmc2")),
 )
 
 # ---- Streams: make(batches) gives what fit() is given ----

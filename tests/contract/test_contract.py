@@ -10,9 +10,9 @@ import pytest
 
 import shoal
 
-IN_MEMORY = [
+SOURCES = [
     pytest.param(source, dtype, id=f"{source.name}-{np.dtype(dtype)}")
-    for source in table.IN_MEMORY
+    for source in (*table.IN_MEMORY, *table.ON_DISK)
     for dtype in source.dtypes
 ]
 
@@ -35,7 +35,7 @@ def plain(seeding, metric, mode, dtype):
 
 SEEDED = [
     pytest.param(source, dtype, seeding, id=f"{source.name}-{np.dtype(dtype)}-{seeding}")
-    for source in table.IN_MEMORY
+    for source in (*table.IN_MEMORY, *table.ON_DISK)
     for dtype in source.dtypes
     for seeding in source.seedings
 ]
@@ -44,7 +44,7 @@ SEEDED = [
 @pytest.mark.parametrize("mode", table.MODES)
 @metrics
 @pytest.mark.parametrize(("source", "dtype", "seeding"), SEEDED)
-def test_source_in_memory_equals_array(source, dtype, seeding, metric, mode, tmp_path):
+def test_source_equals_array(source, dtype, seeding, metric, mode, tmp_path):
     if source.needs:
         pytest.importorskip(source.needs)
     rows = table.make_rows(dtype)
@@ -55,7 +55,7 @@ def test_source_in_memory_equals_array(source, dtype, seeding, metric, mode, tmp
     )
 
 
-@pytest.mark.parametrize(("source", "dtype"), IN_MEMORY)
+@pytest.mark.parametrize(("source", "dtype"), SOURCES)
 def test_inference_on_source_equals_array(source, dtype, tmp_path):
     if source.needs:
         pytest.importorskip(source.needs)

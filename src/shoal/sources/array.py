@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal.dtypes import check_dtype, common, first_inexact, inexact, widened
-from shoal.errors import BadInputError
+from shoal.dtypes import check_dtype, common, first_inexact, widened
+from shoal.errors import BadInputError, MissingExtraError
+from shoal.sources.columns import Columns as Columns
+from shoal.sources.columns import is_frame as is_frame
+from shoal.sources.columns import is_table as is_table
+from shoal.sources.columns import read_columns, wanted_columns
 from shoal.sources.tensors import to_array
-
-logger = logging.getLogger("shoal")
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -92,35 +94,11 @@ def joined(parts: list[Rows]) -> Rows:
     )
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Which columns of a dict or frame are data, and which one is the weight.
-
-    ``learned`` are the names that a model was trained on, () if there were none: later data must
-    have them too.
-    """
-
-    features: Sequence[str] | None = None
-    weight: str | None = None
-    learned: tuple[Any, ...] | None = None
-
-    def given(self) -> bool:
-        """Whether any column was named."""
-        return self.features is not None or self.weight is not None
-
-
-def is_frame(data: object) -> bool:
-    """Whether ``data`` has named columns: a mapping, or a pandas- or polars-like frame."""
-    return isinstance(data, Mapping) or (
-        hasattr(data, "columns") and hasattr(data, "__getitem__") and hasattr(data, "__array__")
-    )
-
-
 def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
     """Read one batch, or one shard of a batch: rows, or a pair (rows, weights)."""
     if isinstance(data, Rows):
         return data
-    weights, found = None, ()
+    weights = None
     if isinstance(data, tuple):
         if len(data) != 2:
             raise BadInputError(
@@ -128,24 +106,44 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
                 "and a list for shards"
             )
         data, weights = data
-    if is_frame(data):
-        found = _wanted(data, columns, name)
-        rows, column = _from_columns(data, found, columns.weight, name)
-        if weights is not None and column is not None:
+        if columns.weight is not None and (is_table(data) or is_frame(data)):
             raise BadInputError(
                 f"{name} is a pair (rows, weights), and weight_column is {columns.weight!r}: "
                 "give weights once"
             )
-        weights = column if weights is None else weights
-    else:
+    named = _of_table(data, columns, name)
+    if named is None:
         if columns.given():
             raise BadInputError(
                 f"feature_columns and weight_column name columns, but {name} is "
                 f"{type(data).__name__}: pass a dict or a frame, or name no columns"
             )
-        rows = _to_matrix(data, name)
-    checked = None if weights is None else _to_weights(weights, len(rows), name)
-    return Rows(rows, checked, name, found)
+        named = Rows(_to_matrix(data, name), None, name)
+    if weights is None:
+        return named
+    return replace(named, weights=weights_of(weights, len(named), name))
+
+
+def _of_table(data: Any, columns: Columns, name: str) -> Rows | None:
+    """Rows of a table, a frame or a dict; None for what has no columns by name."""
+    if is_table(data) and (find_spec("pyarrow") or not is_frame(data)):
+        try:
+            from shoal.sources.tables import read_table
+        except ImportError:
+            kind = type(data).__name__
+            raise MissingExtraError(f"reading a {kind}", "pyarrow", "parquet") from None
+        return read_table(data, columns, name)
+    if not is_frame(data):
+        return None
+    wanted = wanted_columns(
+        list(data if isinstance(data, Mapping) else data.columns), columns, name
+    )
+    parts, weights, missing = read_columns(data, wanted, columns.weight, name)
+    rows = np.concatenate(parts, axis=1, dtype=common([part.dtype for part in parts]))
+    if missing is not None:
+        rows[missing] = 0
+    checked = None if weights is None else weights_of(weights, len(rows), name)
+    return Rows(rows, checked, name, wanted, missing)
 
 
 def _to_matrix(data: object, name: str) -> Floats:
@@ -180,7 +178,8 @@ def _to_matrix(data: object, name: str) -> Floats:
     return array
 
 
-def _to_weights(weights: object, rows: int, name: str) -> Floats:
+def weights_of(weights: object, rows: int, name: str, first: int = 0) -> Floats:
+    """Checked weights [rows] float64; ``first`` is the index of the first row."""
     try:
         array = np.asarray(to_array(weights, f"the weights of {name}"))
     except (ValueError, TypeError) as error:
@@ -196,68 +195,10 @@ def _to_weights(weights: object, rows: int, name: str) -> Floats:
     bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
     if len(bad):
         raise BadInputError(
-            f"the weight of row {bad[0]} of {name} is {array[bad[0]]}; "
+            f"the weight of row {first + bad[0]} of {name} is {array[bad[0]]}; "
             "weights must be finite and >= 0"
         )
     return np.ascontiguousarray(array)
-
-
-def _wanted(data: Any, columns: Columns, name: str) -> tuple[Any, ...]:
-    """Names of the columns to use, each in ``data`` once."""
-    present = list(data if isinstance(data, Mapping) else data.columns)
-    wanted: Sequence[Any] | None = columns.features or columns.learned or None
-    if wanted is None:
-        whole = all(isinstance(column, (int, np.integer)) for column in present)
-        rest = [column for column in present if column != columns.weight]
-        wanted = sorted(rest, key=None if whole else str)
-        if columns.learned is not None:
-            logger.warning(
-                "%s has named columns, the model was trained on rows without names: they are taken "
-                "in the order %s",
-                name,
-                wanted,
-            )
-    if not wanted:
-        raise BadInputError(f"{name} has no columns of data; it has {present}")
-    for column in [*wanted, *([columns.weight] if columns.weight else [])]:
-        if present.count(column) != 1:
-            how = "has no" if column not in present else "has more than one"
-            raise BadInputError(f"{name} {how} column {column!r}; it has {present}")
-    return tuple(wanted)
-
-
-def _from_columns(
-    data: Any, wanted: tuple[Any, ...], weight: str | None, name: str
-) -> tuple[Floats, Any]:
-    """Columns side by side; one copy, by necessity."""
-    parts = []
-    for column in wanted:
-        try:
-            values = np.asarray(to_array(data[column], f"column {column!r} of {name}"))
-        except (ValueError, TypeError) as error:
-            raise BadInputError(f"column {column!r} of {name} is not an array: {error}") from None
-        if values.ndim == 1:
-            values = values[:, None]
-        native = values.dtype if values.dtype.isnative else values.dtype.newbyteorder("=")
-        if values.ndim != 2 or widened(native) is None:
-            raise BadInputError(
-                f"column {column!r} of {name} has dtype {values.dtype} and shape {values.shape}; "
-                "it must hold one number, or a fixed number of numbers, per row. Name the columns "
-                "to use with feature_columns"
-            )
-        parts.append(values)
-    lengths = {len(part) for part in parts}
-    if len(lengths) > 1:
-        raise BadInputError(
-            f"the columns of {name} differ in length: "
-            f"{ {c: len(p) for c, p in zip(wanted, parts, strict=True)} }"
-        )
-    for column, part in zip(wanted, parts, strict=True):
-        if (at := first_inexact(part)) is not None:
-            row = at // part.shape[1]
-            raise inexact(name, part.flat[at], f"row {row}, column {column!r}")
-    rows: Floats = np.concatenate(parts, axis=1, dtype=common(parts))
-    return rows, None if weight is None else data[weight]
 
 
 def to_shards(data: Any, columns: Columns, name: str = "x") -> list[Rows]:
@@ -282,7 +223,7 @@ def is_shard_list(data: object) -> bool:
 
 
 def _is_shard(item: object) -> bool:
-    if isinstance(item, Rows) or is_frame(item):
+    if isinstance(item, Rows) or is_frame(item) or is_table(item):
         return True
     if isinstance(item, tuple):
         return len(item) == 2 and _is_shard(item[0])

@@ -9,7 +9,7 @@ from typing import Any
 
 from shoal.checks import whole_number
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns, Rows, is_frame, to_shards
+from shoal.sources.array import Columns, Rows, is_frame, is_table, to_shards
 from shoal.sources.pages import ArrayPages, PagedSource
 from shoal.sources.stream import StreamSource
 from shoal.sources.tensors import unwrapped
@@ -81,10 +81,9 @@ def open_named(
     if isinstance(data, (PagedSource, StreamSource)):
         return _reopened(data, batch_size, named, shuffle, name)
     if isinstance(data, (str, os.PathLike)):
-        from shoal.sources.files import read_file
+        from shoal.sources.files import open_path
 
-        rows, columns_of_file = read_file(data, named)
-        return _in_memory(rows, columns_of_file, batch_size, shuffle, name)
+        return PagedSource(open_path(data, named, name), batch_size, shuffle)
     if callable(data) and not hasattr(data, "__array__"):
         return _open_callable(data, batch_size, named, shuffle, name)
     data = unwrapped(data)
@@ -110,7 +109,7 @@ def _reopened(
     data: Source, batch_size: int | None, named: Columns, shuffle: bool, name: str
 ) -> Source:
     """A source that was opened before; never changed, as it is the caller's."""
-    if named.given():
+    if named.given() and not _opened_so(data, named):
         raise BadInputError(
             f"{name} is opened already: name its columns in shoal.open(..., columns=, weight=)"
         )
@@ -118,6 +117,14 @@ def _reopened(
         _refuse_batch_size(batch_size, name)
         return data
     return data.like(batch_size or data.batch_size, shuffle and data.shuffle)
+
+
+def _opened_so(data: Source, named: Columns) -> bool:
+    """Whether a source was opened with these names of columns."""
+    if isinstance(data, StreamSource):
+        return False
+    same = tuple(named.features or data.columns or ()) == data.columns
+    return same and named.weight == getattr(data.pages, "weight", None)
 
 
 def _open_callable(
@@ -149,7 +156,7 @@ def _open_callable(
 def _is_iterable_of_batches(data: Any) -> bool:
     if isinstance(data, (list, tuple, Rows)) or hasattr(data, "__array__") or is_frame(data):
         return False
-    if hasattr(data, "__dlpack__"):
+    if hasattr(data, "__dlpack__") or is_table(data):
         return False
     if hasattr(data, "tocsr"):  # a sparse matrix, which iterates over its rows
         return False

@@ -1,0 +1,279 @@
+"""Parquet and Arrow IPC files: pages are row groups and record batches, read as they are needed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pyarrow import ipc, parquet
+
+from shoal.errors import BadInputError
+from shoal.sources.ahead import ahead
+from shoal.sources.array import Columns, Rows
+from shoal.sources.arrow import (
+    Layout,
+    bare,
+    element,
+    features_of,
+    field_of,
+    holds_numbers,
+    types_of,
+)
+from shoal.sources.arrow_rows import Builder, pieces
+from shoal.sources.paths import File, naming
+
+#: Bytes of rows that are decoded at a time.
+BATCH_BYTES = 4 << 20
+#: Bytes of a column of a local Parquet file that are read at a time, and of all of them.
+BUFFER_BYTES, BUFFERS_BYTES = 64 << 10, 16 << 20
+
+
+class Reader(Protocol):
+    """How files of one format are read."""
+
+    def head(self, file: File) -> tuple[Any, list[int]]:
+        """Schema of a file, and the rows of each page, without reading them."""
+
+    def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
+        """Record batches of some pages, with the columns of ``layout`` and maybe others."""
+
+    def column(self, file: File, name: str) -> Iterator[Any]:
+        """Arrays of one column, some rows at a time."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A row group or a record batch."""
+
+    file: File
+    number: int
+    first: int  # index of its first row in the data set
+    rows: int
+
+
+class ArrowPages:
+    """The rows of files of one schema, read page by page."""
+
+    resident = False
+
+    def __init__(self, files: list[File], reader: Reader, columns: Columns, name: str) -> None:
+        self._files = files
+        self._reader = reader
+        self.name = name
+        heads = [self._head(file) for file in files]
+        self._pages = _pages_of(files, [lengths for _, lengths in heads])
+        self.lengths = [page.rows for page in self._pages]
+        self._layout = self._layout_of([schema for schema, _ in heads], columns)
+        self.dim = self._layout.dim
+        self.dtype = self._layout.dtype
+        self.columns: tuple[Any, ...] = self._layout.columns
+        self.weight = columns.weight
+
+    def read(self, page: int) -> Rows:
+        """A row group or a record batch."""
+        one = self._pages[page]
+        if one.rows == 0:
+            return Builder(self._layout, 0, one.first).rows()
+        batches = self._batches([one])
+        try:
+            [rows] = pieces(batches, self._layout, one.rows, one.first, one.rows)
+        finally:
+            batches.close()
+        return rows
+
+    def stream(self, first: int = 0) -> Iterator[Rows]:
+        """All rows from page ``first`` on, in pieces of about 16 MB; the next one is read ahead."""
+        pages = [page for page in self._pages[first:] if page.rows]
+        rows = sum(page.rows for page in pages)
+        start = pages[0].first if pages else 0
+        return ahead(self._pieces(pages, rows, start))
+
+    def check_unchanged(self) -> None:
+        """Raise BadInputError where a file has another size or time than when it was opened."""
+        for file in self._files:
+            file.check_unchanged()
+
+    def _pieces(self, pages: list[Page], rows: int, start: int) -> Iterator[Rows]:
+        batches = self._batches(pages)
+        try:
+            yield from pieces(batches, self._layout, rows, start)
+        finally:
+            batches.close()
+
+    def _batches(self, pages: list[Page]) -> Any:
+        """Record batches of pages, file by file."""
+        for file, inside in itertools.groupby(pages, key=lambda page: page.file):
+            numbers = [page.number for page in inside]
+            with naming(file):
+                yield from self._reader.batches(file, numbers, self._layout)
+
+    def _head(self, file: File) -> tuple[Any, list[int]]:
+        with naming(file):
+            return self._reader.head(file)
+
+    def _layout_of(self, schemas: list[Any], columns: Columns) -> Layout:
+        """Layout by the first schema; the others must have the same columns."""
+        first = self._files[0].name
+        found = types_of(schemas[0], first)
+        names = features_of(found, columns, first, leave_out=True)
+        used = [*names, *([] if columns.weight is None else [columns.weight])]
+        named = bool(columns.features or columns.learned)
+        for file, schema in zip(self._files[1:], schemas[1:], strict=True):
+            _check_same((first, found), (file.name, types_of(schema, file.name)), used, named)
+        fields = [field_of(one, found[one], self._chunks(one), first) for one in names]
+        return Layout(tuple(fields), columns.weight, self.name)
+
+    def _chunks(self, name: str) -> Iterator[Any]:
+        for file in self._files:
+            with naming(file):
+                yield from self._reader.column(file, name)
+
+
+Named = tuple[str, dict[str, Any]]  # a file and the types of its columns
+
+
+def _check_same(one: Named, other: Named, used: Iterable[str], named: bool) -> None:
+    """Refuse files whose columns differ: those used or, if none are named, those of numbers."""
+    (first, types), (second, others) = one, other
+    rule = "files of one data set must have the same columns"
+    for name in used:
+        if name not in others:
+            raise BadInputError(
+                f"{second} has no column {name!r}, which {first} has: {rule}; it has {list(others)}"
+            )
+    numbers = [] if named else [name for name, kind in others.items() if holds_numbers(kind)]
+    for name in [*used, *numbers]:
+        if name not in types:
+            raise BadInputError(
+                f"{second} has a column {name!r} of numbers, which {first} has not: {rule}, or "
+                "name the columns to use"
+            )
+        if _form(types[name]) != _form(others[name]):
+            raise BadInputError(
+                f"column {name!r} is {types[name]} in {first} and {others[name]} in {second}: "
+                f"{rule}, of the same types"
+            )
+
+
+def _form(kind: Any) -> tuple[Any, ...]:
+    """What must be the same of two columns."""
+    return (*element(kind), getattr(bare(kind), "list_size", None))
+
+
+def _pages_of(files: list[File], lengths: list[list[int]]) -> list[Page]:
+    """Pages that have rows; one without where there are none at all."""
+    pages, first = [], 0
+    for file, rows_of_pages in zip(files, lengths, strict=True):
+        for number, rows in enumerate(rows_of_pages):
+            if rows:
+                pages.append(Page(file, number, first, rows))
+                first += rows
+    return pages or [Page(files[0], 0, 0, 0)]
+
+
+# --- formats ------------------------------------------------------------------------------------
+
+
+class ParquetReader:
+    """Parquet: a page is a row group."""
+
+    def head(self, file: File) -> tuple[Any, list[int]]:
+        """Schema of a file, and the rows of each row group."""
+        with self._open(file) as opened:
+            groups = opened.metadata.num_row_groups
+            rows = [opened.metadata.row_group(i).num_rows for i in range(groups)]
+            return opened.schema_arrow, rows
+
+    def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
+        """Decode row groups one after the other, some rows at a time."""
+        rows = max(1, BATCH_BYTES // layout.row_bytes)
+        with self._open(file, BUFFERS_BYTES // len(layout.used)) as opened:
+            for page in pages:
+                yield from opened.iter_batches(rows, row_groups=[page], columns=layout.used)
+
+    def column(self, file: File, name: str) -> Iterator[Any]:
+        """Arrays of one column."""
+        with self._open(file) as opened:
+            for batch in opened.iter_batches(256, columns=[name]):
+                yield batch.column(name)
+
+    @contextmanager
+    def _open(self, file: File, buffer: int = BUFFER_BYTES) -> Iterator[Any]:
+        """A local file is read as it is decoded; of others, a whole row group is fetched at once.
+
+        No memory map: it counts as memory of the process, and one of a file that is cut short
+        ends the process.
+        """
+        if file.system is None:
+            size = max(4096, min(buffer, BUFFER_BYTES))
+            with parquet.ParquetFile(file.name, pre_buffer=False, buffer_size=size) as opened:
+                yield opened
+            return
+        with file.open() as content, parquet.ParquetFile(content, pre_buffer=True) as opened:
+            yield opened
+
+
+class IpcReader:
+    """Arrow IPC files, Feather among them: a page is a record batch."""
+
+    def __init__(self) -> None:
+        self._plain: dict[str, bool] = {}  # whether batches of a file lie in memory as they are
+
+    def head(self, file: File) -> tuple[Any, list[int]]:
+        """Schema of a file, and the rows of each record batch."""
+        with self._open(file, []) as reader:
+            schema, batches = reader.schema, reader.num_record_batches
+        cheap = [name for name, kind in types_of(schema, file.name).items() if holds_numbers(kind)]
+        with self._open(file, cheap[:1]) as reader:
+            return schema, [reader.get_batch(i).num_rows for i in range(batches)]
+
+    def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
+        """Read record batches one after the other."""
+        with self._open(file, layout.used) as reader:
+            for page in pages:
+                yield reader.get_batch(page)
+
+    def column(self, file: File, name: str) -> Iterator[Any]:
+        """Arrays of one column."""
+        with self._open(file, [name]) as reader:
+            for page in range(reader.num_record_batches):
+                yield reader.get_batch(page).column(name)
+
+    @contextmanager
+    def _open(self, file: File, names: Iterable[str]) -> Iterator[Any]:
+        """A reader of some columns; of all where that reads nothing."""
+        with _mapped(file) as content:
+            with ipc.open_file(content) as reader:
+                if file.name not in self._plain:
+                    self._plain[file.name] = _is_plain(content, reader)
+                fields = [reader.schema.get_field_index(name) for name in names]
+                if self._plain[file.name]:
+                    yield reader
+                    return
+            options = ipc.IpcReadOptions(included_fields=fields)
+            with ipc.open_file(content, options=options) as reader:
+                yield reader
+
+
+def _mapped(file: File) -> Any:
+    if file.system is not None:
+        return pa.PythonFile(file.open(), "r")
+    try:
+        return pa.memory_map(file.name)
+    except (OSError, pa.ArrowException):  # no address space left for it
+        return pa.OSFile(file.name)
+
+
+def _is_plain(content: Any, reader: Any) -> bool:
+    """Whether record batches are mapped: their buffers lie inside the file, not compressed."""
+    if not isinstance(content, pa.MemoryMappedFile) or not reader.num_record_batches:
+        return False
+    content.seek(0)
+    start = content.read_buffer(1).address
+    columns = reader.get_batch(0).columns
+    buffers = [buffer for column in columns for buffer in column.buffers() if buffer]
+    return all(start <= buffer.address < start + content.size() for buffer in buffers)

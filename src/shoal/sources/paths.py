@@ -1,0 +1,244 @@
+"""What a path stands for: a file, the files of a directory, those that a pattern or a URL names.
+
+Files are in the order of their paths. Local files are opened as they are, others through fsspec,
+or through the file systems of pyarrow where fsspec lacks a package for them.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import logging
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Any
+from urllib.parse import unquote
+
+from shoal.errors import BadInputError, MissingExtraError, ShoalError
+
+logger = logging.getLogger("shoal")
+
+#: Kinds of files, by what their names end in.
+KINDS = {
+    ".npy": "npy",
+    ".npz": "npz",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".arrow": "ipc",
+    ".feather": "ipc",
+    ".ipc": "ipc",
+}
+SUFFIXES = tuple(KINDS)
+
+#: What tells that a remote file is another one now, as far as its file system knows.
+STAMPS = ("size", "mtime", "last_modified", "LastModified", "updated", "created", "ETag", "etag")
+
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    csv.Error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:_-]+://")
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it was when it was found."""
+
+    name: str  # a local path, or a URL
+    stamp: tuple[Any, ...]  # size, time of change and the like
+    system: Any = None  # an fsspec file system; None: local
+
+    @property
+    def kind(self) -> str:
+        """What is in it, by its name; "" where that is not known."""
+        return kind_of(self.name)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return int(self.stamp[0] or 0)
+
+    def open(self) -> IO[bytes]:
+        """Open it to read bytes."""
+        if self.system is None:
+            return open(self.name, "rb")
+        opened: IO[bytes] = self.system.open(self.name, "rb")
+        return opened
+
+    def check_unchanged(self) -> None:
+        """Raise BadInputError where size or time of change are not what they were."""
+        try:
+            same = stamp_of(self.name, self.system) == self.stamp
+        except OSError:
+            same = False
+        if not same:
+            raise changed(f"{self.name} is gone, or is not as it was when it was opened")
+
+
+def kind_of(name: str) -> str:
+    """Kind of a file by its name."""
+    return KINDS.get(os.path.splitext(name)[1].lower(), "")
+
+
+def stamp_of(name: str, system: Any = None) -> tuple[Any, ...]:
+    """Size of a file first, and what else tells that it has changed."""
+    if system is None:
+        found = os.stat(name)
+        return found.st_size, found.st_mtime_ns
+    system.invalidate_cache()
+    info = system.info(name)
+    return tuple(info.get(key) for key in STAMPS)
+
+
+def find_files(path: str | os.PathLike[str]) -> list[File]:
+    """Find the files that a path stands for, all of one kind, at least one."""
+    text = os.fspath(path)
+    if isinstance(text, bytes):
+        text = os.fsdecode(text)
+    if text.startswith("file://"):
+        text = unquote(re.sub(r"^file://(localhost(?=/))?", "", text))
+    system = None
+    inside = text
+    if _URL.match(text):
+        system, inside = _remote(text)
+    names = _names(text, inside, system)
+    return [File(name, stamp_of(name, system), system) for name in names]
+
+
+def _names(text: str, inside: str, system: Any) -> list[str]:
+    """Paths of the files, in order."""
+    is_dir = os.path.isdir if system is None else system.isdir
+    is_file = os.path.isfile if system is None else system.isfile
+    if is_file(inside):
+        if not kind_of(inside):
+            raise _unknown(text)
+        return [inside]
+    if is_dir(inside):
+        return _of_directory(text, inside, system)
+    if not glob.has_magic(inside):
+        raise BadInputError(f"there is no file {text}") if kind_of(inside) else _unknown(text)
+    found = glob.glob(inside, recursive=True) if system is None else system.glob(inside)
+    names: set[str] = set()
+    for name in found:
+        names.update(_of_directory(name, name, system) if is_dir(name) else [name])
+    if not names:
+        raise BadInputError(f"there is no file that matches {text}")
+    for name in sorted(names):
+        if not kind_of(name):
+            raise _unknown(name)
+    return _of_one_kind(text, sorted(names))
+
+
+def _of_one_kind(text: str, names: list[str]) -> list[str]:
+    for name in names:
+        if kind_of(name) != kind_of(names[0]):
+            raise BadInputError(
+                f"{text} has files of several kinds, {names[0]} and {name}: name those to read, "
+                f"with a pattern such as *{os.path.splitext(name)[1]}"
+            )
+    return names
+
+
+def _unknown(name: str) -> BadInputError:
+    return BadInputError(f"{name} is of no known kind; files end in one of {SUFFIXES}")
+
+
+def _of_directory(text: str, inside: str, system: Any) -> list[str]:
+    """Files of known kinds below a directory; says which others there are."""
+    found = _walk(inside) if system is None else system.find(inside)
+    start = len(inside.rstrip("/")) + 1
+    visible = [
+        name for name in found if not any(part[0] in "._" for part in name[start:].split("/"))
+    ]
+    names = sorted(name for name in visible if kind_of(name))
+    if not names:
+        raise BadInputError(
+            f"{text} is of no known kind: a directory without files that end in one of {SUFFIXES}"
+        )
+    _of_one_kind(text, names)
+    if others := sorted(set(visible) - set(names)):
+        logger.warning("%s: files of no known kind are left out: %s", text, _some(others))
+    if keys := {part for name in names for part in name[start:].split("/")[:-1] if "=" in part}:
+        logger.warning(
+            "%s: what the names of directories say is not read as a column: %s",
+            text,
+            _some(sorted(keys)),
+        )
+    return names
+
+
+def _walk(directory: str) -> Iterable[str]:
+    for folder, _, names in os.walk(directory):
+        yield from (os.path.join(folder, name) for name in names)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _remote(url: str) -> tuple[Any, str]:
+    """File system of a URL, and the path inside it."""
+    try:
+        import fsspec
+    except ImportError:
+        raise MissingExtraError(f"reading {url}", "fsspec", "remote") from None
+    try:
+        system, inside = fsspec.core.url_to_fs(url)
+    except ImportError as missing:  # a package for this protocol
+        try:
+            system, inside = _through_pyarrow(url)
+        except ImportError:
+            raise BadInputError(f"{url} cannot be read: {missing}") from missing
+    except ValueError as error:
+        raise BadInputError(f"{url} cannot be read: {error}") from error
+    return system, inside
+
+
+def _through_pyarrow(url: str) -> tuple[Any, str]:
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyarrow import ArrowInvalid, fs
+
+    try:
+        system, inside = fs.FileSystem.from_uri(url)
+    except ArrowInvalid as error:
+        raise ImportError(str(error)) from error
+    return ArrowFSWrapper(system), inside
+
+
+@contextmanager
+def naming(file: File) -> Iterator[None]:
+    """Name the file in errors of reading it."""
+    try:
+        yield
+    except READ_ERRORS as error:
+        if isinstance(error, ShoalError):
+            raise
+        raise BadInputError(f"{file.name} cannot be read: {error}") from error
+
+
+def without_names(file: File) -> BadInputError:
+    """Build the error for columns that are asked for by name, of a file that has no names."""
+    return BadInputError(
+        f"feature_columns and weight_column name columns, but {file.name} has no names of columns: "
+        "name no columns, or give a file with names"
+    )
+
+
+def changed(how: str) -> BadInputError:
+    """Build the error for data on disk that is no longer what it was."""
+    return BadInputError(
+        f"the source changed between two passes: {how}. Training reads the same data at each pass: "
+        "leave its files alone while it runs, and write new data to new files"
+    )

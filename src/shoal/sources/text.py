@@ -1,0 +1,246 @@
+"""CSV files: kept in memory where they are small, else read again page by page.
+
+A first reading finds out which columns are numbers, how many rows there are, and where pages of
+whole records begin. Values are float64, the same with pyarrow, which is faster, and without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from shoal.errors import BadInputError
+from shoal.sources.ahead import ahead
+from shoal.sources.array import Columns, Rows, to_shards, weights_of
+from shoal.sources.columns import wanted_columns, warn_left_out
+from shoal.sources.csv_parser import Column, blocks_of, head_of, parse
+from shoal.sources.pages import ArrayPages, Pages
+from shoal.sources.paths import File, changed, naming, without_names
+
+#: Bytes of text that are read at a time.
+PAGE_BYTES = 8 << 20
+#: Bytes of values that are kept in memory; of more, none are.
+KEPT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some records of a file."""
+
+    file: File
+    offset: int
+    size: int  # bytes
+    first: int  # index of the first row in the data set, and
+    row: int  # in the file
+    rows: int
+
+
+@dataclass
+class _Found:
+    """What the first reading has found so far."""
+
+    header: list[str]
+    has_names: bool
+    columns: dict[str, Column]  # those that are looked at
+    pages: list[Page]
+    rows: int = 0
+    keeping: bool = True
+
+    def forget_values(self) -> None:
+        for column in self.columns.values():
+            column.parts.clear()
+
+
+def open_csv(files: list[File], columns: Columns, name: str) -> Pages:
+    """Read files once; what is small is kept, of the rest it is known where pages begin."""
+    found: _Found | None = None
+    for file in files:
+        with naming(file):
+            found = _survey(file, columns, found, files[0])
+    assert found is not None
+    if found.rows == 0:
+        raise BadInputError(f"{files[0].name} has a header and no rows")
+    named = _named_by(columns, found)
+    required = set(found.header) if not found.has_names else {*named, *_weight(columns)}
+    for column in found.columns.values():
+        column.check(column.name in required, columns.weight)
+    numbers = [one for one, column in found.columns.items() if column.bad is None]
+    if not found.has_names and not _by_number(columns):
+        if columns.given():
+            raise without_names(files[0])
+        return _pages(found, files, Columns(), (), name)
+    if not any(one != columns.weight for one in numbers):
+        raise BadInputError(f"{files[0].name} has no columns of numbers; it has {found.header}")
+    left_out = [one for one in found.columns if one not in numbers]
+    if left_out and not named:
+        warn_left_out(files[0].name, left_out)
+    if not found.has_names:
+        named = named or tuple(one for one in found.header if one != columns.weight)
+        columns = replace(columns, features=named)
+    return _pages(found, files, columns, wanted_columns(numbers, columns, files[0].name), name)
+
+
+def _named_by(columns: Columns, found: _Found) -> tuple[Any, ...]:
+    """Names of the columns of data, as far as they are known before the file is read."""
+    if not found.has_names and not _by_number(columns):
+        return ()
+    return tuple(columns.features or columns.learned or ())
+
+
+def _weight(columns: Columns) -> list[str]:
+    return [] if columns.weight is None else [columns.weight]
+
+
+def _by_number(columns: Columns) -> bool:
+    """Whether columns without names are named by their number."""
+    asked = [*(columns.features or columns.learned or ()), *_weight(columns)]
+    return bool(asked) and all(isinstance(one, str) and one.isdecimal() for one in asked)
+
+
+# --- the first reading --------------------------------------------------------------------------
+
+
+def _survey(file: File, columns: Columns, found: _Found | None, first: File) -> _Found:
+    """Read a file from its first record to its last."""
+    row = None
+    with file.open() as content:
+        for offset, block in blocks_of(content, PAGE_BYTES):
+            if row is None:
+                names, width, start = head_of(block)
+                if width == 0:
+                    continue  # empty lines
+                found = _begin(file, names, width, columns, found, first)
+                block, offset, row = block[start:], offset + start, 0
+            assert found is not None
+            rows = parse(block, found.header, found.columns, file.name, row)
+            if rows:
+                found.pages.append(Page(file, offset, len(block), found.rows, row, rows))
+            found.rows, row = found.rows + rows, row + rows
+            _after_block(found, columns)
+    if row is None or found is None:
+        raise BadInputError(f"{file.name} is empty")
+    return found
+
+
+def _after_block(found: _Found, columns: Columns) -> None:
+    """Stop early where a column is both text and numbers; hold no more values than allowed."""
+    for column in found.columns.values():
+        if column.good is not None:
+            column.check(False, columns.weight)
+    if found.rows * len(found.columns) * 8 > KEPT_BYTES:
+        found.keeping = False
+    if not found.keeping:
+        found.forget_values()
+
+
+def _begin(
+    file: File,
+    names: list[str] | None,
+    width: int,
+    columns: Columns,
+    found: _Found | None,
+    first: File,
+) -> _Found:
+    """Look at the first record of a file."""
+    header = [str(i) for i in range(width)] if names is None else names
+    if found is not None:
+        if names is None == found.has_names or header != found.header:
+            raise _other_columns(first, found.header, file, header)
+        return found
+    if len(set(header)) < len(header):
+        raise BadInputError(f"{file.name} has several columns of one name: {header}")
+    begun = _Found(header, names is not None, {}, [])
+    named = _named_by(columns, begun)
+    if names is not None or _by_number(columns):
+        for one in [*named, *_weight(columns)]:
+            if one not in header:
+                raise BadInputError(f"{file.name} has no column {one!r}; it has {header}")
+    used = {*named, *_weight(columns)} if named else set(header)
+    begun.columns = {one: Column(one) for one in header if one in used}
+    return begun
+
+
+def _other_columns(
+    first: File, names: Sequence[str], other: File, others: Sequence[str]
+) -> BadInputError:
+    differ = [one for one in names if one not in others] or [
+        one for one in others if one not in names
+    ]
+    what = f"column {differ[0]!r} is in one only" if differ else "their order differs"
+    return BadInputError(
+        f"{first.name} has the columns {list(names)} and {other.name} has {list(others)} ({what}): "
+        "files of one data set must have the same columns in the same order"
+    )
+
+
+# --- what is read again -------------------------------------------------------------------------
+
+
+def _pages(
+    found: _Found, files: list[File], columns: Columns, wanted: tuple[Any, ...], name: str
+) -> Pages:
+    if not found.keeping:
+        return CsvPages(files, found, wanted, columns.weight, name)
+    table = {one: column.values() for one, column in found.columns.items() if column.bad is None}
+    if wanted:
+        return ArrayPages(to_shards(table, replace(columns, features=wanted), name))
+    return ArrayPages(to_shards(np.stack(list(table.values()), axis=1), Columns(), name))
+
+
+class CsvPages:
+    """The rows of CSV files that are too large to keep, read page by page."""
+
+    resident = False
+    dtype: np.dtype[Any] = np.dtype(np.float64)
+
+    def __init__(
+        self,
+        files: list[File],
+        found: _Found,
+        wanted: tuple[Any, ...],
+        weight: str | None,
+        name: str,
+    ) -> None:
+        self.name = name
+        self.columns = wanted
+        self.lengths = [page.rows for page in found.pages]
+        self._files, self._pages, self.weight = files, found.pages, weight
+        self._header = found.header
+        self._data = wanted or tuple(found.header)
+        self.dim = len(self._data)
+
+    def read(self, page: int) -> Rows:
+        """Some records."""
+        one = self._pages[page]
+        with naming(one.file), one.file.open() as content:
+            content.seek(one.offset)
+            block = content.read(one.size)
+        return self._rows_of(one, block)
+
+    def stream(self, first: int = 0) -> Iterator[Rows]:
+        """All rows from page ``first`` on, a page at a time; the next one is read ahead."""
+        return ahead(self.read(page) for page in range(first, len(self._pages)))
+
+    def check_unchanged(self) -> None:
+        """Raise BadInputError where a file has another size or time than when it was opened."""
+        for file in self._files:
+            file.check_unchanged()
+
+    def _rows_of(self, page: Page, block: bytes) -> Rows:
+        used = [*self._data, *([] if self.weight is None else [self.weight])]
+        columns = {one: Column(one) for one in used}
+        if parse(block, self._header, columns, page.file.name, page.row) != page.rows:
+            raise changed(f"{page.file.name} has other rows than when it was opened")
+        for column in columns.values():
+            column.check(True, self.weight)
+        rows = np.empty((self.dim, page.rows)).T
+        for i, one in enumerate(self._data):
+            rows[:, i] = columns[one].values()
+        weights = None
+        if self.weight is not None:
+            values = columns[self.weight].values()
+            weights = weights_of(values, page.rows, self.name, page.first)
+        return Rows(rows, weights, self.name, self.columns, first=page.first)

@@ -1,0 +1,380 @@
+"""Parquet and Arrow: which columns are read, their values and nulls, pieces, and what is refused.
+
+That training on them gives the bits of the plain array is in tests/contract.
+"""
+
+from __future__ import annotations
+
+import gc
+import threading
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import feather, ipc, parquet
+
+import shoal
+from shoal import BadInputError
+from shoal.sources import arrow
+from shoal.sources.array import to_rows
+from shoal.sources.columns import Columns
+from shoal.sources.files import open_path
+
+X = np.random.default_rng(6).normal(size=(60, 3)).astype(np.float32)
+
+
+def write(path: Path, columns: Any, **how: Any) -> Path:
+    """A file of the kind that its name says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(columns)
+    if path.suffix == ".parquet":
+        parquet.write_table(table, path, **how)
+    else:
+        feather.write_feather(table, str(path), **how)
+    return path
+
+
+def grouped(suffix: str, rows: int) -> dict[str, int]:
+    """How many rows a row group or a record batch of a file has."""
+    return {"row_group_size" if suffix == ".parquet" else "chunksize": rows}
+
+
+def named(rows: Any) -> dict[str, Any]:
+    return {name: np.ascontiguousarray(rows[:, i]) for i, name in enumerate("abc")}
+
+
+def lists(values: Any, kind: Any = None) -> Any:
+    return pa.array(values, kind or pa.list_(pa.float32(), 2))
+
+
+def opened(path: Any, features: Any = None, weight: str | None = None) -> Any:
+    return open_path(path, Columns(features, weight))
+
+
+def whole(path: Any, features: Any = None, weight: str | None = None) -> Any:
+    """All rows, after a look at what pieces and pages say of themselves."""
+    pages = opened(path, features, weight)
+    pieces = list(pages.stream())
+    for parts in (pieces, [pages.read(page) for page in range(len(pages.lengths))]):
+        assert [part.first for part in parts] == np.cumsum([0, *map(len, parts)])[:-1].tolist()
+        assert {part.rows.dtype for part in parts} <= {pages.dtype}
+        assert {part.rows.shape[1] for part in parts} <= {pages.dim}
+    return np.concatenate([part.rows for part in pieces] or [np.empty((0, pages.dim))])
+
+
+@pytest.fixture(params=[".parquet", ".feather"])
+def suffix(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+# ---- Columns ----
+
+
+COLUMNS = {
+    "half": (np.arange(4, dtype=np.float16), np.float16),
+    "single": (np.arange(4, dtype=np.float32), np.float32),
+    "double": (np.arange(4.0), np.float64),
+    "truth": (np.array([True, False, True, False]), bool),
+    "bytes": (np.arange(4, dtype=np.uint8), np.uint8),
+    "whole": (np.arange(-2, 2), np.int64),
+    "fixed": (lists([[i, i + 0.5] for i in range(4)]), np.float32),
+    "variable": (lists([[i, -i] for i in range(4)], pa.list_(pa.float64())), np.float64),
+    "large": (lists([[i, -i] for i in range(4)], pa.large_list(pa.int32())), np.int32),
+    "truths": (lists([[True, False]] * 4, pa.list_(pa.bool_(), 2)), bool),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_values_of_a_column(tmp_path: Path, suffix: str, name: str) -> None:
+    column, dtype = COLUMNS[name]
+    path = write(tmp_path / f"x{suffix}", {"text": list("pqrs"), name: column})
+    expected = np.array(column.to_pylist() if isinstance(column, pa.Array) else column, dtype)
+    expected = expected.reshape(4, -1)
+    found = whole(path, [name])
+    assert np.array_equal(found, expected)
+    assert found.dtype == expected.dtype or expected.dtype.kind in "iub"
+    [part] = opened(path, [name]).stream(0)
+    assert np.array_equal(part.rows, expected)
+
+
+def test_order_of_columns_and_a_weight(tmp_path: Path, suffix: str) -> None:
+    columns = {"v": lists(X[:, :2].tolist()), "a": X[:, 2], "w": X[:, 0] ** 2}
+    path = write(tmp_path / f"x{suffix}", columns)
+    assert np.array_equal(whole(path, ["v", "a"]), X)
+    assert np.array_equal(whole(path, ["a", "v"]), X[:, [2, 0, 1]])
+    assert opened(path, weight="w").columns == ("a", "v")
+    weights = [part.weights for part in opened(path, weight="w").stream()]
+    assert np.array_equal(np.concatenate(weights), (X[:, 0] ** 2).astype(np.float64))
+
+
+def test_names_with_dots(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"x{suffix}", {"a": X[:, 0], "a.b": X[:, 1], "a.b.c": X[:, 2]})
+    assert np.array_equal(whole(path), X)
+    assert np.array_equal(whole(path, ["a.b"]), X[:, 1:2])
+
+
+def test_only_used_columns_are_read(tmp_path: Path) -> None:
+    """A column whose bytes are damaged does no harm where it is not used."""
+    path = write(tmp_path / "x.parquet", {"a": X[:, 0], "bad": X[:, 1]}, use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    chunk = parquet.read_metadata(path).row_group(0).column(1)
+    content[chunk.data_page_offset : chunk.data_page_offset + 20] = b"\xff" * 20
+    path.write_bytes(content)
+    assert np.array_equal(whole(path, ["a"]), X[:, :1])
+    with pytest.raises(BadInputError, match=r"x\.parquet cannot be read"):
+        whole(path)
+
+
+def test_tensors(tmp_path: Path, suffix: str) -> None:
+    tensors = pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(X))
+    assert np.array_equal(whole(write(tmp_path / f"x{suffix}", {"t": tensors})), X)
+
+
+# ---- Pieces and pages ----
+
+
+@pytest.mark.parametrize("rows", [1, 7, 25, 1000])
+@pytest.mark.parametrize("listed", [False, True])
+def test_pieces_do_not_depend_on_row_groups(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch, rows: int, listed: bool
+) -> None:
+    columns = {"v": lists(X.tolist(), pa.list_(pa.float32(), 3))} if listed else named(X)
+    for name, start, end, group in (("1", 0, 41, 9), ("2", 41, 41, 5), ("3", 41, 60, 60)):
+        part = {one: column[start:end] for one, column in columns.items()}
+        write(tmp_path / f"{name}{suffix}", part, **grouped(suffix, group))
+    assert opened(tmp_path).lengths == [9, 9, 9, 9, 5, 19]
+    monkeypatch.setattr(arrow, "PIECE_BYTES", rows * 12)
+    assert np.array_equal(whole(tmp_path), X)
+    pieces = list(opened(tmp_path).stream())
+    assert [len(piece) for piece in pieces[:-1]] == [rows] * (len(pieces) - 1)
+    later = list(opened(tmp_path).stream(3))
+    assert later[0].first == 27
+    assert np.array_equal(np.concatenate([piece.rows for piece in later]), X[27:])
+
+
+def test_files_without_rows(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"x{suffix}", {n: c[:0] for n, c in named(X).items()})
+    pages = opened(path)
+    assert (pages.lengths, list(pages.stream())) == ([0], [])
+    assert pages.read(0).rows.shape == (0, 3)
+    with pytest.raises(shoal.TooFewRowsError, match="0 rows"):
+        shoal.KMeansClustering(2).fit(path)
+
+
+def test_a_column_of_lists_is_not_copied(tmp_path: Path) -> None:
+    column = pa.FixedSizeListArray.from_arrays(np.ones(3000, np.float32), 3)
+    path = write(tmp_path / "x.feather", {"v": column}, compression="uncompressed")
+    before = pa.total_allocated_bytes()
+    [piece] = opened(path).stream()
+    assert pa.total_allocated_bytes() - before < 12_000  # it lies in the file that is mapped
+    assert not piece.rows.flags.owndata
+    assert np.shares_memory(to_rows(column, Columns()).rows, column.values.to_numpy())
+
+
+# ---- Reading ahead ----
+
+
+def readers() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if "shoal" in thread.name]
+
+
+def test_no_thread_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrow, "PIECE_BYTES", 60)
+    pages = opened(write(tmp_path / "x.parquet", named(X), row_group_size=9))
+
+    def interrupted() -> None:
+        for _ in pages.stream():
+            raise KeyboardInterrupt
+
+    stream = pages.stream()
+    next(stream)
+    assert len(readers()) == 1
+    stream.close()
+    assert readers() == []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    forgotten = pages.stream()
+    next(forgotten)
+    del forgotten
+    gc.collect()
+    assert readers() == []
+
+
+def test_errors_of_the_reader_reach_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(arrow, "PIECE_BYTES", 60)
+    path = write(tmp_path / f"x{suffix}", named(X), **grouped(suffix, 9))
+    pages = opened(path)
+    path.write_bytes(b"PAR1 something else")
+    with pytest.raises(BadInputError, match=rf"x\{suffix} cannot be read"):
+        list(pages.stream())
+    with pytest.raises(BadInputError, match=rf"source changed between two passes.*x\{suffix}"):
+        pages.check_unchanged()
+    fewer = {name: column[:40] for name, column in named(X).items()}
+    write(path, fewer, **grouped(suffix, 9))
+    with pytest.raises(BadInputError, match=r"cannot be read|fewer than 60 rows"):
+        list(pages.stream())
+    assert readers() == []
+
+
+# ---- Nulls ----
+
+NULLS = {
+    "number": {"a": [0.0, 1.0, None, 3.0], "b": [0, 1, 2, 3]},
+    "whole number": {"a": [0, 1, 2, 3], "b": [0, 1, None, 3]},
+    "truth": {"a": [True, False, None, True], "b": [0, 1, 2, 3]},
+    "list": {"a": lists([[1, 2], [3, 4], None, [5, 6]])},
+    "in a list": {"a": lists([[1, 2], [3, 4], [5, None], [5, 6]])},
+    "variable list": {"a": lists([[1, 2], [3, 4], None, [5, 6]], pa.list_(pa.int16()))},
+    "both": {
+        "a": lists([[1, 2], [3, 4], None, [5, 6]], pa.list_(pa.int16())),
+        "b": [1, 2, None, 4],
+    },
+}
+
+
+def no_nulls(path: Path, weight: str | None = None) -> None:
+    """Row 2 is missing: an error names it, "skip" drops it."""
+    [rows] = opened(path, None, weight).stream()
+    assert rows.missing.tolist() == [False, False, True, False]
+    assert not rows.rows[2].any()
+    model = shoal.KMeansClustering(2, use_mini_batch=False, weight_column=weight)
+    with pytest.raises(BadInputError, match=r"missing value .*row 2"):
+        model.fit(path, steps=1)
+    model.set_params(on_bad_rows="skip")
+    with pytest.warns(UserWarning, match="dropped 1 of 4 rows"):
+        model.fit(path, steps=1)
+    table = pa.concat_tables([pa.table(parquet.read_table(path)[i : i + 1]) for i in (0, 1, 3)])
+    other = shoal.KMeansClustering(2, use_mini_batch=False, weight_column=weight)
+    assert np.array_equal(other.fit(table, steps=1).clusters(), model.clusters())
+
+
+@pytest.mark.parametrize("kind", NULLS)
+def test_nulls_are_missing_rows(tmp_path: Path, kind: str) -> None:
+    no_nulls(write(tmp_path / "x.parquet", NULLS[kind]))
+    rows = to_rows(pa.table(NULLS[kind]), Columns())
+    assert rows.missing is not None
+    assert rows.missing.tolist() == [False, False, True, False]
+
+
+def test_a_null_weight_is_a_missing_row(tmp_path: Path) -> None:
+    no_nulls(write(tmp_path / "x.parquet", {"a": [1.0, 2, 3, 4], "w": [1, 2, None, 4]}), "w")
+
+
+def test_a_null_is_named_by_its_row_in_the_data(tmp_path: Path) -> None:
+    for i in range(3):
+        columns = named(X) | {"a": [None if (i, j) == (2, 33) else 1.0 for j in range(60)]}
+        write(tmp_path / f"{i}.parquet", columns, row_group_size=20)
+    for mini_batch, size in ((False, None), (True, 30)):
+        model = shoal.KMeansClustering(2, use_mini_batch=mini_batch)
+        with pytest.raises(BadInputError, match="row 153"):
+            model.fit(tmp_path, steps=20, batch_size=size)
+
+
+def test_whole_numbers_beside_nulls_keep_every_bit() -> None:
+    large = 2**53 - 1
+    rows = to_rows(pa.table({"a": pa.array([large, None])}), Columns())
+    assert int(rows.rows[0, 0]) == large
+    with pytest.raises(BadInputError, match=r"holds 9007199254740993 in row 1, column 'a'"):
+        to_rows(pa.table({"a": pa.array([None, 2**53 + 1])}), Columns())
+
+
+# ---- What is refused ----
+
+
+def test_lists_must_have_one_length(tmp_path: Path, suffix: str) -> None:
+    ragged = [[1.0, 2.0]] * 5 + [[3.0]] + [[4.0, 5.0]] * 2
+    path = write(tmp_path / f"x{suffix}", {"v": pa.array(ragged)})
+    with pytest.raises(BadInputError, match=r"'v' of x has a list of 1 in row 5, where .* 2"):
+        list(opened(path).stream())
+    with pytest.raises(BadInputError, match=r"'v' .* no list"):
+        opened(write(tmp_path / f"y{suffix}", {"v": lists([None], pa.list_(pa.float64()))}))
+
+
+BAD: list[tuple[Any, Any, str | None, tuple[str, ...]]] = [
+    ({"a": ["p"], "b": ["q"]}, None, None, ("no columns of numbers", "['a', 'b']")),
+    ({"a": [1], "b": ["q"]}, ["b"], None, ("'b'", "not numbers", "string")),
+    ({"a": [1], "b": ["q"]}, None, "b", ("'b'", "the weight", "not numbers")),
+    ({"a": [1], "b": [[1.0]]}, ["a"], "b", ("'b'", "the weight", "list<")),
+    ({"a": [1]}, ["z"], None, ("no column 'z'", "['a']")),
+    ({"a": [1]}, None, "z", ("no column 'z'", "['a']")),
+    ({"a": [Decimal("1.5")], "b": [1]}, None, None, ("'a'", "decimal", "cast it to float64")),
+    ({"a": [Decimal("1.5")], "b": [1]}, ["a"], None, ("'a'", "decimal", "cast it to float64")),
+    ({"a": [1], "b": [-1.0]}, None, "b", ("weight of row 0", "-1.0", ">= 0")),
+]
+
+
+@pytest.mark.parametrize(("columns", "features", "weight", "words"), BAD)
+def test_bad_columns(
+    tmp_path: Path, suffix: str, columns: Any, features: Any, weight: str | None, words: Any
+) -> None:
+    path = write(tmp_path / f"x{suffix}", columns)
+    for read in (
+        lambda: list(opened(path, features, weight).stream()),
+        lambda: to_rows(pa.table(columns), Columns(features, weight)),
+    ):
+        with pytest.raises(BadInputError) as caught:
+            read()
+        for word in words:
+            if word != "no columns of numbers" and not word.startswith("["):
+                assert word in str(caught.value)
+
+
+def test_encoded_numbers_are_not_read(tmp_path: Path) -> None:
+    columns = {"a": pa.array([1.5]).dictionary_encode(), "b": [1]}
+    path = write(tmp_path / "x.feather", columns)
+    for features in (None, ["a"]):
+        with pytest.raises(BadInputError, match=r"'a' of .*x\.feather is dictionary.*cast it to"):
+            opened(path, features)
+        with pytest.raises(BadInputError, match=r"'a' of x is dictionary.*cast it to"):
+            to_rows(pa.table(columns), Columns(features))
+    assert opened(path, ["b"]).columns == ("b",)
+
+
+def test_what_is_no_number_is_left_out_of_files_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = {
+        "a": [1.0, 2.0],
+        "day": pa.array([1, 2], pa.date32()),
+        "kind": pa.array(["p", "q"]).dictionary_encode(),
+        "some": [{"x": 1}, {"x": 2}],
+        "tags": [["p"], ["q"]],
+    }
+    for name in "12":
+        write(tmp_path / f"{name}.parquet", columns)
+    assert opened(tmp_path).columns == ("a",)
+    assert [record.getMessage().split(". To")[0].split(": ")[-1] for record in caplog.records] == [
+        "day, kind, some, tags"
+    ]
+    with pytest.raises(BadInputError, match=r"'day' of x is not numbers.*feature_columns"):
+        to_rows(pa.table(columns), Columns())
+
+
+MISMATCHES: list[tuple[Any, Any, str]] = [
+    ({"a": [1.0]}, None, r"2\.parquet has no column 'b', which .*1\.parquet has"),
+    ({"a": [1.0], "b": [1]}, None, r"'b' is double in .*1\.parquet and int64 in .*2\.parquet"),
+    ({"a": [1.0], "b": [1.0], "c": [1]}, None, r"2\.parquet has a column 'c' .*1\.parquet has not"),
+    ({"a": [1.0], "b": ["p"]}, ["a", "b"], r"'b' is double in .* and string in .*2\.parquet"),
+]
+
+
+@pytest.mark.parametrize(("columns", "features", "words"), MISMATCHES)
+def test_files_of_other_columns(tmp_path: Path, columns: Any, features: Any, words: str) -> None:
+    write(tmp_path / "1.parquet", {"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    write(tmp_path / "2.parquet", columns)
+    with pytest.raises(BadInputError, match=words):
+        opened(tmp_path, features)
+    assert whole(tmp_path, ["a"]).tolist() == [[1.0], [2.0], [1.0]]
+
+
+def test_streams_in_ipc_files(tmp_path: Path) -> None:
+    table = pa.table(named(X))
+    with ipc.new_stream(tmp_path / "x.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=9)
+    with pytest.raises(BadInputError, match=r"x\.arrow cannot be read"):
+        opened(tmp_path / "x.arrow")
