@@ -147,15 +147,16 @@ class ProgressBar:
             most = "" if context.last_epoch is None else f" of at most {context.last_epoch}"
             words.append(f"epoch {context.epoch}{most}")
         if context.rows_done and context.rows_total:
-            words.append(f"{100 * context.rows_done // context.rows_total}% of a pass")
+            if context.rows_done < context.rows_total:
+                words.append(f"{100 * context.rows_done // context.rows_total}% of a pass")
         elif context.rows_done:
             words.append(f"{context.rows_done:,} rows")
         return ", ".join(words)
 
     def _move_to(self, at: float) -> None:
         at = max(at, self._at)  # a second pass of a step, to relocate, does not go back
-        self._bar.update(round(at - self._at, 2))
-        self._at = at
+        self._at = self._bar.n = int(at) if at == int(at) else round(at, 2)
+        self._bar.update(0)  # adding up parts of steps would add up their rounding
 
     def _close(self) -> None:
         self._at = 0
@@ -238,15 +239,18 @@ def make_bar(make: Callable[..., Any], what: str, total: float | None, unit: str
 
 
 def _width() -> dict[str, Any]:
-    """As wide as the terminal; some say that they have no columns, and mean that they do not know.
+    """As wide as the terminal.
 
-    tqdm would show nothing there.
+    Some say that they have no columns or no lines, and mean that they do not know: tqdm would show
+    nothing there.
     """
     try:
-        known = os.get_terminal_size(sys.stderr.fileno()).columns > 0
+        size = os.get_terminal_size(sys.stderr.fileno())
     except (AttributeError, OSError, ValueError):  # no terminal
-        known = True
-    return {"dynamic_ncols": True} if known else {"ncols": 80}
+        return {"dynamic_ncols": True}
+    if size.columns and size.lines:
+        return {"dynamic_ncols": True}
+    return {"ncols": size.columns or 80, "nrows": size.lines or 24}
 
 
 def _without_thread(bar: Any) -> Any:
