@@ -42,7 +42,7 @@ READ_ERRORS = (
     OSError,
     ValueError,
     EOFError,
-    KeyError,
+    LookupError,
     NotImplementedError,
     csv.Error,
     zipfile.BadZipFile,
