@@ -372,9 +372,16 @@ def test_files_of_other_columns(tmp_path: Path, columns: Any, features: Any, wor
     assert whole(tmp_path, ["a"]).tolist() == [[1.0], [2.0], [1.0]]
 
 
-def test_streams_in_ipc_files(tmp_path: Path) -> None:
-    table = pa.table(named(X))
+@pytest.mark.parametrize("compression", [None, "lz4"])
+def test_streams_in_ipc_files(tmp_path: Path, compression: str | None) -> None:
+    table = pa.table(named(X) | {"s": ["p"] * len(X)})
+    options = ipc.IpcWriteOptions(compression=compression)
+    with ipc.new_stream(tmp_path / "x.arrow", table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=25)
+    assert opened(tmp_path / "x.arrow").lengths == [25, 25, 10]
+    assert np.array_equal(whole(tmp_path), X)
+    table = pa.table({"a": X[:, 0], "s": pa.array(["p"] * len(X)).dictionary_encode()})
     with ipc.new_stream(tmp_path / "x.arrow", table.schema) as writer:
-        writer.write_table(table, max_chunksize=9)
-    with pytest.raises(BadInputError, match=r"x\.arrow cannot be read"):
-        opened(tmp_path / "x.arrow")
+        writer.write_table(table)
+    with pytest.raises(BadInputError, match=r"x\.arrow cannot be read: .*with dictionaries"):
+        opened(tmp_path)

@@ -30,7 +30,8 @@ def open_path(path: str | os.PathLike[str], columns: Columns, name: str = "x") -
                 arrays.append((read_npy if kind == "npy" else read_npz)(file))
         return ArrayPages(to_shards(arrays if len(arrays) > 1 else arrays[0], columns, name))
     try:
-        from shoal.sources.arrow_files import ArrowPages, IpcReader, ParquetReader
+        from shoal.sources.arrow_files import ArrowPages
+        from shoal.sources.arrow_formats import IpcReader, ParquetReader
     except ImportError:
         raise MissingExtraError(f"reading {files[0].name}", "pyarrow", "parquet") from None
     return ArrowPages(files, ParquetReader() if kind == "parquet" else IpcReader(), columns, name)
