@@ -18,7 +18,7 @@ from pyarrow import feather, ipc, parquet
 
 import shoal
 from shoal import BadInputError
-from shoal.sources import arrow
+from shoal.sources import arrow, arrow_formats
 from shoal.sources.array import to_rows
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
@@ -172,6 +172,16 @@ def test_a_column_of_lists_is_not_copied(tmp_path: Path) -> None:
     assert pa.total_allocated_bytes() - before < 12_000  # it lies in the file that is mapped
     assert not piece.rows.flags.owndata
     assert np.shares_memory(to_rows(column, Columns()).rows, column.values.to_numpy())
+
+
+def test_large_record_batches_that_are_mapped_are_several_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrow_formats, "BATCH_BYTES", 7 * 12)
+    for compression, pages in (("uncompressed", 9), ("lz4", 1)):
+        path = write(tmp_path / "x.feather", named(X), compression=compression)
+        assert len(opened(path).lengths) == pages
+        assert np.array_equal(whole(path), X)
 
 
 # ---- Reading ahead ----

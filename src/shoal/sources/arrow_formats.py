@@ -64,25 +64,38 @@ class ParquetReader:
 
 
 class IpcReader:
-    """Arrow IPC files, Feather among them, and streams in files: a page is a record batch."""
+    """Arrow IPC files, Feather among them, and streams in files.
+
+    A page is a record batch or, where batches are mapped, a part of one.
+    """
 
     def __init__(self) -> None:
-        self._plain: dict[str, bool] = {}  # whether batches of a file lie in memory as they are
+        self._plain: dict[str, bool] = {}  # whether batches of a file are mapped
+        self._pages: dict[str, list[tuple[int, int, int]]] = {}  # batch, first row, rows
         self._offsets: dict[str, list[int]] = {}  # of record batches, in streams
 
     def head(self, file: File) -> tuple[Any, list[int]]:
-        """Schema of a file, and the rows of each record batch."""
+        """Schema of a file, and the rows of each page."""
         with self._open(file, []) as reader:
-            schema, batches = reader.schema, reader.num_record_batches
+            schema = reader.schema
         cheap = [name for name, kind in types_of(schema, file.name).items() if holds_numbers(kind)]
+        pages = self._pages[file.name] = []
         with self._open(file, cheap[:1]) as reader:
-            return schema, [reader.get_batch(i).num_rows for i in range(batches)]
+            for number in range(reader.num_record_batches):
+                batch = reader.get_batch(number)
+                rows = step = batch.num_rows
+                if self._plain[file.name] and rows:
+                    step = max(1, BATCH_BYTES * rows // max(1, batch.nbytes))
+                starts = range(0, rows, max(1, step))
+                pages += [(number, start, min(step, rows - start)) for start in starts]
+        return schema, [rows for _, _, rows in pages]
 
     def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
-        """Read record batches one after the other."""
+        """Read pages one after the other."""
         with self._open(file, layout.used) as reader:
             for page in pages:
-                yield reader.get_batch(page)
+                number, start, rows = self._pages[file.name][page]
+                yield reader.get_batch(number).slice(start, rows)
 
     def column(self, file: File, name: str) -> Iterator[Any]:
         """Arrays of one column."""
@@ -95,14 +108,13 @@ class IpcReader:
         """A reader of some columns; of all where that reads nothing."""
         with _mapped(file) as content:
             if content.read(len(MAGIC)) != MAGIC:
-                known = self._offsets.get(file.name)
-                stream = _Stream(content, known)
+                stream = _Stream(content, self._offsets.get(file.name))
                 self._offsets[file.name] = stream.offsets
+                self._look_at(file, content, stream)
                 yield stream
                 return
             with ipc.open_file(content) as reader:
-                if file.name not in self._plain:
-                    self._plain[file.name] = _is_plain(content, reader)
+                self._look_at(file, content, reader)
                 fields = [reader.schema.get_field_index(name) for name in names]
                 if self._plain[file.name]:
                     yield reader
@@ -110,6 +122,10 @@ class IpcReader:
             options = ipc.IpcReadOptions(included_fields=fields)
             with ipc.open_file(content, options=options) as reader:
                 yield reader
+
+    def _look_at(self, file: File, content: Any, reader: Any) -> None:
+        if file.name not in self._plain:
+            self._plain[file.name] = _is_mapped(content, reader)
 
 
 class _Stream:
@@ -151,7 +167,7 @@ def _mapped(file: File) -> Any:
         return pa.OSFile(file.name)
 
 
-def _is_plain(content: Any, reader: Any) -> bool:
+def _is_mapped(content: Any, reader: Any) -> bool:
     """Whether record batches are mapped: their buffers lie inside the file, not compressed."""
     if not isinstance(content, pa.MemoryMappedFile) or not reader.num_record_batches:
         return False
