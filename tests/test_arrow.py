@@ -18,7 +18,7 @@ from pyarrow import feather, ipc, parquet
 
 import shoal
 from shoal import BadInputError
-from shoal.sources import arrow
+from shoal.sources import arrow, arrow_formats
 from shoal.sources.array import to_rows
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
@@ -172,6 +172,16 @@ def test_a_column_of_lists_is_not_copied(tmp_path: Path) -> None:
     assert pa.total_allocated_bytes() - before < 12_000  # it lies in the file that is mapped
     assert not piece.rows.flags.owndata
     assert np.shares_memory(to_rows(column, Columns()).rows, column.values.to_numpy())
+
+
+def test_large_record_batches_that_are_mapped_are_several_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrow_formats, "BATCH_BYTES", 7 * 12)
+    for compression, pages in (("uncompressed", 9), ("lz4", 1)):
+        path = write(tmp_path / "x.feather", named(X), compression=compression)
+        assert len(opened(path).lengths) == pages
+        assert np.array_equal(whole(path), X)
 
 
 # ---- Reading ahead ----
@@ -372,9 +382,16 @@ def test_files_of_other_columns(tmp_path: Path, columns: Any, features: Any, wor
     assert whole(tmp_path, ["a"]).tolist() == [[1.0], [2.0], [1.0]]
 
 
-def test_streams_in_ipc_files(tmp_path: Path) -> None:
-    table = pa.table(named(X))
+@pytest.mark.parametrize("compression", [None, "lz4"])
+def test_streams_in_ipc_files(tmp_path: Path, compression: str | None) -> None:
+    table = pa.table(named(X) | {"s": ["p"] * len(X)})
+    options = ipc.IpcWriteOptions(compression=compression)
+    with ipc.new_stream(tmp_path / "x.arrow", table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=25)
+    assert opened(tmp_path / "x.arrow").lengths == [25, 25, 10]
+    assert np.array_equal(whole(tmp_path), X)
+    table = pa.table({"a": X[:, 0], "s": pa.array(["p"] * len(X)).dictionary_encode()})
     with ipc.new_stream(tmp_path / "x.arrow", table.schema) as writer:
-        writer.write_table(table, max_chunksize=9)
-    with pytest.raises(BadInputError, match=r"x\.arrow cannot be read"):
-        opened(tmp_path / "x.arrow")
+        writer.write_table(table)
+    with pytest.raises(BadInputError, match=r"x\.arrow cannot be read: .*with dictionaries"):
+        opened(tmp_path)

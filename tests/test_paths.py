@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
 
+import shoal
 from shoal import BadInputError, MissingExtraError
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
@@ -56,6 +57,17 @@ def test_a_pattern(tmp_path: Path) -> None:
     assert whole(f"file://{tmp_path}/p[2-9].parquet")[:, 0].tolist() == [2]
     write(tmp_path / "[p1].parquet", {"x": [9.0]})
     assert whole(tmp_path / "[p1].parquet")[:, 0].tolist() == [9]  # there is such a file
+
+
+def test_a_list_of_paths(tmp_path: Path) -> None:
+    for name in ("p1", "p2", "deep/p3", "deep/p4"):
+        write(tmp_path / f"{name}.parquet", {"x": [float(name[-1])]})
+    paths = [tmp_path / "p2.parquet", str(tmp_path / "deep"), tmp_path / "p1.parquet"]
+    assert whole(paths)[:, 0].tolist() == [2, 3, 4, 1]
+    assert shoal.open(paths).rows == 4
+    np.save(tmp_path / "x.npy", X)
+    with pytest.raises(BadInputError, match=r"several kinds, .*p2\.parquet and .*x\.npy"):
+        shoal.open([*paths, tmp_path / "x.npy"])
 
 
 PATHS: list[tuple[str, str]] = [

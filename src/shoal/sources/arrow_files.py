@@ -1,15 +1,11 @@
-"""Parquet and Arrow IPC files: pages are row groups and record batches, read as they are needed."""
+"""Files of Arrow tables as pages: row groups or record batches, read as they are needed."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-import pyarrow as pa
-from pyarrow import ipc, parquet
 
 from shoal.errors import BadInputError
 from shoal.sources.ahead import ahead
@@ -25,11 +21,6 @@ from shoal.sources.arrow import (
 )
 from shoal.sources.arrow_rows import Builder, pieces
 from shoal.sources.paths import File, naming
-
-#: Bytes of rows that are decoded at a time.
-BATCH_BYTES = 4 << 20
-#: Bytes of a column of a local Parquet file that are read at a time, and of all of them.
-BUFFER_BYTES, BUFFERS_BYTES = 64 << 10, 16 << 20
 
 
 class Reader(Protocol):
@@ -173,107 +164,3 @@ def _pages_of(files: list[File], lengths: list[list[int]]) -> list[Page]:
                 pages.append(Page(file, number, first, rows))
                 first += rows
     return pages or [Page(files[0], 0, 0, 0)]
-
-
-# --- formats ------------------------------------------------------------------------------------
-
-
-class ParquetReader:
-    """Parquet: a page is a row group."""
-
-    def head(self, file: File) -> tuple[Any, list[int]]:
-        """Schema of a file, and the rows of each row group."""
-        with self._open(file) as opened:
-            groups = opened.metadata.num_row_groups
-            rows = [opened.metadata.row_group(i).num_rows for i in range(groups)]
-            return opened.schema_arrow, rows
-
-    def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
-        """Decode row groups one after the other, some rows at a time."""
-        rows = max(1, BATCH_BYTES // layout.row_bytes)
-        with self._open(file, BUFFERS_BYTES // len(layout.used)) as opened:
-            for page in pages:
-                yield from opened.iter_batches(rows, row_groups=[page], columns=layout.used)
-
-    def column(self, file: File, name: str) -> Iterator[Any]:
-        """Arrays of one column."""
-        with self._open(file) as opened:
-            for batch in opened.iter_batches(256, columns=[name]):
-                yield batch.column(name)
-
-    @contextmanager
-    def _open(self, file: File, buffer: int = BUFFER_BYTES) -> Iterator[Any]:
-        """A local file is read as it is decoded; of others, a whole row group is fetched at once.
-
-        No memory map: it counts as memory of the process, and one of a file that is cut short
-        ends the process.
-        """
-        if file.system is None:
-            size = max(4096, min(buffer, BUFFER_BYTES))
-            with parquet.ParquetFile(file.name, pre_buffer=False, buffer_size=size) as opened:
-                yield opened
-            return
-        with file.open() as content, parquet.ParquetFile(content, pre_buffer=True) as opened:
-            yield opened
-
-
-class IpcReader:
-    """Arrow IPC files, Feather among them: a page is a record batch."""
-
-    def __init__(self) -> None:
-        self._plain: dict[str, bool] = {}  # whether batches of a file lie in memory as they are
-
-    def head(self, file: File) -> tuple[Any, list[int]]:
-        """Schema of a file, and the rows of each record batch."""
-        with self._open(file, []) as reader:
-            schema, batches = reader.schema, reader.num_record_batches
-        cheap = [name for name, kind in types_of(schema, file.name).items() if holds_numbers(kind)]
-        with self._open(file, cheap[:1]) as reader:
-            return schema, [reader.get_batch(i).num_rows for i in range(batches)]
-
-    def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
-        """Read record batches one after the other."""
-        with self._open(file, layout.used) as reader:
-            for page in pages:
-                yield reader.get_batch(page)
-
-    def column(self, file: File, name: str) -> Iterator[Any]:
-        """Arrays of one column."""
-        with self._open(file, [name]) as reader:
-            for page in range(reader.num_record_batches):
-                yield reader.get_batch(page).column(name)
-
-    @contextmanager
-    def _open(self, file: File, names: Iterable[str]) -> Iterator[Any]:
-        """A reader of some columns; of all where that reads nothing."""
-        with _mapped(file) as content:
-            with ipc.open_file(content) as reader:
-                if file.name not in self._plain:
-                    self._plain[file.name] = _is_plain(content, reader)
-                fields = [reader.schema.get_field_index(name) for name in names]
-                if self._plain[file.name]:
-                    yield reader
-                    return
-            options = ipc.IpcReadOptions(included_fields=fields)
-            with ipc.open_file(content, options=options) as reader:
-                yield reader
-
-
-def _mapped(file: File) -> Any:
-    if file.system is not None:
-        return pa.PythonFile(file.open(), "r")
-    try:
-        return pa.memory_map(file.name)
-    except (OSError, pa.ArrowException):  # no address space left for it
-        return pa.OSFile(file.name)
-
-
-def _is_plain(content: Any, reader: Any) -> bool:
-    """Whether record batches are mapped: their buffers lie inside the file, not compressed."""
-    if not isinstance(content, pa.MemoryMappedFile) or not reader.num_record_batches:
-        return False
-    content.seek(0)
-    start = content.read_buffer(1).address
-    columns = reader.get_batch(0).columns
-    buffers = [buffer for column in columns for buffer in column.buffers() if buffer]
-    return all(start <= buffer.address < start + content.size() for buffer in buffers)

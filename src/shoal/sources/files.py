@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from shoal.errors import MissingExtraError
 from shoal.sources.array import Columns, to_shards
 from shoal.sources.npy import read_npy, read_npz
 from shoal.sources.pages import ArrayPages, Pages
-from shoal.sources.paths import find_files, naming, without_names
+from shoal.sources.paths import find_files, naming, of_one_kind, without_names
 from shoal.sources.text import open_csv
 
+Path = str | os.PathLike[str]
 
-def open_path(path: str | os.PathLike[str], columns: Columns, name: str = "x") -> Pages:
-    """Open a file, the files of a directory or of a pattern, or what a URL names.
+
+def open_path(path: Path | Sequence[Path], columns: Columns, name: str = "x") -> Pages:
+    """Open a file, the files of a directory or of a pattern, what a URL names, or a list of those.
 
     Columns of a table that are not numbers are left out, with a warning, unless columns are named.
     """
-    files = find_files(path)
+    paths = [path] if isinstance(path, (str, os.PathLike)) else path
+    files = of_one_kind([file for one in paths for file in find_files(one)])
     kind = files[0].kind
     if kind == "csv":
         return open_csv(files, columns, name)
@@ -30,7 +34,8 @@ def open_path(path: str | os.PathLike[str], columns: Columns, name: str = "x") -
                 arrays.append((read_npy if kind == "npy" else read_npz)(file))
         return ArrayPages(to_shards(arrays if len(arrays) > 1 else arrays[0], columns, name))
     try:
-        from shoal.sources.arrow_files import ArrowPages, IpcReader, ParquetReader
+        from shoal.sources.arrow_files import ArrowPages
+        from shoal.sources.arrow_formats import IpcReader, ParquetReader
     except ImportError:
         raise MissingExtraError(f"reading {files[0].name}", "pyarrow", "parquet") from None
     return ArrowPages(files, ParquetReader() if kind == "parquet" else IpcReader(), columns, name)

@@ -34,11 +34,13 @@ def open_source(
     data
         An array [n, d] of float16, bfloat16 (of ``ml_dtypes``), float32, float64, bool or whole
         numbers (NumPy, or anything with ``__array__`` or ``__dlpack__``: torch tensors in the
-        memory of the CPU, JAX arrays); a pair (rows, weights); a dict of columns or a data frame;
-        a list of those, the shards of one data set; an iterator, generator or iterable of batches
+        memory of the CPU, JAX arrays); a pair (rows, weights); a dict of columns, a data frame,
+        or a table of polars, pyarrow or DuckDB; a list of those, the shards of one data set; an
+        iterator, generator or iterable of batches
         of any of these kinds; a torch ``DataLoader`` (of batches that are tuples or lists, the
-        first item is the rows); a callable that returns any of these; a path to a ``.npy``,
-        ``.csv`` or ``.parquet`` file.
+        first item is the rows); a callable that returns any of these; a path, or a list of paths,
+        to files (``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.arrow``, ``.feather``, ``.ipc``):
+        of one, a directory, a pattern such as ``"days/*.parquet"``, a URL.
     batch_size
         Rows per batch, for data in memory.
     columns
@@ -80,7 +82,7 @@ def open_named(
     """Open data, as ``open_source`` does, with its checked columns."""
     if isinstance(data, (PagedSource, StreamSource)):
         return _reopened(data, batch_size, named, shuffle, name)
-    if isinstance(data, (str, os.PathLike)):
+    if is_path(data):
         from shoal.sources.files import open_path
 
         return PagedSource(open_path(data, named, name), batch_size, shuffle)
@@ -103,6 +105,13 @@ def _in_memory(
     data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str
 ) -> Source:
     return PagedSource(ArrayPages(to_shards(data, named, name)), batch_size, shuffle)
+
+
+def is_path(data: object) -> bool:
+    """Whether ``data`` is a path, or a list of paths."""
+    if isinstance(data, list) and data:
+        return all(isinstance(one, (str, os.PathLike)) for one in data)
+    return isinstance(data, (str, os.PathLike))
 
 
 def _reopened(

@@ -42,7 +42,7 @@ READ_ERRORS = (
     OSError,
     ValueError,
     EOFError,
-    KeyError,
+    LookupError,
     NotImplementedError,
     csv.Error,
     zipfile.BadZipFile,
@@ -103,7 +103,7 @@ def stamp_of(name: str, system: Any = None) -> tuple[Any, ...]:
 
 
 def find_files(path: str | os.PathLike[str]) -> list[File]:
-    """Find the files that a path stands for, all of one kind, at least one."""
+    """Find the files that a path stands for, of known kinds, at least one."""
     text = os.fspath(path)
     if isinstance(text, bytes):
         text = os.fsdecode(text)
@@ -138,17 +138,18 @@ def _names(text: str, inside: str, system: Any) -> list[str]:
     for name in sorted(names):
         if not kind_of(name):
             raise _unknown(name)
-    return _of_one_kind(text, sorted(names))
+    return sorted(names)
 
 
-def _of_one_kind(text: str, names: list[str]) -> list[str]:
-    for name in names:
-        if kind_of(name) != kind_of(names[0]):
+def of_one_kind(files: list[File]) -> list[File]:
+    """The files, which must be of one kind."""
+    for file in files:
+        if file.kind != files[0].kind:
             raise BadInputError(
-                f"{text} has files of several kinds, {names[0]} and {name}: name those to read, "
-                f"with a pattern such as *{os.path.splitext(name)[1]}"
+                f"these are files of several kinds, {files[0].name} and {file.name}: name those to "
+                f"read, with a pattern such as *{os.path.splitext(file.name)[1]}"
             )
-    return names
+    return files
 
 
 def _unknown(name: str) -> BadInputError:
@@ -167,7 +168,8 @@ def _of_directory(text: str, inside: str, system: Any) -> list[str]:
         raise BadInputError(
             f"{text} is of no known kind: a directory without files that end in one of {SUFFIXES}"
         )
-    _of_one_kind(text, names)
+    if len({kind_of(name) for name in names}) > 1:
+        return names  # an error, which names two of them
     if others := sorted(set(visible) - set(names)):
         logger.warning("%s: files of no known kind are left out: %s", text, _some(others))
     if keys := {part for name in names for part in name[start:].split("/")[:-1] if "=" in part}:
