@@ -832,7 +832,7 @@ def test_a_disk_that_is_full_and_then_read_only(small_disk: Path) -> None:
     other = new(small_disk / "run")
     assert other.evaluate(X)["global_step"] == reached + 1  # whose results cannot be written
     for folder in (small_disk / "run", small_disk / "new"):
-        with pytest.raises(CheckpointError, match=r"cannot be written: .*Read-only file system"):
+        with pytest.raises(CheckpointError, match=r"cannot be written: Read-only file system"):
             fit(new(folder), max_steps=200)
     assert bits(other) == bits(model)
 
@@ -849,7 +849,7 @@ def test_a_read_only_directory_as_somebody_else(tmp_path: Path) -> None:
         assert bits(other) == bits(model)
         other.predict(X, as_iterable=False)
         for folder in (tmp_path / "run", tmp_path / "new"):
-            with pytest.raises(CheckpointError, match=r"cannot be written: .*[Pp]ermission"):
+            with pytest.raises(CheckpointError, match=r"cannot be written: Permission denied"):
                 fit(new(folder), max_steps=5)
     finally:
         os.seteuid(0)

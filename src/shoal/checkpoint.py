@@ -232,11 +232,9 @@ class ModelDir:
                 if not self.folder.is_dir():
                     self.folder.mkdir(parents=True, exist_ok=True)
                     sync_folder(self.path.parent)
-                if not os.access(self.folder, os.W_OK | os.X_OK):
-                    read_only = hasattr(os, "statvfs") and os.statvfs(self.folder).f_flag & 1
-                    code = errno.EROFS if read_only else errno.EACCES
-                    raise OSError(code, os.strerror(code))
                 stack.enter_context(locked(self.path))
+                if not os.access(self.folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, f"no permission to write in {FOLDER}")
             except OSError as error:
                 raise CheckpointError(
                     f"model_dir {self.path} cannot be written: {_reason(error)}. Choose another "
