@@ -191,6 +191,7 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path: Path, kind: str, ste
     assert not resumed.is_interrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tolerance", [None, 3e-2])
 def test_resumed_it_ends_by_itself_where_it_would_have(
@@ -645,6 +646,13 @@ def test_headers_of_safetensors_are_checked() -> None:
     refused(lambda h: h.pop("b"), "arrays end at")
     refused(lambda h: h.update(__metadata__={"a": 3}), "dictionary of texts")
     refused(lambda h: h.update(c=3), "c: 3")
+    refused(lambda h: h["a"].update(shape=[3, *[1] * 70]), "a has shape")
+    refused(
+        lambda h: h.update(c={**h["a"], "shape": [0, 1 << 70], "data_offsets": [0, 0]}), "c has"
+    )
+    deep = b"[" * 100_000
+    with pytest.raises(tensors.FormatError, match="JSON"):
+        tensors.unpack(len(deep).to_bytes(8, "little") + deep)
     for content in (b"", b"\xff" * 8, b"\x02\0\0\0\0\0\0\0[]", b"\x02\0\0\0\0\0\0\0{x"):
         with pytest.raises(tensors.FormatError):
             tensors.unpack(content)

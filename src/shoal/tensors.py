@@ -59,7 +59,7 @@ def unpack(file: bytes) -> tuple[dict[str, Array], dict[str, str]]:
         raise FormatError(f"it has {len(file)} bytes, its header alone should reach {start}")
     try:
         header = json.loads(file[LENGTH:start].decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"its header is no JSON: {error}") from None
     if not isinstance(header, dict):
         raise FormatError("its header is not a dictionary")
@@ -73,7 +73,10 @@ def unpack(file: bytes) -> tuple[dict[str, Array], dict[str, str]]:
         if start + last > len(file):
             raise FormatError(f"it has {len(file)} bytes, {name} should reach {start + last}")
         flat = np.frombuffer(file, np.uint8, last - first, start + first)
-        arrays[name] = _aligned(flat).view(dtype).reshape(shape)
+        try:
+            arrays[name] = _aligned(flat).view(dtype).reshape(shape)
+        except ValueError:  # more dimensions, or longer ones, than an array can have
+            raise FormatError(f"{name} has shape {shape}") from None
     reached = 0
     for first, last in sorted(places):
         if first != reached:
