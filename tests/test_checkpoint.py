@@ -230,16 +230,20 @@ def test_resumed_at_every_step(tmp_path: Path, kind: str) -> None:
     assert bits(fit(new(tmp_path, kind))) == bits(whole)
 
 
-def test_resumed_on_shuffled_parquet(tmp_path: Path) -> None:
-    path = tmp_path / "x.parquet"
-    table = pa.table({name: X[:, i] for i, name in enumerate("abcd")})
-    parquet.write_table(table, path, row_group_size=120)
-    whole = fit(new(), str(path), max_steps=14)
+@pytest.mark.parametrize("kind", ["mini-batch", "two copies", "full batch"])
+def test_resumed_on_shuffled_parquet(tmp_path: Path, kind: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for part in range(2):
+        rows = X[part * 260 : part * 260 + 260]
+        table = pa.table({name: rows[:, i] for i, name in enumerate("abcd")})
+        parquet.write_table(table, data / f"{part}.parquet", row_group_size=60)
+    whole = fit(new(kind=kind), str(data), max_steps=14)
     folder = tmp_path / "run"
     for step in (3, 8, 13):
         with pytest.raises(KeyboardInterrupt):
-            fit(new(folder), str(path), max_steps=14, monitors=[StopAt(step)])
-    resumed = fit(new(folder), str(path), max_steps=14)
+            fit(new(folder, kind), str(data), max_steps=14, monitors=[StopAt(step)])
+    resumed = fit(new(folder, kind), str(data), max_steps=14)
     assert bits(resumed) == bits(whole)
     assert resumed.columns == ("a", "b", "c", "d")
 
