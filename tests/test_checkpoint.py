@@ -708,10 +708,8 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
 
 
 def test_a_child_of_a_killed_writer_holds_nothing(tmp_path: Path) -> None:
-    program = HOLDER.replace(
-        'print("holding", flush=True)', "import os\n            if os.fork():\n"
-        '                print("holding", flush=True)'
-    )  # fmt: skip
+    child = "if os.fork() == 0: time.sleep(5), os._exit(0)"
+    program = "import os\n" + HOLDER.replace("print(", f"{child}\n            print(")
     folder = tmp_path / "run"
     with another_process(folder, program) as process:
         process.kill()
