@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 import shoal
@@ -137,6 +142,18 @@ def test_csv_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert rows(write(tmp_path / "y.csv", b"\xef\xbb\xbf1,2\n")).tolist() == [[1, 2]]
 
 
+@settings(deadline=None)
+@given(st.text('a1",\n\r', max_size=60), st.integers(1, 20))
+def test_blocks_are_whole_records(content: str, size: int) -> None:
+    """Whatever the text, it is read in blocks as it would be at once."""
+    blocks = list(csv_parser.blocks_of(io.BytesIO(content.encode()), size))
+    assert b"".join(block for _, block in blocks).decode() == content
+    starts = itertools.accumulate((len(block) for _, block in blocks), initial=0)
+    assert [offset for offset, _ in blocks] == list(starts)[:-1]
+    records = [record for _, block in blocks for record in csv_parser._records(block)]
+    assert records == [r for r in csv.reader(io.StringIO(content, newline="")) if r]
+
+
 FORMS = [
     ('"a", b \r\n"1",2e3\r\n\r\n-0.5, 7 \r\n', {"a": [1, -0.5], "b": [2000, 7]}),
     ('a,"b\nc"\n1,2\n3,4', {"a": [1, 3], "b\nc": [2, 4]}),
@@ -158,6 +175,14 @@ def test_lines_inside_quoted_text(tmp_path: Path) -> None:
     lines = [f'"one\n{i},""two"", 3",{i}' for i in range(30)]
     found = table(write(tmp_path / "x.csv", "\n".join(["s,a", *lines])))
     assert found == {"a": list(range(30))}
+
+
+@pytest.mark.usefixtures("parser", "small_pages")
+def test_quotes_inside_of_text(tmp_path: Path) -> None:
+    """They stand for themselves, and do not hide the end of a line."""
+    lines = [f'{i},5" wide, and 3" high'.replace(", ", " ") + '"' * (i % 3) for i in range(60)]
+    found = table(write(tmp_path / "x.csv", "\n".join(["a,s", *lines, '60,"q\nr"', "61,s"])))
+    assert found == {"a": list(range(62))}
 
 
 @pytest.mark.usefixtures("parser", "small_pages")

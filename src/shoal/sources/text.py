@@ -21,7 +21,7 @@ from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.paths import File, changed, naming, without_names
 
 #: Bytes of text that are read at a time.
-PAGE_BYTES = 8 << 20
+PAGE_BYTES = 4 << 20
 #: Bytes of values that are kept in memory; of more, none are.
 KEPT_BYTES = 256 << 20
 
