@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "simd.h"
+#include "simd_whole.h"
 #include "sum_kernels.h"
 #include "targets.h"
 
@@ -91,27 +91,21 @@ double distance(const double* x, const double* c, int64_t d) {
 double norm2(const double* x, int64_t d) { return ordered(Square<double>{x}, 0, d); }
 
 template <class T>
-constexpr bool kHasWideLoad = std::is_same_v<T, Half> || std::is_floating_point_v<T>;
-
-template <class T>
 void widen_as(const char* row, int64_t col_stride, int64_t d, double* out) {
   int64_t t = 0;
   if (col_stride == static_cast<int64_t>(sizeof(T))) {
-    if constexpr (kHasWideLoad<T>) {
+    if constexpr (kIsNative<T>) {
       for (; t + kWide <= d; t += kWide)
         store(out + t, load_wide(reinterpret_cast<const T*>(row) + t));
-    } else {  // left to the compiler, with a stride it knows
-      for (; t < d; ++t) {
-        T x;
-        std::memcpy(&x, row + t * static_cast<int64_t>(sizeof x), sizeof x);
-        out[t] = static_cast<double>(widen(x));
-      }
+    } else {
+      for (; t + kLanes <= d; t += kLanes)
+        widen_lanes(reinterpret_cast<const T*>(row) + t, out + t);
     }
   }
   for (; t < d; ++t) {
     T x;
     std::memcpy(&x, row + t * col_stride, sizeof x);
-    if constexpr (kHasWideLoad<T>)
+    if constexpr (kIsNative<T>)
       out[t] = static_cast<double>(value(x));
     else
       out[t] = static_cast<double>(widen(x));
