@@ -290,6 +290,8 @@ def test_dlpack() -> None:
     model = KMeansClustering(3, use_mini_batch=False).fit(Tensor(x), steps=3)
     assert model.clusters().tobytes() == expected.clusters().tobytes()
     assert model.score((Tensor(x), Tensor(np.ones(100)))) == expected.score(x)
+    assert model.score([Tensor(x[:30]), Tensor(x[30:])]) == expected.score(x)
+    assert model.score(iter([Tensor(x[:30]), Tensor(x[30:])])) == expected.score(x)
     given = KMeansClustering(None, None, Tensor(x[:3]), use_mini_batch=False).fit(x, steps=1)
     assert given.clusters().shape == (3, 3)
 
