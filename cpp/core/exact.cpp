@@ -208,11 +208,32 @@ bool unit_row(const Rows& rows, int64_t i, double* out) {
   return scale(static_cast<const double*>(out));
 }
 
+// Rows that kernels cannot read as they lie in memory, of up to kWidest columns; else -1.
+void unit_distances_widened(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                            const double* centers, double* out) {
+  constexpr int64_t kWidest = 128;
+  const int64_t d = rows.d;
+  double x[kWidest];
+  const char* before = nullptr;
+  double factor = 0;
+  for (int64_t i = first; i < last; ++i) {
+    out[i - first] = -1;
+    if (d > kWidest) continue;
+    if (rows.row(i) != before) {
+      widen_row(rows.row(i), rows.dtype, rows.col_stride, d, x);
+      factor = unit_factor(x, d);
+      before = rows.row(i);
+    }
+    const UnitDifference<double> term{x, centers + labels[i - first] * d, factor};
+    if (factor > 0) out[i - first] = block_sum(term, 0, d);
+  }
+}
+
 void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                     const double* centers, double* out) {
   const int64_t d = rows.d;
   if (!packed(rows)) {
-    for (int64_t i = first; i < last; ++i) out[i - first] = -1;
+    unit_distances_widened(rows, first, last, labels, centers, out);
     return;
   }
   with_native_type(rows.dtype, [&]<class T>() {
