@@ -208,6 +208,15 @@ def test_memory_maps_and_files(tmp_path: Any) -> None:
         assert found.tobytes() == expected.tobytes()
 
 
+def test_bfloat16_in_a_file_has_lost_its_name(tmp_path: Any) -> None:
+    np.save(tmp_path / "x.npy", blobs("bfloat16"))
+    loaded = np.load(tmp_path / "x.npy")
+    for data in (loaded, tmp_path / "x.npy"):
+        with pytest.raises(BadInputError, match=r"\.view\(ml_dtypes\.bfloat16\)"):
+            KMeansClustering(2).fit(data)
+    assert shoal.open(loaded.view(BFLOAT16)).shards[0].rows.dtype == BFLOAT16
+
+
 def test_columns_of_several_dtypes() -> None:
     x = blobs("int8")
     cases: list[tuple[dict[str, Any], str]] = [
@@ -290,6 +299,8 @@ def test_dlpack() -> None:
     model = KMeansClustering(3, use_mini_batch=False).fit(Tensor(x), steps=3)
     assert model.clusters().tobytes() == expected.clusters().tobytes()
     assert model.score((Tensor(x), Tensor(np.ones(100)))) == expected.score(x)
+    assert model.score([Tensor(x[:30]), Tensor(x[30:])]) == expected.score(x)
+    assert model.score(iter([Tensor(x[:30]), Tensor(x[30:])])) == expected.score(x)
     given = KMeansClustering(None, None, Tensor(x[:3]), use_mini_batch=False).fit(x, steps=1)
     assert given.clusters().shape == (3, 3)
 

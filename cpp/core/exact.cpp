@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "simd.h"
+#include "simd_whole.h"
 #include "sum_kernels.h"
 #include "targets.h"
 
@@ -91,27 +91,21 @@ double distance(const double* x, const double* c, int64_t d) {
 double norm2(const double* x, int64_t d) { return ordered(Square<double>{x}, 0, d); }
 
 template <class T>
-constexpr bool kHasWideLoad = std::is_same_v<T, Half> || std::is_floating_point_v<T>;
-
-template <class T>
 void widen_as(const char* row, int64_t col_stride, int64_t d, double* out) {
   int64_t t = 0;
   if (col_stride == static_cast<int64_t>(sizeof(T))) {
-    if constexpr (kHasWideLoad<T>) {
+    if constexpr (kIsNative<T>) {
       for (; t + kWide <= d; t += kWide)
         store(out + t, load_wide(reinterpret_cast<const T*>(row) + t));
-    } else {  // left to the compiler, with a stride it knows
-      for (; t < d; ++t) {
-        T x;
-        std::memcpy(&x, row + t * static_cast<int64_t>(sizeof x), sizeof x);
-        out[t] = static_cast<double>(widen(x));
-      }
+    } else {
+      for (; t + kLanes <= d; t += kLanes)
+        widen_lanes(reinterpret_cast<const T*>(row) + t, out + t);
     }
   }
   for (; t < d; ++t) {
     T x;
     std::memcpy(&x, row + t * col_stride, sizeof x);
-    if constexpr (kHasWideLoad<T>)
+    if constexpr (kIsNative<T>)
       out[t] = static_cast<double>(value(x));
     else
       out[t] = static_cast<double>(widen(x));
@@ -214,11 +208,32 @@ bool unit_row(const Rows& rows, int64_t i, double* out) {
   return scale(static_cast<const double*>(out));
 }
 
+// Rows that kernels cannot read as they lie in memory, of up to kWidest columns; else -1.
+void unit_distances_widened(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                            const double* centers, double* out) {
+  constexpr int64_t kWidest = 128;
+  const int64_t d = rows.d;
+  double x[kWidest];
+  const char* before = nullptr;
+  double factor = 0;
+  for (int64_t i = first; i < last; ++i) {
+    out[i - first] = -1;
+    if (d > kWidest) continue;
+    if (rows.row(i) != before) {
+      widen_row(rows.row(i), rows.dtype, rows.col_stride, d, x);
+      factor = unit_factor(x, d);
+      before = rows.row(i);
+    }
+    const UnitDifference<double> term{x, centers + labels[i - first] * d, factor};
+    if (factor > 0) out[i - first] = block_sum(term, 0, d);
+  }
+}
+
 void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                     const double* centers, double* out) {
   const int64_t d = rows.d;
   if (!packed(rows)) {
-    for (int64_t i = first; i < last; ++i) out[i - first] = -1;
+    unit_distances_widened(rows, first, last, labels, centers, out);
     return;
   }
   with_native_type(rows.dtype, [&]<class T>() {

@@ -156,7 +156,7 @@ struct ExactKernels {
   // multiplication per value is not all there is to do.
   bool (*unit_row)(const Rows& rows, int64_t i, double* out);
   // Distances to rows brought to length one, without writing these; -1 where unit_row gives false,
-  // and where kernels cannot read rows as they lie in memory.
+  // and for wide rows that kernels cannot read as they lie in memory.
   void (*unit_distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                          const double* centers, double* out);
   // into[t] += round(x[t] / quantum[t]), and the remainder one level down, at into[below + t], if

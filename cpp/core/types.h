@@ -77,7 +77,9 @@ SHOAL_INLINE double widen(uint64_t x) { return static_cast<double>(x); }
 template <class T>
 using Widened = decltype(widen(T{}));
 
-// Whether kernels read a dtype as it lies in memory.
+// Whether kernels read a dtype, a type, as it lies in memory.
+template <class T>
+constexpr bool kIsNative = std::is_same_v<T, Half> || std::is_floating_point_v<T>;
 SHOAL_INLINE bool is_native(Dtype dtype) { return dtype <= Dtype::float64; }
 
 // Whether the values of a dtype are widened to float64, not float32.

@@ -8,7 +8,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "simd.h"
+#include "simd_whole.h"
 #include "targets.h"
 
 namespace shoal::SHOAL_TARGET {
@@ -28,9 +28,8 @@ inline void widen_values(const char* from, int64_t stride, int64_t count, Wide* 
   constexpr int64_t kSize = sizeof(T);
   int64_t t = 0;
   if (stride == kSize) {
-    for (; t + kLanes <= count; t += kLanes)  // a register at a time
-#pragma GCC unroll 1
-      for (int i = 0; i < kLanes; ++i) to[t + i] = read(from + (t + i) * kSize);
+    for (; t + kLanes <= count; t += kLanes)
+      widen_lanes(reinterpret_cast<const T*>(from) + t, to + t);
     for (; t < count; ++t) to[t] = read(from + t * kSize);
   }
   for (; t < count; ++t) to[t] = read(from + t * stride);
@@ -42,9 +41,7 @@ void widen_column(const char* const* row, int64_t count, int64_t offset, int wid
   T values[kTile];
   for (int64_t i = 0; i < width; ++i)
     std::memcpy(values + i, row[i < count ? i : count - 1] + offset, sizeof(T));
-  for (int p = 0; p < width; p += kLanes)
-#pragma GCC unroll 1
-    for (int i = 0; i < kLanes; ++i) to[p + i] = widen(values[p + i]);
+  for (int p = 0; p < width; p += kLanes) widen_lanes(values + p, to + p);
 }
 
 // Columns t to t + columns - 1 of some rows. OUT to [count][kWidenColumns].
@@ -66,7 +63,7 @@ struct Widener {
 template <class Wide>
 Widener<Wide> widener(Dtype dtype) {
   return with_type(dtype, []<class T>() -> Widener<Wide> {
-    if constexpr (std::is_same_v<Widened<T>, Wide>)
+    if constexpr (!kIsNative<T> && std::is_same_v<Widened<T>, Wide>)
       return {widen_rows<T, Wide>, widen_values<T, Wide>, widen_column<T, Wide>};
     else
       return {};

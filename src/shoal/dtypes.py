@@ -28,6 +28,7 @@ _ADVICE = {
     "M": "make numbers of them, as (x - x.min()) / np.timedelta64(1, 'D') does",
     "m": "make numbers of them, as x / np.timedelta64(1, 'D') does",
 }
+_MAYBE_BFLOAT16 = "if these are bfloat16, which .npy files cannot say, .view(ml_dtypes.bfloat16)"
 
 
 def is_bfloat16(dtype: AnyDtype) -> bool:
@@ -66,6 +67,8 @@ def check_dtype(dtype: AnyDtype, name: str) -> None:
             "a word: use .astype(np.float64)"
         )
     advice = _ADVICE.get(dtype.kind, "use .astype(np.float32)")
+    if dtype == np.dtype("V2"):
+        advice = _MAYBE_BFLOAT16
     raise BadInputError(f"{name} has dtype {dtype}; it must hold real numbers, {ALLOWED}: {advice}")
 
 

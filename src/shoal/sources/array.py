@@ -227,4 +227,4 @@ def _is_shard(item: object) -> bool:
         return True
     if isinstance(item, tuple):
         return len(item) == 2 and _is_shard(item[0])
-    return getattr(item, "ndim", 0) == 2
+    return getattr(item, "ndim", 2 if hasattr(item, "__dlpack__") else 0) == 2
