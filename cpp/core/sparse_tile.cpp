@@ -11,9 +11,7 @@
 namespace shoal::SHOAL_TARGET {
 namespace {
 
-constexpr int kMost = 8;           // registers of centers at a time
-constexpr int64_t kAhead = 8;      // values
-constexpr int64_t kLine = 16;      // floats of a cache line
+constexpr int kMost = 8;  // registers of centers at a time
 
 template <int kRegisters>
 void scores_of(const int32_t* columns, const float* values, int64_t size, const float* table,
@@ -25,9 +23,6 @@ void scores_of(const int32_t* columns, const float* values, int64_t size, const 
     const int64_t end = size - begin < kSparseTerms ? size : begin + kSparseTerms;
     Floats sum[kRegisters] = {};
     for (int64_t e = begin; e < end; ++e) {
-      const float* next = table + columns[e + kAhead < size ? e + kAhead : e] * stride;
-#pragma GCC unroll 8
-      for (int64_t at = 0; at < kRegisters * kLanes; at += kLine) __builtin_prefetch(next + at);
       const float* from = table + columns[e] * stride;
       const Floats x = broadcast(values[e]);
 #pragma GCC unroll 8
