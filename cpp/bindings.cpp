@@ -1,6 +1,7 @@
-// The only file that knows Python, with buffers.h: arrays become spans, and the interpreter lock is
+// The only file that knows Python, with its headers: arrays become spans, and the interpreter lock is
 // released.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -20,7 +21,9 @@
 #include "core/reference.h"
 #include "core/scan.h"
 #include "core/seeding.h"
+#include "core/sparse.h"
 #include "core/sums.h"
+#include "given_rows.h"
 
 namespace nb = nanobind;
 
@@ -65,7 +68,8 @@ void require_columns(const Rows& rows, const Rows& centers, int64_t least = 1) {
 
 nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
                     int threads, nb::handle labels, nb::handle distances, bool measured) {
-  const Buffer x(rows, "rows"), c(centers, "centers");
+  const GivenRows x(rows, "rows");
+  const Buffer c(centers, "centers");
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
   const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
@@ -76,8 +80,12 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result = assign({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
-                    out.data(), far.data(), measured);
+    if (x.sparse() != nullptr)
+      result = assign({*x.sparse(), w.data(), c_rows, metric_of(cosine), simd, threads}, out.data(),
+                      far.data(), measured);
+    else
+      result = assign({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
+                      out.data(), far.data(), measured);
   }
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again);
 }
@@ -103,7 +111,8 @@ struct GridBuffers {
 nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
                           int threads, Keeper& keeper, nb::handle labels, nb::handle grid,
                           nb::handle sums, nb::handle squares) {
-  const Buffer x(rows, "rows"), c(centers, "centers"), l(labels, "labels", true);
+  const GivenRows x(rows, "rows");
+  const Buffer c(centers, "centers"), l(labels, "labels", true);
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
   if (keeper.rows() != x_rows.n) throw std::invalid_argument("the keeper is of other rows");
@@ -119,8 +128,12 @@ nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle center
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result = assign_again({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
-                          keeper, label, g.grid, into, squared);
+    if (x.sparse() != nullptr)
+      result = assign_again({*x.sparse(), w.data(), c_rows, metric_of(cosine), simd, threads},
+                            label, g.grid, into, squared);
+    else
+      result = assign_again({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
+                            keeper, label, g.grid, into, squared);
   }
   return nb::make_tuple(result.changes, result.looked_again, result.kept);
 }
@@ -165,7 +178,7 @@ void py_reference_assign(nb::handle rows, nb::handle centers, bool cosine, nb::h
 
 void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool cosine,
                  nb::handle grid, int64_t k, int threads, nb::handle sums) {
-  const Buffer x(rows, "rows");
+  const GivenRows x(rows, "rows");
   const Rows x_rows = x.rows();
   const int64_t width = x_rows.d + 1;
   const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
@@ -175,25 +188,35 @@ void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool co
   int64_t* into = out.packed<int64_t>('q', g.grid.levels * k * width);
   const Target& simd = target();
   nb::gil_scoped_release release;
-  add_sums(x_rows, w.data(), label, k, metric_of(cosine), g.grid, simd, threads, into);
+  if (x.sparse() != nullptr)
+    add_sums(*x.sparse(), w.data(), label, k, metric_of(cosine), g.grid, simd, threads, into);
+  else
+    add_sums(x_rows, w.data(), label, k, metric_of(cosine), g.grid, simd, threads, into);
 }
 
 nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude) {
-  const Buffer x(rows, "rows"), out(magnitude, "magnitude", true);
+  const GivenRows x(rows, "rows");
+  const Buffer out(magnitude, "magnitude", true);
   const Rows x_rows = x.rows();
   double* into = out.packed<double>('d', x_rows.d);
   const Target& simd = target();
   Scan result;
   {
     nb::gil_scoped_release release;
-    result = scan(x_rows, simd, threads, into);
+    if (x.sparse() != nullptr) {
+      const SparseScan found = scan(*x.sparse(), threads, into);
+      result = found.bad_order < 0 ? found.values : Scan{found.bad_order, -1};
+    } else {
+      result = scan(x_rows, simd, threads, into);
+    }
   }
   return nb::make_tuple(result.bad_row, result.bad_col);
 }
 
 void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int threads,
                       nb::handle distances) {
-  const Buffer x(rows, "rows"), c(centers, "centers"), out(distances, "distances", true);
+  const GivenRows x(rows, "rows");
+  const Buffer c(centers, "centers"), out(distances, "distances", true);
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
   const Dtype dtype = out.dtype() == Dtype::float64 ? Dtype::float64 : Dtype::float32;
@@ -202,7 +225,10 @@ void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int thre
                                        : static_cast<void*>(out.packed<double>('d', size));
   const Target& simd = target();
   nb::gil_scoped_release release;
-  all_distances(x_rows, c_rows, metric_of(cosine), simd, threads, dtype, into);
+  if (x.sparse() != nullptr)
+    all_distances(*x.sparse(), c_rows, metric_of(cosine), simd, threads, dtype, into);
+  else
+    all_distances(x_rows, c_rows, metric_of(cosine), simd, threads, dtype, into);
 }
 
 // Seeding (core/seeding.h) of the rows that are passed at each call.
@@ -211,13 +237,14 @@ class PySeeding {
   PySeeding(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine, double negligible,
             int64_t room, int threads)
       : target_(target()), threads_(threads) {
-    const Buffer x(rows, "rows"), c(centers, "centers");
+    const GivenRows x(rows, "rows");
+    const Buffer c(centers, "centers");
     x_ = x.rows();
     const Rows x_rows = x.rows(), c_rows = c.rows();
     require_columns(x_rows, c_rows, 0);
     const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
     nb::gil_scoped_release release;
-    seeding_.emplace(WeightedRows{x_rows, w.data()}, c_rows, metric_of(cosine), negligible, room,
+    seeding_.emplace(WeightedRows{x_rows, w.data(), x.sparse()}, c_rows, metric_of(cosine), negligible, room,
                      target_, threads);
   }
 
@@ -236,14 +263,15 @@ class PySeeding {
   }
 
   nb::list lower(nb::handle rows, nb::handle weights, nb::handle candidates) {
-    const Buffer x(rows, "rows"), c(candidates, "candidates");
+    const GivenRows x(rows, "rows");
+    const Buffer c(candidates, "candidates");
     const Rows x_rows = same(x), c_rows = c.rows();
     require_columns(x_rows, c_rows);
     const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
     std::vector<Limbs> gains(c_rows.n);
     {
       nb::gil_scoped_release release;
-      seeding_->lower({x_rows, w.data()}, c_rows, target_, threads_, gains.data());
+      seeding_->lower({x_rows, w.data(), x.sparse()}, c_rows, target_, threads_, gains.data());
     }
     offered_ = c_rows.n;
     nb::list result;
@@ -254,7 +282,7 @@ class PySeeding {
   bool needs_rows() const { return seeding_->needs_rows(); }
 
   void choose(nb::handle rows, nb::handle weights, int64_t which) {
-    std::optional<Buffer> x;
+    std::optional<GivenRows> x;
     if (!rows.is_none()) x.emplace(rows, "rows");
     if (!x && needs_rows()) throw std::invalid_argument("rows are needed");
     const Rows x_rows = x ? same(*x) : x_;
@@ -262,11 +290,12 @@ class PySeeding {
     if (which < 0 || which >= offered_) throw std::invalid_argument("no such candidate");
     offered_ = 0;
     nb::gil_scoped_release release;
-    seeding_->choose({x_rows, w.data()}, which, target_, threads_);
+    seeding_->choose({x_rows, w.data(), x ? x->sparse() : nullptr}, which, target_, threads_);
   }
 
   int64_t pick(nb::handle rows, nb::handle weights, nb::handle draws, nb::handle picked) {
-    const Buffer x(rows, "rows"), shares(draws, "draws"), out(picked, "picked", true);
+    const GivenRows x(rows, "rows");
+    const Buffer shares(draws, "draws"), out(picked, "picked", true);
     const Rows x_rows = same(x);
     const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
     const auto [picks, m] = shares.shape();
@@ -274,11 +303,11 @@ class PySeeding {
     auto* into = out.packed<int64_t>('q', picks);
     offered_ = 0;
     nb::gil_scoped_release release;
-    return seeding_->pick({x_rows, w.data()}, draw, picks, m, target_, threads_, into);
+    return seeding_->pick({x_rows, w.data(), x.sparse()}, draw, picks, m, target_, threads_, into);
   }
 
  private:
-  Rows same(const Buffer& x) const {
+  Rows same(const GivenRows& x) const {
     const Rows rows = x.rows();
     if (rows.n != x_.n || rows.d != x_.d) throw std::invalid_argument("these are other rows");
     return rows;
@@ -341,7 +370,8 @@ NB_MODULE(_core, m) {
   m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),
         "Largest magnitude per column; returns the first (row, column) not finite, or a whole "
         "number\n"
-        "above 2**53 in magnitude, or (-1, -1).");
+        "above 2**53 in magnitude, or (-1, -1).\n\n"
+        "(row, -1): the columns of this sparse row do not increase, or are out of range.");
   m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"), nb::arg("cosine"),
         nb::arg("threads"), nb::arg("distances"), "Distance of every row to every center.");
   nb::class_<PySeeding>(m, "Seeding", "Distances of rows to the centers chosen so far.")

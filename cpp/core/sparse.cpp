@@ -133,7 +133,7 @@ bool look(const SparseRows& rows, int64_t begin, int64_t end, bool& ordered, dou
       return false;
     }
     before = column;
-    const double size = std::fabs(static_cast<double>(values[e]));
+    const double size = std::fabs(static_cast<double>(widen(values[e])));
     if (!(size <= std::numeric_limits<double>::max()) && bad_col < 0) bad_col = column;
     if (size > magnitude[column]) magnitude[column] = size;
   }
@@ -151,9 +151,9 @@ SparseScan scan(const SparseRows& rows, int threads, double* magnitude) {
   parallel_for(items_of(rows.n), threads, [&](int64_t item, int worker) {
     largest[worker].resize(rows.d);
     SparseScan& mine = found[worker];
-    const auto use = rows.dtype == Dtype::float32
-                         ? (rows.wide_columns ? look<int64_t, float> : look<int32_t, float>)
-                         : (rows.wide_columns ? look<int64_t, double> : look<int32_t, double>);
+    const auto use = with_type(rows.dtype, [&]<class T>() {
+      return rows.wide_columns ? look<int64_t, T> : look<int32_t, T>;
+    });
     for (int64_t i = item * kItemRows; i < std::min(rows.n, (item + 1) * kItemRows); ++i) {
       const auto [begin, end] = reader.extent(i);
       bool ordered = true;

@@ -6,6 +6,7 @@
 // range would be read from memory that is not ours.
 #pragma once
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "distance.h"
@@ -19,7 +20,7 @@ namespace shoal {
 struct SparseRows {
   const void* start;    // IN [n + 1] int32 or int64
   const void* columns;  // IN [nonzeros] int32 or int64
-  const void* values;   // IN [nonzeros], float32 or float64
+  const void* values;   // IN [nonzeros]
   bool wide_start;      // int64
   bool wide_columns;
   Dtype dtype;
@@ -63,10 +64,10 @@ class SparseReader {
       copy_columns(static_cast<const int64_t*>(rows_.columns) + begin, size);
     else
       copy_columns(static_cast<const int32_t*>(rows_.columns) + begin, size);
-    if (rows_.dtype == Dtype::float32)
-      std::copy_n(static_cast<const float*>(rows_.values) + begin, size, values_.data());
-    else
-      std::copy_n(static_cast<const double*>(rows_.values) + begin, size, values_.data());
+    with_type(rows_.dtype, [&]<class T>() {
+      const T* from = static_cast<const T*>(rows_.values) + begin;
+      for (int64_t e = 0; e < size; ++e) values_[e] = static_cast<double>(widen(from[e]));
+    });
     const bool directed =
         metric_ == Metric::squared_euclidean ||
         make_unit(values_.data(), size, [this](const double* x, int64_t n) {
