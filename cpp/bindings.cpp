@@ -1,5 +1,5 @@
-// The only file that knows Python, with its headers: arrays become spans, and the interpreter lock is
-// released.
+// The only file that knows Python, with its headers: arrays become spans, and the interpreter lock
+// is released.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -244,8 +244,8 @@ class PySeeding {
     require_columns(x_rows, c_rows, 0);
     const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
     nb::gil_scoped_release release;
-    seeding_.emplace(WeightedRows{x_rows, w.data(), x.sparse()}, c_rows, metric_of(cosine), negligible, room,
-                     target_, threads);
+    seeding_.emplace(WeightedRows{x_rows, w.data(), x.sparse()}, c_rows, metric_of(cosine),
+                     negligible, room, target_, threads);
   }
 
   nb::object total() const { return as_int(seeding_->total()); }

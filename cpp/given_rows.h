@@ -23,8 +23,9 @@ class GivenRows {
     if (start.size != n + 1 || columns.size != values.size || n < 0 || d >= int64_t{1} << 31)
       throw std::invalid_argument(std::string(name) + " are no sparse rows");
     rows_ = {nullptr, values_->dtype(), n, d, 0, 0};
-    sparse_ = {start.data,       columns.data, values.data, start_->wide(), columns_->wide(),
-               rows_.dtype, n, d, values.size};
+    sparse_ = {start.data,       columns.data, values.data, start_->wide(),
+               columns_->wide(), rows_.dtype,  n,           d,
+               values.size};
   }
 
   const Rows& rows() const { return rows_; }

@@ -21,7 +21,8 @@ int64_t count_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 double cost(const WeightedRows& given, int64_t candidates) {
   const Rows& rows = given.rows;
   if (given.sparse != nullptr)
-    return static_cast<double>(given.sparse->nonzeros + rows.n) * 4 * static_cast<double>(candidates);
+    return static_cast<double>(given.sparse->nonzeros + rows.n) * 4 *
+           static_cast<double>(candidates);
   return static_cast<double>(rows.n) * static_cast<double>(rows.d + 16) / 8 *
          static_cast<double>(candidates);
 }
@@ -287,13 +288,12 @@ void Seeding::lower(const WeightedRows& given, ExactCenters candidates, const Ta
   if (!codes_ && room_ > 0 && given.sparse == nullptr) encode(given.rows, target, team);
   candidates_.emplace(std::move(candidates));
   const auto room = static_cast<size_t>((given.rows.n / 6 + 1024) / team.size());
-  pass(given, *candidates_, target, team,
-       [&](Part& part, int32_t j, int64_t i, double distance) {
-         const double weight = given.weights != nullptr ? given.weights[i] : 1;
-         part.before[j].add(weight * nearest_[i]);
-         part.after[j].add(weight * distance);
-         if (part.falls.size() < room) part.falls.push_back({distance, i, j});
-       });
+  pass(given, *candidates_, target, team, [&](Part& part, int32_t j, int64_t i, double distance) {
+    const double weight = given.weights != nullptr ? given.weights[i] : 1;
+    part.before[j].add(weight * nearest_[i]);
+    part.after[j].add(weight * distance);
+    if (part.falls.size() < room) part.falls.push_back({distance, i, j});
+  });
   falls_complete_ = true;
   for (const auto& part : parts_) falls_complete_ = falls_complete_ && part->falls.size() < room;
   for (int64_t j = 0; j < candidates_->k; ++j) {

@@ -99,7 +99,7 @@ class Seeding {
   std::vector<double> nearest_;  // [n]
   std::vector<ExactSum> sums_;   // [chunks], of what the rows draw by
   std::unique_ptr<RowCodes> codes_;
-  std::optional<OrderTree> tree_;  // of sparse rows
+  std::optional<OrderTree> tree_;             // of sparse rows
   std::optional<ExactCenters> candidates_;    // of the last `lower`
   std::vector<std::unique_ptr<Part>> parts_;  // its falls are what candidates would change
   bool falls_complete_ = false;

@@ -155,12 +155,12 @@ SparseScan scan(const SparseRows& rows, int threads, double* magnitude) {
       return rows.wide_columns ? look<int64_t, T> : look<int32_t, T>;
     });
     for (int64_t i = item * kItemRows; i < std::min(rows.n, (item + 1) * kItemRows); ++i) {
-      const auto [begin, end] = reader.extent(i);
-      bool ordered = true;
-      int64_t bad_col = -1;
-      if (use(rows, begin, end, ordered, largest[worker].data(), bad_col)) continue;
+      int64_t begin, end, bad_col = -1;
+      bool ordered = reader.find(i, begin, end);
+      if (ordered && use(rows, begin, end, ordered, largest[worker].data(), bad_col)) continue;
       if (!ordered && (mine.bad_order < 0 || i < mine.bad_order)) mine.bad_order = i;
-      if (ordered && (mine.values.bad_row < 0 || i < mine.values.bad_row)) mine.values = {i, bad_col};
+      if (ordered && (mine.values.bad_row < 0 || i < mine.values.bad_row))
+        mine.values = {i, bad_col};
     }
   });
   SparseScan total;

@@ -73,9 +73,8 @@ class SparseMeasure {
       const OrderTree::Leaf& leaf = tree_.leaves()[leaves_[which]];
       sums_[which] = exact_.distance(spread_.data() + leaf.begin, c + leaf.begin, leaf.size);
     }
-    const double squared =
-        tree_.with(nodes_.data(), sums_.data(), static_cast<int64_t>(nodes_.size()), all.nodes(j),
-                   at_.data());
+    const double squared = tree_.with(
+        nodes_.data(), sums_.data(), static_cast<int64_t>(nodes_.size()), all.nodes(j), at_.data());
     return cosine ? ExactCenters::as_cosine(squared) : squared;
   }
 

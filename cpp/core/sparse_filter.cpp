@@ -34,7 +34,8 @@ SparseFilter::SparseFilter(const SparseCenters& all, Team& team)
     for (int64_t t = 0; t < d; ++t) largest[j] = std::max(largest[j], std::fabs(centers.row(j)[t]));
   });
   const double most = *std::max_element(largest.begin(), largest.end());
-  // Beyond 2^400, float64's own squares would lose bits to underflow that the bound knows nothing of.
+  // Beyond 2^400, float64's own squares would lose bits to underflow that the bound knows nothing
+  // of.
   if (most > 0) scale_ = std::ldexp(1.0, std::clamp(-std::ilogb(most), -600, 400));
   whole_ = !cosine;
   for (int64_t j = 0; j < k_ && whole_; ++j) whole_ = are_whole(centers.row(j), d);

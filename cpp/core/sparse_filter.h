@@ -52,17 +52,18 @@ class SparseFilter {
 
   // At most this far is the score of center j from half of |x'|^2 - s^2 distance.
   double error(const FilteredRow& row, int64_t j) const {
-    return 1.01 * (static_cast<double>(row.bound.by_norm) * static_cast<double>(norm_[j]) +
-                   static_cast<double>(row.bound.by_magnitude) * static_cast<double>(magnitude_[j]) +
-                   static_cast<double>(row.bound.constant));
+    return 1.01 *
+           (static_cast<double>(row.bound.by_norm) * static_cast<double>(norm_[j]) +
+            static_cast<double>(row.bound.by_magnitude) * static_cast<double>(magnitude_[j]) +
+            static_cast<double>(row.bound.constant));
   }
 
  private:
   int64_t k_, stride_;
   double scale_ = 1;
-  bool whole_ = false;      // all centers are whole numbers
-  double largest_norm_ = 0;  // of a center, scaled
-  Aligned<float> values_;   // [d][stride]
+  bool whole_ = false;                      // all centers are whole numbers
+  double largest_norm_ = 0;                 // of a center, scaled
+  Aligned<float> values_;                   // [d][stride]
   Aligned<float> bias_, norm_, magnitude_;  // [stride]
 };
 

@@ -1,5 +1,5 @@
-// The seam to the kernels of sparse rows (sparse_tile.cpp), which are compiled once per SIMD target.
-// What they compute, and how far it may be from the truth, is in sparse_filter.h.
+// The seam to the kernels of sparse rows (sparse_tile.cpp), which are compiled once per SIMD
+// target. What they compute, and how far it may be from the truth, is in sparse_filter.h.
 #pragma once
 #include <cstdint>
 

@@ -1,12 +1,11 @@
-// Rows of which only the values that may not be zero lie in memory (CSR), and one row of them as the
-// float64 values that decide: widened, and of length one under the cosine metric, to the bit as
+// Rows of which only the values that may not be zero lie in memory (CSR), and one row of them as
+// the float64 values that decide: widened, and of length one under the cosine metric, to the bit as
 // read_row gives them for the same row with its zeros.
 //
 // Nothing here trusts the arrays: they belong to someone who may change them, and a column out of
 // range would be read from memory that is not ours.
 #pragma once
 #include <stdexcept>
-#include <utility>
 #include <vector>
 
 #include "distance.h"
@@ -15,8 +14,8 @@
 
 namespace shoal {
 
-// Row i has values[start[i]] ... values[start[i + 1] - 1], in increasing columns[] of the same place.
-// Explicit zeros are values like others.
+// Row i has values[start[i]] ... values[start[i + 1] - 1], in increasing columns[] of the same
+// place. Explicit zeros are values like others.
 struct SparseRows {
   const void* start;    // IN [n + 1] int32 or int64
   const void* columns;  // IN [nonzeros] int32 or int64
@@ -43,18 +42,18 @@ class SparseReader {
   SparseReader(const SparseRows& rows, Metric metric, const OrderTree& tree)
       : rows_(rows), metric_(metric), tree_(tree), zeros_(tree.nodes()) {}
 
-  // Where row i begins and ends.
-  std::pair<int64_t, int64_t> extent(int64_t i) const {
-    const int64_t begin = whole(rows_.start, rows_.wide_start, i);
-    const int64_t end = whole(rows_.start, rows_.wide_start, i + 1);
-    if (begin < 0 || end < begin || end > rows_.nonzeros)
-      throw std::invalid_argument("indptr of a sparse matrix is none: was it changed while in use?");
-    return {begin, end};
+  // Where row i begins and ends; false where that is nowhere.
+  bool find(int64_t i, int64_t& begin, int64_t& end) const {
+    begin = whole(rows_.start, rows_.wide_start, i);
+    end = whole(rows_.start, rows_.wide_start, i + 1);
+    return begin >= 0 && begin <= end && end <= rows_.nonzeros;
   }
 
   // Valid until the next call.
   SparseRow read(int64_t i) {
-    const auto [begin, end] = extent(i);
+    int64_t begin, end;
+    if (!find(i, begin, end))
+      throw std::invalid_argument("a sparse matrix has no indptr: was it changed while in use?");
     const int64_t size = end - begin;
     if (static_cast<size_t>(size) > columns_.size()) {
       columns_.resize(size);
@@ -68,11 +67,10 @@ class SparseReader {
       const T* from = static_cast<const T*>(rows_.values) + begin;
       for (int64_t e = 0; e < size; ++e) values_[e] = static_cast<double>(widen(from[e]));
     });
-    const bool directed =
-        metric_ == Metric::squared_euclidean ||
-        make_unit(values_.data(), size, [this](const double* x, int64_t n) {
-          return ordered_squares(x, n);
-        });
+    const bool directed = metric_ == Metric::squared_euclidean ||
+                          make_unit(values_.data(), size, [this](const double* x, int64_t n) {
+                            return ordered_squares(x, n);
+                          });
     return {size, columns_.data(), values_.data(), directed};
   }
 
@@ -92,7 +90,8 @@ class SparseReader {
       columns_[e] = static_cast<int32_t>(column);
     }
     if (!fine || before >= rows_.d)
-      throw std::invalid_argument("indices of a sparse matrix are none: was it changed while in use?");
+      throw std::invalid_argument(
+          "columns of a sparse matrix are not in order: was it changed while in use?");
   }
 
   // Sum of squares in the order of distance.h, over all d columns. IN x [n], at columns_.

@@ -55,8 +55,8 @@ Split weighted_square_of(double x, double weight) {
   const double back = square.high < 0x1p900 ? 1 : 0x1p100;
   const double s1 = halves(near).high * back, s2 = square.high - s1;
   const double high = square.high * weight;
-  return {high, ((s1 * w.high - high) + s1 * w.low + s2 * w.high) + s2 * w.low +
-                    square.low * weight};
+  return {high,
+          ((s1 * w.high - high) + s1 * w.low + s2 * w.high) + s2 * w.low + square.low * weight};
 }
 
 // The sum of x^2 as two doubles: eight interleaved sums, one after the other at the end.

@@ -62,7 +62,8 @@ int64_t greatest(const float* scores, const SparseTable& table, const SparseBoun
            bound.constant;
   };
   Floats lanes = broadcast(-std::numeric_limits<float>::infinity());
-  for (int64_t j = 0; j < table.stride; j += kLanes) lanes = max(lanes, load(scores + j) - error(j));
+  for (int64_t j = 0; j < table.stride; j += kLanes)
+    lanes = max(lanes, load(scores + j) - error(j));
   float least = lanes[0];
   for (int l = 1; l < kLanes; ++l) least = lanes[l] > least ? lanes[l] : least;
   int64_t count = 0;

@@ -52,8 +52,8 @@ class SharedSums {
   void add(int worker, const SparseRow& row, double weight, int32_t from, int32_t into);
   void add_squares(int worker, const SparseRow& row, double weight);
 
-  // The same as for dense ones for many rows without weights, at once; false, and nothing is done, where they are not
-  // of the kind that ExactKernels::move_few takes.
+  // The same as for dense ones for many rows without weights, at once; false, and nothing is done,
+  // where they are not of the kind that ExactKernels::move_few takes.
   bool move_few(int worker, const FewRows& few);
 
   // Brings the threads' parts together; call once, when all have finished.

@@ -90,7 +90,9 @@ class SparseRows:
         if isinstance(key, slice):
             start, end, step = key.indices(len(self))
             if step == 1:
-                return self._like(self.indptr[start : max(start, end) + 1], self.indices, self.values)
+                return self._like(
+                    self.indptr[start : max(start, end) + 1], self.indices, self.values
+                )
             key = np.arange(start, end, step)
         rows = np.flatnonzero(key) if np.asarray(key).dtype == bool else np.asarray(key, np.int64)
         return self._taken(rows)
@@ -177,6 +179,12 @@ def from_scipy(data: Any, name: str) -> SparseRows:
             f"{name} is a sparse matrix in {data.format.upper()} format, and rows are read from "
             f"CSR: a converted copy is used, {_size(matrix)} beside it. Pass {name}.tocsr() to "
             "convert it yourself, once"
+        )
+    ends = matrix.indptr
+    if ends[0] != 0 or ends[-1] > len(matrix.indices) or (ends[1:] < ends[:-1]).any():
+        raise BadInputError(
+            f"{name}, a sparse matrix, is not well formed: its indptr does not go from 0 to the "
+            f"number of its values. {name}.check_format() says more"
         )
     if not matrix.has_canonical_format:
         matrix = _in_order(matrix, name, matrix is not data)
