@@ -76,8 +76,8 @@ def notes(rows: Sequence[report.Row]) -> list[str]:
     """Return what is to be said below the table."""
     del rows
     return [
-        "A pass: assignment and new centers, in seconds. First: a fit of one step, with the look at "
-        "every value. Peaks in MB, with the matrix."
+        "A pass: assignment and new centers, in seconds. First: a fit of one step, with the look "
+        "at every value. Peaks in MB, with the matrix."
     ]
 
 
@@ -95,7 +95,7 @@ COLUMNS: Sequence[report.Column] = (
 
 
 def _texts(case: Case) -> dict[str, Any]:
-    """Return rows with the words of a topic and of all topics, some words more often than others."""
+    """Return rows of words, some of a topic, some of all topics, which some words are often in."""
     rng = np.random.default_rng(0)
     often = 1 / np.arange(20, case.columns + 20)
     often = np.cumsum(often / often.sum())

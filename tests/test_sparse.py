@@ -179,7 +179,7 @@ def broken(change):
 
 BAD = {
     "twice": (
-        lambda rows: scipy_sparse.csr_matrix(([1.0, 2, 3], [1, 1, 2], [0, 2, 3]), shape=(2, 5)),
+        lambda _: scipy_sparse.csr_matrix(([1.0, 2, 3], [1, 1, 2], [0, 2, 3]), shape=(2, 5)),
         "x, a sparse matrix, has more than one value .* x.sum_duplicates",
     ),
     "NaN": (
@@ -391,7 +391,7 @@ rng = np.random.default_rng(0)
 columns = np.sort(rng.integers(0, d - nonzeros, (n, nonzeros), np.int32), axis=1)
 columns += np.arange(nonzeros, dtype=np.int32)  # each once
 rows = scipy.sparse.csr_matrix(
-    (rng.random(n * nonzeros, np.float32), columns.ravel(), np.arange(0, n * nonzeros + 1, nonzeros)),
+    (rng.random(n * nonzeros, np.float32), columns.ravel(), nonzeros * np.arange(n + 1)),
     shape=(n, d),
 )
 del columns

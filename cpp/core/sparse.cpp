@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <memory>
+#include <type_traits>
 
 #include "parallel.h"
 #include "sparse_filter.h"
@@ -69,9 +71,9 @@ Assignment assign_again(const SparseTask& task, int32_t* labels, const Grid& gri
   const ExactCenters exact(task.centers, task.metric, task.target.exact, &team);
   const SparseCenters centers(exact, tree, task.target.exact, team);
   const SparseFilter filter(centers, team);
-  const Known known = task.metric == Metric::cosine       ? Known::unit_rows
-                      : task.rows.dtype != Dtype::float64 ? Known::short_values
-                                                          : Known::nothing;
+  const Known known = task.metric == Metric::cosine ? Known::unit_rows
+                      : is_double(task.rows.dtype)  ? Known::nothing
+                                                    : Known::short_values;
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), task.rows.n, sums,
                     squares, known);
   SparseStep step{task.rows, task.weights, centers, filter, task.target, labels, nullptr};
@@ -118,6 +120,17 @@ void all_distances(const SparseRows& rows, const Rows& centers, Metric metric, c
 
 namespace {
 
+// Whether a value is finite, and a number that float64 holds.
+template <class T>
+bool fine(T x, double size) {
+  if constexpr (std::is_integral_v<T> && sizeof(T) == 8) {
+    constexpr auto kMost = static_cast<T>(int64_t{1} << 53);
+    return x <= kMost && (!std::is_signed_v<T> || x >= static_cast<T>(-kMost));
+  } else {
+    return size <= std::numeric_limits<double>::max();
+  }
+}
+
 // Looks at rows of one kind of index and value.
 template <class Index, class Value>
 bool look(const SparseRows& rows, int64_t begin, int64_t end, bool& ordered, double* magnitude,
@@ -134,7 +147,7 @@ bool look(const SparseRows& rows, int64_t begin, int64_t end, bool& ordered, dou
     }
     before = column;
     const double size = std::fabs(static_cast<double>(widen(values[e])));
-    if (!(size <= std::numeric_limits<double>::max()) && bad_col < 0) bad_col = column;
+    if (!fine(values[e], size) && bad_col < 0) bad_col = column;
     if (size > magnitude[column]) magnitude[column] = size;
   }
   return bad_col < 0;

@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows [n, d] of any dtype of ``dtypes``, in any memory order or sparse; weights [n] or None."""
+    """Rows [n, d] of any dtype of ``dtypes``, in any order or sparse, and weights [n] or None."""
 
     rows: Matrix
     weights: Floats | None = None
