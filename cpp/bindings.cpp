@@ -5,8 +5,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -24,47 +22,13 @@
 #include "core/sparse.h"
 #include "core/sums.h"
 #include "given_rows.h"
+#include "py_seeding.h"
 
 namespace nb = nanobind;
 
 namespace {
 
 using namespace shoal;
-
-Metric metric_of(bool cosine) { return cosine ? Metric::cosine : Metric::squared_euclidean; }
-
-const Target& target() { return choose_target(std::getenv("SHOAL_SIMD")); }
-
-Plan plan() {
-  const char* forced = std::getenv("SHOAL_PLAN");
-  const std::string name = forced == nullptr ? "" : forced;
-  if (name.empty()) return Plan::automatic;
-  if (name == "floats") return Plan::floats;
-  if (name == "bytes") return Plan::bytes;
-  if (name == "boxes") return Plan::boxes;
-  throw std::invalid_argument("SHOAL_PLAN=" + name +
-                              " is not known; plans are: floats, bytes, boxes");
-}
-
-// IN limbs [ExactSum::kLimbs].
-nb::object as_int(const uint32_t* limbs) {
-  int used = ExactSum::kLimbs;
-  while (used > 0 && limbs[used - 1] == 0) --used;
-  const nb::bytes bytes(reinterpret_cast<const char*>(limbs), 4 * used);
-  return nb::borrow(reinterpret_cast<PyObject*>(&PyLong_Type)).attr("from_bytes")(bytes, "little");
-}
-
-nb::object as_int(const ExactSum& sum) {
-  uint32_t limbs[ExactSum::kLimbs];
-  sum.limbs(limbs);
-  return as_int(limbs);
-}
-
-void require_columns(const Rows& rows, const Rows& centers, int64_t least = 1) {
-  if (rows.d < 1) throw std::invalid_argument("rows have no columns");
-  if (rows.d != centers.d) throw std::invalid_argument("rows and centers differ in columns");
-  if (centers.n < least) throw std::invalid_argument("there are no centers");
-}
 
 nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
                     int threads, nb::handle labels, nb::handle distances, bool measured) {
@@ -230,95 +194,6 @@ void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int thre
   else
     all_distances(x_rows, c_rows, metric_of(cosine), simd, threads, dtype, into);
 }
-
-// Seeding (core/seeding.h) of the rows that are passed at each call.
-class PySeeding {
- public:
-  PySeeding(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine, double negligible,
-            int64_t room, int threads)
-      : target_(target()), threads_(threads) {
-    const GivenRows x(rows, "rows");
-    const Buffer c(centers, "centers");
-    x_ = x.rows();
-    const Rows x_rows = x.rows(), c_rows = c.rows();
-    require_columns(x_rows, c_rows, 0);
-    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    nb::gil_scoped_release release;
-    seeding_.emplace(WeightedRows{x_rows, w.data(), x.sparse()}, c_rows, metric_of(cosine),
-                     negligible, room, target_, threads);
-  }
-
-  nb::object total() const { return as_int(seeding_->total()); }
-
-  void find(nb::handle weights, nb::list targets, nb::handle found) const {
-    const auto m = static_cast<int64_t>(targets.size());
-    std::vector<Limbs> limbs(m);
-    for (int64_t j = 0; j < m; ++j) {
-      const nb::object bytes = targets[j].attr("to_bytes")(sizeof(Limbs), "little");
-      std::memcpy(&limbs[j], nb::borrow<nb::bytes>(bytes).data(), sizeof(Limbs));
-    }
-    const Optional<double> w(weights, "weights", 'd', x_.n, false);
-    const Buffer out(found, "found", true);
-    seeding_->find(w.data(), limbs.data(), m, out.packed<int64_t>('q', m));
-  }
-
-  nb::list lower(nb::handle rows, nb::handle weights, nb::handle candidates) {
-    const GivenRows x(rows, "rows");
-    const Buffer c(candidates, "candidates");
-    const Rows x_rows = same(x), c_rows = c.rows();
-    require_columns(x_rows, c_rows);
-    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    std::vector<Limbs> gains(c_rows.n);
-    {
-      nb::gil_scoped_release release;
-      seeding_->lower({x_rows, w.data(), x.sparse()}, c_rows, target_, threads_, gains.data());
-    }
-    offered_ = c_rows.n;
-    nb::list result;
-    for (const Limbs& gain : gains) result.append(as_int(gain.data()));
-    return result;
-  }
-
-  bool needs_rows() const { return seeding_->needs_rows(); }
-
-  void choose(nb::handle rows, nb::handle weights, int64_t which) {
-    std::optional<GivenRows> x;
-    if (!rows.is_none()) x.emplace(rows, "rows");
-    if (!x && needs_rows()) throw std::invalid_argument("rows are needed");
-    const Rows x_rows = x ? same(*x) : x_;
-    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    if (which < 0 || which >= offered_) throw std::invalid_argument("no such candidate");
-    offered_ = 0;
-    nb::gil_scoped_release release;
-    seeding_->choose({x_rows, w.data(), x ? x->sparse() : nullptr}, which, target_, threads_);
-  }
-
-  int64_t pick(nb::handle rows, nb::handle weights, nb::handle draws, nb::handle picked) {
-    const GivenRows x(rows, "rows");
-    const Buffer shares(draws, "draws"), out(picked, "picked", true);
-    const Rows x_rows = same(x);
-    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    const auto [picks, m] = shares.shape();
-    const auto* draw = shares.packed<uint64_t>('Q', picks * m);
-    auto* into = out.packed<int64_t>('q', picks);
-    offered_ = 0;
-    nb::gil_scoped_release release;
-    return seeding_->pick({x_rows, w.data(), x.sparse()}, draw, picks, m, target_, threads_, into);
-  }
-
- private:
-  Rows same(const GivenRows& x) const {
-    const Rows rows = x.rows();
-    if (rows.n != x_.n || rows.d != x_.d) throw std::invalid_argument("these are other rows");
-    return rows;
-  }
-
-  const Target& target_;
-  int threads_;
-  Rows x_;  // their shape
-  int64_t offered_ = 0;
-  std::optional<Seeding> seeding_;
-};
 
 void py_read_rows(nb::handle rows, bool cosine, nb::handle out) {
   const Buffer x(rows, "rows"), into(out, "out", true);
