@@ -1,11 +1,10 @@
-// The only file that knows Python, with buffers.h: arrays become spans, and the interpreter lock is
-// released.
+// The only file that knows Python, with its headers: arrays become spans, and the interpreter lock
+// is released.
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -20,7 +19,10 @@
 #include "core/reference.h"
 #include "core/scan.h"
 #include "core/seeding.h"
+#include "core/sparse.h"
 #include "core/sums.h"
+#include "given_rows.h"
+#include "py_seeding.h"
 
 namespace nb = nanobind;
 
@@ -28,44 +30,10 @@ namespace {
 
 using namespace shoal;
 
-Metric metric_of(bool cosine) { return cosine ? Metric::cosine : Metric::squared_euclidean; }
-
-const Target& target() { return choose_target(std::getenv("SHOAL_SIMD")); }
-
-Plan plan() {
-  const char* forced = std::getenv("SHOAL_PLAN");
-  const std::string name = forced == nullptr ? "" : forced;
-  if (name.empty()) return Plan::automatic;
-  if (name == "floats") return Plan::floats;
-  if (name == "bytes") return Plan::bytes;
-  if (name == "boxes") return Plan::boxes;
-  throw std::invalid_argument("SHOAL_PLAN=" + name +
-                              " is not known; plans are: floats, bytes, boxes");
-}
-
-// IN limbs [ExactSum::kLimbs].
-nb::object as_int(const uint32_t* limbs) {
-  int used = ExactSum::kLimbs;
-  while (used > 0 && limbs[used - 1] == 0) --used;
-  const nb::bytes bytes(reinterpret_cast<const char*>(limbs), 4 * used);
-  return nb::borrow(reinterpret_cast<PyObject*>(&PyLong_Type)).attr("from_bytes")(bytes, "little");
-}
-
-nb::object as_int(const ExactSum& sum) {
-  uint32_t limbs[ExactSum::kLimbs];
-  sum.limbs(limbs);
-  return as_int(limbs);
-}
-
-void require_columns(const Rows& rows, const Rows& centers, int64_t least = 1) {
-  if (rows.d < 1) throw std::invalid_argument("rows have no columns");
-  if (rows.d != centers.d) throw std::invalid_argument("rows and centers differ in columns");
-  if (centers.n < least) throw std::invalid_argument("there are no centers");
-}
-
 nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
                     int threads, nb::handle labels, nb::handle distances, bool measured) {
-  const Buffer x(rows, "rows"), c(centers, "centers");
+  const GivenRows x(rows, "rows");
+  const Buffer c(centers, "centers");
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
   const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
@@ -76,8 +44,12 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result = assign({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
-                    out.data(), far.data(), measured);
+    if (x.sparse() != nullptr)
+      result = assign({*x.sparse(), w.data(), c_rows, metric_of(cosine), simd, threads}, out.data(),
+                      far.data(), measured);
+    else
+      result = assign({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
+                      out.data(), far.data(), measured);
   }
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again);
 }
@@ -103,7 +75,8 @@ struct GridBuffers {
 nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
                           int threads, Keeper& keeper, nb::handle labels, nb::handle grid,
                           nb::handle sums, nb::handle squares) {
-  const Buffer x(rows, "rows"), c(centers, "centers"), l(labels, "labels", true);
+  const GivenRows x(rows, "rows");
+  const Buffer c(centers, "centers"), l(labels, "labels", true);
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
   if (keeper.rows() != x_rows.n) throw std::invalid_argument("the keeper is of other rows");
@@ -119,8 +92,12 @@ nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle center
   Assignment result;
   {
     nb::gil_scoped_release release;
-    result = assign_again({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
-                          keeper, label, g.grid, into, squared);
+    if (x.sparse() != nullptr)
+      result = assign_again({*x.sparse(), w.data(), c_rows, metric_of(cosine), simd, threads},
+                            label, g.grid, into, squared);
+    else
+      result = assign_again({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters},
+                            keeper, label, g.grid, into, squared);
   }
   return nb::make_tuple(result.changes, result.looked_again, result.kept);
 }
@@ -165,7 +142,7 @@ void py_reference_assign(nb::handle rows, nb::handle centers, bool cosine, nb::h
 
 void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool cosine,
                  nb::handle grid, int64_t k, int threads, nb::handle sums) {
-  const Buffer x(rows, "rows");
+  const GivenRows x(rows, "rows");
   const Rows x_rows = x.rows();
   const int64_t width = x_rows.d + 1;
   const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
@@ -175,25 +152,35 @@ void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool co
   int64_t* into = out.packed<int64_t>('q', g.grid.levels * k * width);
   const Target& simd = target();
   nb::gil_scoped_release release;
-  add_sums(x_rows, w.data(), label, k, metric_of(cosine), g.grid, simd, threads, into);
+  if (x.sparse() != nullptr)
+    add_sums(*x.sparse(), w.data(), label, k, metric_of(cosine), g.grid, simd, threads, into);
+  else
+    add_sums(x_rows, w.data(), label, k, metric_of(cosine), g.grid, simd, threads, into);
 }
 
 nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude) {
-  const Buffer x(rows, "rows"), out(magnitude, "magnitude", true);
+  const GivenRows x(rows, "rows");
+  const Buffer out(magnitude, "magnitude", true);
   const Rows x_rows = x.rows();
   double* into = out.packed<double>('d', x_rows.d);
   const Target& simd = target();
   Scan result;
   {
     nb::gil_scoped_release release;
-    result = scan(x_rows, simd, threads, into);
+    if (x.sparse() != nullptr) {
+      const SparseScan found = scan(*x.sparse(), threads, into);
+      result = found.bad_order < 0 ? found.values : Scan{found.bad_order, -1};
+    } else {
+      result = scan(x_rows, simd, threads, into);
+    }
   }
   return nb::make_tuple(result.bad_row, result.bad_col);
 }
 
 void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int threads,
                       nb::handle distances) {
-  const Buffer x(rows, "rows"), c(centers, "centers"), out(distances, "distances", true);
+  const GivenRows x(rows, "rows");
+  const Buffer c(centers, "centers"), out(distances, "distances", true);
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);
   const Dtype dtype = out.dtype() == Dtype::float64 ? Dtype::float64 : Dtype::float32;
@@ -202,94 +189,11 @@ void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int thre
                                        : static_cast<void*>(out.packed<double>('d', size));
   const Target& simd = target();
   nb::gil_scoped_release release;
-  all_distances(x_rows, c_rows, metric_of(cosine), simd, threads, dtype, into);
+  if (x.sparse() != nullptr)
+    all_distances(*x.sparse(), c_rows, metric_of(cosine), simd, threads, dtype, into);
+  else
+    all_distances(x_rows, c_rows, metric_of(cosine), simd, threads, dtype, into);
 }
-
-// Seeding (core/seeding.h) of the rows that are passed at each call.
-class PySeeding {
- public:
-  PySeeding(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine, double negligible,
-            int64_t room, int threads)
-      : target_(target()), threads_(threads) {
-    const Buffer x(rows, "rows"), c(centers, "centers");
-    x_ = x.rows();
-    const Rows x_rows = x.rows(), c_rows = c.rows();
-    require_columns(x_rows, c_rows, 0);
-    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    nb::gil_scoped_release release;
-    seeding_.emplace(WeightedRows{x_rows, w.data()}, c_rows, metric_of(cosine), negligible, room,
-                     target_, threads);
-  }
-
-  nb::object total() const { return as_int(seeding_->total()); }
-
-  void find(nb::handle weights, nb::list targets, nb::handle found) const {
-    const auto m = static_cast<int64_t>(targets.size());
-    std::vector<Limbs> limbs(m);
-    for (int64_t j = 0; j < m; ++j) {
-      const nb::object bytes = targets[j].attr("to_bytes")(sizeof(Limbs), "little");
-      std::memcpy(&limbs[j], nb::borrow<nb::bytes>(bytes).data(), sizeof(Limbs));
-    }
-    const Optional<double> w(weights, "weights", 'd', x_.n, false);
-    const Buffer out(found, "found", true);
-    seeding_->find(w.data(), limbs.data(), m, out.packed<int64_t>('q', m));
-  }
-
-  nb::list lower(nb::handle rows, nb::handle weights, nb::handle candidates) {
-    const Buffer x(rows, "rows"), c(candidates, "candidates");
-    const Rows x_rows = same(x), c_rows = c.rows();
-    require_columns(x_rows, c_rows);
-    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    std::vector<Limbs> gains(c_rows.n);
-    {
-      nb::gil_scoped_release release;
-      seeding_->lower({x_rows, w.data()}, c_rows, target_, threads_, gains.data());
-    }
-    offered_ = c_rows.n;
-    nb::list result;
-    for (const Limbs& gain : gains) result.append(as_int(gain.data()));
-    return result;
-  }
-
-  bool needs_rows() const { return seeding_->needs_rows(); }
-
-  void choose(nb::handle rows, nb::handle weights, int64_t which) {
-    std::optional<Buffer> x;
-    if (!rows.is_none()) x.emplace(rows, "rows");
-    if (!x && needs_rows()) throw std::invalid_argument("rows are needed");
-    const Rows x_rows = x ? same(*x) : x_;
-    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    if (which < 0 || which >= offered_) throw std::invalid_argument("no such candidate");
-    offered_ = 0;
-    nb::gil_scoped_release release;
-    seeding_->choose({x_rows, w.data()}, which, target_, threads_);
-  }
-
-  int64_t pick(nb::handle rows, nb::handle weights, nb::handle draws, nb::handle picked) {
-    const Buffer x(rows, "rows"), shares(draws, "draws"), out(picked, "picked", true);
-    const Rows x_rows = same(x);
-    const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    const auto [picks, m] = shares.shape();
-    const auto* draw = shares.packed<uint64_t>('Q', picks * m);
-    auto* into = out.packed<int64_t>('q', picks);
-    offered_ = 0;
-    nb::gil_scoped_release release;
-    return seeding_->pick({x_rows, w.data()}, draw, picks, m, target_, threads_, into);
-  }
-
- private:
-  Rows same(const Buffer& x) const {
-    const Rows rows = x.rows();
-    if (rows.n != x_.n || rows.d != x_.d) throw std::invalid_argument("these are other rows");
-    return rows;
-  }
-
-  const Target& target_;
-  int threads_;
-  Rows x_;  // their shape
-  int64_t offered_ = 0;
-  std::optional<Seeding> seeding_;
-};
 
 void py_read_rows(nb::handle rows, bool cosine, nb::handle out) {
   const Buffer x(rows, "rows"), into(out, "out", true);
@@ -341,7 +245,8 @@ NB_MODULE(_core, m) {
   m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),
         "Largest magnitude per column; returns the first (row, column) not finite, or a whole "
         "number\n"
-        "above 2**53 in magnitude, or (-1, -1).");
+        "above 2**53 in magnitude, or (-1, -1).\n\n"
+        "(row, -1): the columns of this sparse row do not increase, or are out of range.");
   m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"), nb::arg("cosine"),
         nb::arg("threads"), nb::arg("distances"), "Distance of every row to every center.");
   nb::class_<PySeeding>(m, "Seeding", "Distances of rows to the centers chosen so far.")

@@ -13,6 +13,11 @@ namespace shoal {
 
 namespace nb = nanobind;
 
+struct Vector {
+  const void* data;
+  int64_t size;
+};
+
 // A view of any object with the buffer protocol, for the length of a call. Arguments have been
 // validated in Python; what is checked here guards the memory.
 class Buffer {
@@ -57,6 +62,17 @@ class Buffer {
     if (view_.itemsize == 2) return is_signed ? Dtype::int16 : Dtype::uint16;
     if (view_.itemsize == 4) return is_signed ? Dtype::int32 : Dtype::uint32;
     return is_signed ? Dtype::int64 : Dtype::uint64;
+  }
+
+  // A packed vector of any dtype, and whether it holds int64, not int32.
+  Vector vector() const {
+    require(view_.ndim == 1 && PyBuffer_IsContiguous(&view_, 'C') != 0, "must be a packed vector");
+    return {view_.buf, view_.shape[0]};
+  }
+  bool wide() const {
+    const bool wide = is('q') || (is('l') && view_.itemsize == 8);
+    require(wide || is('i') || is('l'), "must be int32 or int64");
+    return wide;
   }
 
   template <class T>

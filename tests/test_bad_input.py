@@ -112,7 +112,7 @@ DATA: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
     ("other endian f8", lambda: X.astype(">f8"), ("{x} has dtype >f8", ".astype(np.float64)")),
     ("records", lambda: np.zeros(4, "f8,f8"), ("{x} has shape (4,)", "two dimensions")),
     ("masked", lambda: np.ma.masked_greater(X, 1), ("{x} has masked values", ".filled(")),
-    ("sparse", Sparse, ("{x} is a sparse matrix", "dense", ".toarray()")),
+    ("sparse", Sparse, ("{x} is a sparse matrix of type Sparse", "scipy", ".toarray()")),
     ("ragged", lambda: [[1.0, 2.0], [3.0]], ("{x} is not a rectangular array",)),
     ("texts", lambda: [["a", "b"], ["c", "d"]], ("{x} has dtype <U1", "real numbers")),
     ("no columns", lambda: X[:, :0], ("{x} has shape (60, 0)", "at least one column")),

@@ -19,6 +19,7 @@ namespace shoal {
   extern const ExactKernels exact_kernels;     \
   extern const BoxKernels box_kernels;         \
   extern const SeedingKernels seeding_kernels; \
+  extern const SparseKernels sparse_kernels;   \
   }
 #if defined(__x86_64__)
 SHOAL_DECLARE(baseline)
@@ -41,7 +42,7 @@ namespace {
 
 #define SHOAL_TABLES(name, bytes, seeding)                                                 \
   name::tile_kernels, name::bound_kernels, name::exact_kernels, bytes, &name::box_kernels, \
-      &seeding::seeding_kernels
+      &seeding::seeding_kernels, &name::sparse_kernels
 
 #if defined(__x86_64__)
 // Conversions of float16 (not a name that every compiler's __builtin_cpu_supports knows).

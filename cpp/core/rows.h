@@ -41,6 +41,10 @@ struct ExactCenters {
       zero[j] = !read_row(rows, which[j], metric, exact, values.data() + j * d);
   }
 
+  // All zero, to be filled.
+  ExactCenters(int64_t k, int64_t d, Metric metric)
+      : k(k), d(d), metric(metric), values(k * d), zero(k) {}
+
   // The j-th of `all` alone.
   ExactCenters(const ExactCenters& all, int64_t j)
       : k(1),
@@ -82,7 +86,6 @@ struct ExactCenters {
     }
   }
 
- private:
   static double as_cosine(double squared) { return squared / 2 < 2 ? squared / 2 : 2; }
 };
 

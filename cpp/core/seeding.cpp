@@ -5,6 +5,7 @@
 
 #include "assign.h"
 #include "parallel.h"
+#include "sparse.h"
 
 namespace shoal {
 namespace {
@@ -17,7 +18,11 @@ static_assert(kChunkRows <= ExactAdder::kRoom);
 int64_t count_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 // Of a pass, in the unit of useful_threads.
-double cost(const Rows& rows, int64_t candidates) {
+double cost(const WeightedRows& given, int64_t candidates) {
+  const Rows& rows = given.rows;
+  if (given.sparse != nullptr)
+    return static_cast<double>(given.sparse->nonzeros + rows.n) * 4 *
+           static_cast<double>(candidates);
   return static_cast<double>(rows.n) * static_cast<double>(rows.d + 16) / 8 *
          static_cast<double>(candidates);
 }
@@ -94,6 +99,7 @@ struct alignas(128) Seeding::Part {  // a cache line of its own
   std::vector<Pair> pairs;  // rows of an item, and what they may be near
   std::vector<ExactSum> before, after;
   std::vector<Fall> falls;
+  std::optional<SparseLooker> looker;
 
   void start(const ExactCenters& of_pass) {
     candidates = &of_pass;
@@ -113,27 +119,36 @@ Seeding::Seeding(const WeightedRows& given, const Rows& centers, Metric metric, 
       room_(room),
       nearest_(given.rows.n),
       sums_(count_of(given.rows.n, kChunkRows)) {
+  if (given.sparse != nullptr) tree_.emplace(given.rows.d);
   measure_first(given, centers, target, threads);
 }
 
 void Seeding::measure_first(const WeightedRows& given, const Rows& centers, const Target& target,
                             int threads) {
   const Rows& rows = given.rows;
-  if (centers.n > 0)
+  if (centers.n > 0 && given.sparse != nullptr)
+    assign({*given.sparse, nullptr, centers, metric_, target, threads}, nullptr, nearest_.data());
+  else if (centers.n > 0)
     assign({rows, nullptr, centers, metric_, target, threads}, nullptr, nearest_.data());
   else
     std::fill(nearest_.begin(), nearest_.end(), 1.0);
   threads = useful_threads(threads, static_cast<double>(rows.n) * 20);
   std::vector<std::unique_ptr<ExactAdder>> adders(threads);
   std::vector<std::vector<double>> buffers(threads);
+  std::vector<std::unique_ptr<SparseReader>> readers(threads);
   parallel_for(count_of(rows.n, kItemRows), threads, [&](int64_t item, int worker) {
     if (!adders[worker]) adders[worker] = std::make_unique<ExactAdder>();
+    if (given.sparse != nullptr && !readers[worker])
+      readers[worker] = std::make_unique<SparseReader>(*given.sparse, metric_, *tree_);
     std::vector<double>& x = buffers[worker];
-    x.resize(rows.d);
+    if (given.sparse == nullptr) x.resize(rows.d);
+    const auto directed = [&](int64_t i) {
+      return given.sparse != nullptr ? readers[worker]->read(i).directed
+                                     : read_row(rows, i, metric_, target.exact, x.data());
+    };
     const int64_t end = std::min(rows.n, (item + 1) * kItemRows);
     for (int64_t i = item * kItemRows; i < end; ++i) {
-      if (metric_ == Metric::cosine && !read_row(rows, i, metric_, target.exact, x.data()))
-        nearest_[i] = 0;
+      if (metric_ == Metric::cosine && !directed(i)) nearest_[i] = 0;
       adders[worker]->add(mass(given.weights, i));
       if ((i + 1) % kChunkRows == 0 || i + 1 == end) adders[worker]->flush(sums_[i / kChunkRows]);
     }
@@ -236,35 +251,49 @@ void Seeding::look_at(int64_t item, const Rows& rows, const CodedCandidates* cod
   }
 }
 
+template <class Visit>
+void Seeding::look_at_sparse(int64_t item, const WeightedRows& given,
+                             const SparseCandidates& sparse, Part& part, const Visit& visit) const {
+  if (!part.looker) part.looker.emplace(*given.sparse, metric_, *tree_, sparse.exact());
+  const int64_t end = std::min(given.rows.n, (item + 1) * kItemRows);
+  for (int64_t i = item * kItemRows; i < end; ++i)
+    if (nearest_[i] != 0) part.looker->look(i, nearest_[i], sparse, visit);
+}
+
 // Calls visit(part, j, row, distance) wherever candidate j is nearer to a row than its nearest
 // center, in parallel.
 template <class Visit>
-void Seeding::pass(const Rows& rows, const ExactCenters& candidates, const Target& target,
+void Seeding::pass(const WeightedRows& given, const ExactCenters& candidates, const Target& target,
                    Team& team, const Visit& visit) {
   std::optional<CodedCandidates> coded;
+  std::optional<SparseCandidates> sparse;
   if (codes_) coded.emplace(candidates, codes_->space(), target.seeding->largest_code);
+  if (given.sparse != nullptr) sparse.emplace(candidates, *tree_, target, team);
   while (parts_.size() < static_cast<size_t>(team.size()))
     parts_.push_back(std::make_unique<Part>());
   for (auto& part : parts_) part->start(candidates);
-  team.run(count_of(rows.n, kItemRows), [&](int64_t item, int worker) {
+  team.run(count_of(given.rows.n, kItemRows), [&](int64_t item, int worker) {
     Part& part = *parts_[worker];
-    look_at(item, rows, coded ? &*coded : nullptr, target, part,
-            [&](int32_t j, int64_t i, double distance) { visit(part, j, i, distance); });
+    const auto nearer = [&](int32_t j, int64_t i, double distance) { visit(part, j, i, distance); };
+    if (sparse)
+      look_at_sparse(item, given, *sparse, part, nearer);
+    else
+      look_at(item, given.rows, coded ? &*coded : nullptr, target, part, nearer);
   });
+  for (auto& part : parts_) part->looker.reset();  // it knows where the rows are now
 }
 
 void Seeding::lower(const WeightedRows& given, ExactCenters candidates, const Target& target,
                     Team& team, Limbs* gains) {
-  if (!codes_ && room_ > 0) encode(given.rows, target, team);
+  if (!codes_ && room_ > 0 && given.sparse == nullptr) encode(given.rows, target, team);
   candidates_.emplace(std::move(candidates));
   const auto room = static_cast<size_t>((given.rows.n / 6 + 1024) / team.size());
-  pass(given.rows, *candidates_, target, team,
-       [&](Part& part, int32_t j, int64_t i, double distance) {
-         const double weight = given.weights != nullptr ? given.weights[i] : 1;
-         part.before[j].add(weight * nearest_[i]);
-         part.after[j].add(weight * distance);
-         if (part.falls.size() < room) part.falls.push_back({distance, i, j});
-       });
+  pass(given, *candidates_, target, team, [&](Part& part, int32_t j, int64_t i, double distance) {
+    const double weight = given.weights != nullptr ? given.weights[i] : 1;
+    part.before[j].add(weight * nearest_[i]);
+    part.after[j].add(weight * distance);
+    if (part.falls.size() < room) part.falls.push_back({distance, i, j});
+  });
   falls_complete_ = true;
   for (const auto& part : parts_) falls_complete_ = falls_complete_ && part->falls.size() < room;
   for (int64_t j = 0; j < candidates_->k; ++j) {
@@ -286,24 +315,24 @@ void Seeding::choose(const WeightedRows& given, int64_t j, const Target& target,
     return;
   }
   const ExactCenters one(*candidates_, j);
-  pass(given.rows, one, target, team,
+  pass(given, one, target, team,
        [&](Part&, int32_t, int64_t i, double distance) { apply(given.weights, i, distance); });
 }
 
 void Seeding::lower(const WeightedRows& given, const Rows& candidates, const Target& target,
                     int threads, Limbs* gains) {
-  Team team(useful_threads(threads, cost(given.rows, candidates.n)));
+  Team team(useful_threads(threads, cost(given, candidates.n)));
   lower(given, ExactCenters(candidates, metric_, target.exact), target, team, gains);
 }
 
 void Seeding::choose(const WeightedRows& given, int64_t j, const Target& target, int threads) {
-  Team team(falls_complete_ ? 1 : useful_threads(threads, cost(given.rows, 1)));
+  Team team(falls_complete_ ? 1 : useful_threads(threads, cost(given, 1)));
   choose(given, j, target, team);
 }
 
 int64_t Seeding::pick(const WeightedRows& given, const uint64_t* draws, int64_t picks, int64_t m,
                       const Target& target, int threads, int64_t* picked) {
-  Team team(useful_threads(threads, cost(given.rows, m)));
+  Team team(useful_threads(threads, cost(given, m)));
   std::vector<Limbs> targets(m), gains(m);
   std::vector<int64_t> found(m);
   for (int64_t number = 0; number < picks; ++number) {
@@ -311,8 +340,10 @@ int64_t Seeding::pick(const WeightedRows& given, const uint64_t* draws, int64_t 
     if (sum == Limbs{}) return number;
     for (int64_t j = 0; j < m; ++j) targets[j] = share_of(sum, draws[number * m + j]);
     find(given.weights, targets.data(), m, found.data());
-    lower(given, ExactCenters(given.rows, found, metric_, target.exact), target, team,
-          gains.data());
+    lower(given,
+          given.sparse != nullptr ? spread_rows(*given.sparse, found, metric_, *tree_)
+                                  : ExactCenters(given.rows, found, metric_, target.exact),
+          target, team, gains.data());
     int64_t best = 0;
     for (int64_t j = 1; j < m; ++j)
       if (greater(gains[j], gains[best])) best = j;

@@ -19,14 +19,16 @@
 #include "exact_sum.h"
 #include "rows.h"
 #include "seeding_codes.h"
+#include "seeding_sparse.h"
 #include "team.h"
 
 namespace shoal {
 
 // Rows and what lies beside them; the same at each call.
 struct WeightedRows {
-  const Rows& rows;
+  const Rows& rows;       // where `sparse` is given, only n and d are used
   const double* weights;  // IN [n] or null
+  const SparseRows* sparse = nullptr;
 };
 
 // An exact sum as one integer, least significant first.
@@ -78,11 +80,14 @@ class Seeding {
                      int threads);
   void encode(const Rows& rows, const Target& target, Team& team);
   template <class Visit>
-  void pass(const Rows& rows, const ExactCenters& candidates, const Target& target, Team& team,
-            const Visit& visit);
+  void pass(const WeightedRows& given, const ExactCenters& candidates, const Target& target,
+            Team& team, const Visit& visit);
   template <class Visit>
   void look_at(int64_t item, const Rows& rows, const CodedCandidates* coded, const Target& target,
                Part& part, const Visit& visit) const;
+  template <class Visit>
+  void look_at_sparse(int64_t item, const WeightedRows& given, const SparseCandidates& sparse,
+                      Part& part, const Visit& visit) const;
   void lower(const WeightedRows& given, ExactCenters candidates, const Target& target, Team& team,
              Limbs* gains);
   void choose(const WeightedRows& given, int64_t j, const Target& target, Team& team);
@@ -94,6 +99,7 @@ class Seeding {
   std::vector<double> nearest_;  // [n]
   std::vector<ExactSum> sums_;   // [chunks], of what the rows draw by
   std::unique_ptr<RowCodes> codes_;
+  std::optional<OrderTree> tree_;             // of sparse rows
   std::optional<ExactCenters> candidates_;    // of the last `lower`
   std::vector<std::unique_ptr<Part>> parts_;  // its falls are what candidates would change
   bool falls_complete_ = false;

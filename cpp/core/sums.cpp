@@ -35,20 +35,21 @@ void SharedSums::add(int worker, double* x, double weight, int32_t from, int32_t
   if (weight != 1)
     for (int64_t t = 0; t + 1 < width_; ++t) x[t] *= weight;
   x[width_ - 1] = weight;
-  std::unique_lock<std::mutex> one, other;
-  int64_t* sums = sums_;
-  if (!private_copies_) {
-    // The lower lock first: no two threads can wait for each other.
-    const auto a = static_cast<size_t>(into) % locks_.size();
-    const auto b = from < 0 ? a : static_cast<size_t>(from) % locks_.size();
-    one = std::unique_lock<std::mutex>(locks_[std::min(a, b)]);
-    if (a != b) other = std::unique_lock<std::mutex>(locks_[std::max(a, b)]);
-  } else {
-    sums = copy_of(worker);
-  }
+  const Held held = hold(worker, from, into);
   exact_.add_row(x, grid_.inverse, grid_.quantum, unit_, width_,
-                 grid_.levels == 2 ? k_ * stride_ : 0, sums + into * stride_,
-                 from < 0 ? nullptr : sums + from * stride_);
+                 grid_.levels == 2 ? k_ * stride_ : 0, held.sums + into * stride_,
+                 from < 0 ? nullptr : held.sums + from * stride_);
+}
+
+SharedSums::Held SharedSums::hold(int worker, int32_t from, int32_t into) {
+  if (private_copies_) return {copy_of(worker), {}, {}};
+  // The lower lock first: no two threads can wait for each other.
+  Held held{sums_, {}, {}};
+  const auto a = static_cast<size_t>(into) % locks_.size();
+  const auto b = from < 0 ? a : static_cast<size_t>(from) % locks_.size();
+  held.one = std::unique_lock<std::mutex>(locks_[std::min(a, b)]);
+  if (a != b) held.other = std::unique_lock<std::mutex>(locks_[std::max(a, b)]);
+  return held;
 }
 
 int64_t* SharedSums::copy_of(int worker) {

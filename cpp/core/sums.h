@@ -14,6 +14,7 @@
 #include "aligned.h"
 #include "dispatch.h"
 #include "rows.h"
+#include "sparse_row.h"
 
 namespace shoal {
 
@@ -46,14 +47,25 @@ class SharedSums {
   // returned; TMP scratch [2 (d + 1)].
   void add_squares(int worker, const double* x, double weight, bool directed, double* scratch);
 
-  // The same for many rows without weights, at once; false, and nothing is done, where they are not
-  // of the kind that ExactKernels::move_few takes.
+  // The same for a sparse row (sparse_row.h): zeros add nothing, so only its values are looked at.
+  // INOUT row.values: not kept by the first.
+  void add(int worker, const SparseRow& row, double weight, int32_t from, int32_t into);
+  void add_squares(int worker, const SparseRow& row, double weight);
+
+  // The same as for dense ones for many rows without weights, at once; false, and nothing is done,
+  // where they are not of the kind that ExactKernels::move_few takes.
   bool move_few(int worker, const FewRows& few);
 
   // Brings the threads' parts together; call once, when all have finished.
   void finish();
 
  private:
+  // Where the sums of a thread are; locked where they are those of all.
+  struct Held {
+    int64_t* sums;
+    std::unique_lock<std::mutex> one, other;
+  };
+  Held hold(int worker, int32_t from, int32_t into);
   int64_t* copy_of(int worker);
   int64_t* squares_of(int worker);
 

@@ -188,6 +188,7 @@ struct ExactKernels {
 struct ByteKernels;
 struct BoxKernels;
 struct SeedingKernels;
+struct SparseKernels;
 
 struct Target {
   const char* name;
@@ -197,6 +198,7 @@ struct Target {
   const ByteKernels* bytes;  // null where the target has no dot products of bytes
   const BoxKernels* boxes;
   const SeedingKernels* seeding;
+  const SparseKernels* sparse;
 };
 
 }  // namespace shoal

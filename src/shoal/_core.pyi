@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.sources.sparse import Matrix
 from shoal.state import Grid
 
 _Floats = npt.NDArray[np.floating[Any]]
 
 def assign(
-    rows: _Floats,  # IN [n, d]
+    rows: Matrix,  # IN [n, d]
     weights: _Floats | None,  # IN [n] float64
     centers: _Floats,  # IN [k, d]
     cosine: bool,
@@ -27,7 +28,7 @@ class Keeper:
     def bytes(self) -> int: ...
 
 def assign_again(
-    rows: _Floats,  # IN [n, d]
+    rows: Matrix,  # IN [n, d]
     weights: _Floats | None,  # IN [n] float64
     centers: _Floats,  # IN [k, d]
     cosine: bool,
@@ -64,7 +65,7 @@ def reference_assign(
     distances: _Floats,  # OUT [n] float64
 ) -> None: ...
 def add_sums(
-    rows: _Floats,  # IN [n, d]
+    rows: Matrix,  # IN [n, d]
     weights: _Floats | None,  # IN [n] float64
     labels: npt.NDArray[np.int32],  # IN [n]
     cosine: bool,
@@ -74,12 +75,12 @@ def add_sums(
     sums: npt.NDArray[np.int64],  # INOUT [levels, k, d + 1]
 ) -> None: ...
 def scan(
-    rows: _Floats,  # IN [n, d]
+    rows: Matrix,  # IN [n, d]
     threads: int,
     magnitude: _Floats,  # OUT [d] float64
 ) -> tuple[int, int]: ...
 def all_distances(
-    rows: _Floats,  # IN [n, d]
+    rows: Matrix,  # IN [n, d]
     centers: _Floats,  # IN [k, d]
     cosine: bool,
     threads: int,
@@ -89,7 +90,7 @@ def all_distances(
 class Seeding:
     def __init__(
         self,
-        rows: _Floats,  # IN [n, d]
+        rows: Matrix,  # IN [n, d]
         weights: _Floats | None,  # IN [n] float64
         centers: _Floats,  # IN [k, d], k may be 0
         cosine: bool,
@@ -106,13 +107,13 @@ class Seeding:
     ) -> None: ...
     def lower(
         self,
-        rows: _Floats,  # IN [n, d]
+        rows: Matrix,  # IN [n, d]
         weights: _Floats | None,  # IN [n] float64
         candidates: _Floats,  # IN [m, d]
     ) -> list[int]: ...
     def pick(
         self,
-        rows: _Floats,  # IN [n, d]
+        rows: Matrix,  # IN [n, d]
         weights: _Floats | None,  # IN [n] float64
         draws: npt.NDArray[np.uint64],  # IN [picks, m]
         picked: npt.NDArray[np.int64],  # OUT [picks]
@@ -121,7 +122,7 @@ class Seeding:
     def needs_rows(self) -> bool: ...
     def choose(
         self,
-        rows: _Floats | None,  # IN [n, d]
+        rows: Matrix | None,  # IN [n, d]
         weights: _Floats | None,  # IN [n] float64
         which: int,
     ) -> None: ...

@@ -18,6 +18,7 @@ from shoal.errors import BadInputError
 from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
 from shoal.sources.array import Rows
 from shoal.sources.pages import PagedSource
+from shoal.sources.sparse import Matrix, Scattered, SparseRows
 from shoal.state import Scan
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -29,7 +30,7 @@ Validate = Callable[[Rows], "Block"]
 class Block:
     """Rows [n, d] of any dtype of ``dtypes``, in any order, weights [n] float64 or None."""
 
-    rows: Floats
+    rows: Matrix
     weights: Floats | None
     scan: Scan
     dropped: int = 0  # rows that were left out
@@ -56,12 +57,13 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
     """
     rows, weights, name = given.rows, given.weights, given.name
     scan, bad = _scan(rows, weights, threads)
-    if bad is not None and rows.dtype.kind in "iu":
+    if bad is not None and bad[1] >= 0 and rows.dtype.kind in "iu":
         where = f"row {given.index_of(bad[0])}, column {bad[1]}"
         raise inexact(name, rows[bad], where)
     missing = given.missing is not None and bool(given.missing.any())
-    if (bad is not None or missing) and on_bad_rows == "skip":
-        good = np.isfinite(rows).all(axis=1)
+    formed = bad is None or bad[1] >= 0
+    if formed and (bad is not None or missing) and on_bad_rows == "skip":
+        good = _finite(rows)
         if given.missing is not None:
             good &= ~given.missing
         rows = rows[good]
@@ -72,6 +74,12 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
         raise BadInputError(
             f"{name} has a missing value (null) in row {given.index_of(given.missing.argmax())}: "
             "fill it, or pass on_bad_rows='skip' to drop such rows"
+        )
+    if bad is not None and bad[1] < 0:
+        raise BadInputError(
+            f"{name}, a sparse matrix, is not well formed: in row {given.index_of(bad[0])} the "
+            "columns are not in order, or not among its columns, or come twice. Call "
+            f"{name}.check_format() and {name}.sum_duplicates()"
         )
     if bad is not None:
         raise BadInputError(
@@ -97,8 +105,15 @@ def _check_range(scan: Scan, metric: str, name: str) -> None:
         )
 
 
+def _finite(rows: Matrix) -> npt.NDArray[np.bool_]:
+    """Whether all values of each row are finite."""
+    if isinstance(rows, SparseRows):
+        return rows.finite()
+    return np.asarray(np.isfinite(rows).all(axis=1))
+
+
 def _scan(
-    rows: Floats, weights: Floats | None, threads: int
+    rows: Matrix, weights: Floats | None, threads: int
 ) -> tuple[Scan, tuple[int, int] | None]:
     magnitude = np.zeros(rows.shape[1])
     bad = _core.scan(rows, threads, magnitude)
@@ -177,10 +192,11 @@ class Blocks:
             more = "more" if rows > scan.rows else rows
             raise source_changed(f"{scan.rows} rows at first, {more} now")
 
-    def take(self, indices: Indices) -> tuple[Floats, Floats | None]:
+    def take(self, indices: Indices) -> tuple[Matrix, Floats | None]:
         """Rows (and weights) by their index, in the order asked for."""
-        out: Floats | None = None
+        out: Matrix | None = None
         weights: Floats | None = None
+        sparse = Scattered()
         start, total = 0, self.scan().rows
         for block in self:
             rows = len(block.rows)
@@ -190,17 +206,21 @@ class Blocks:
                 start += rows
                 continue
             inside = np.flatnonzero((indices >= start) & (indices < start + rows))
-            if out is None:
-                out = np.empty((len(indices), block.rows.shape[1]), block.rows.dtype)
-                weights = None if block.weights is None else np.empty(len(indices))
             local = indices[inside] - start
-            out[inside] = block.rows[local]
+            if weights is None and block.weights is not None:
+                weights = np.empty(len(indices))
+            if isinstance(block.rows, SparseRows):
+                sparse.put(inside, block.rows[local])
+            else:
+                if out is None:
+                    out = np.empty((len(indices), block.rows.shape[1]), block.rows.dtype)
+                out[inside] = block.rows[local]  # type: ignore[index]
             if weights is not None and block.weights is not None:
                 weights[inside] = block.weights[local]
             start += rows
-        if out is None:
+        if out is None and start == 0:
             raise BadInputError("the data has no rows: give at least one")
-        return out, weights
+        return sparse.rows() if out is None else out, weights
 
     def weights(self) -> Floats | None:
         """All weights [n], or None where rows have none."""
@@ -244,7 +264,7 @@ class Reread(Blocks):
     def read(self) -> Iterator[Block]:
         """Yield the blocks. What is kept of rows is kept by position: they must be the same."""
         for position, block in enumerate(self._begin()):
-            checksum = zlib.crc32(np.ascontiguousarray(block.rows).reshape(-1).view(np.uint8).data)
+            checksum = _checksum(block.rows)
             if block.weights is not None:
                 checksum = zlib.crc32(block.weights.data, checksum)
             if position == len(self._checksums):
@@ -282,7 +302,7 @@ class FromPages(Blocks):
                 yield Block(piece.rows, piece.weights, scan)
             self._told(len(piece))
 
-    def take(self, indices: Indices) -> tuple[Floats, Floats | None]:
+    def take(self, indices: Indices) -> tuple[Matrix, Floats | None]:
         """Rows by index: only the pages that hold them are read, if no row is left out."""
         self.scan()
         if self._dropped:
@@ -291,6 +311,12 @@ class FromPages(Blocks):
         order, back = np.unique(indices, return_inverse=True)
         taken = self._source.take(order)
         return taken.rows[back], None if taken.weights is None else taken.weights[back]
+
+
+def _checksum(rows: Matrix) -> int:
+    if isinstance(rows, SparseRows):
+        return rows.checksum()
+    return zlib.crc32(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data)
 
 
 def source_changed(how: str) -> BadInputError:

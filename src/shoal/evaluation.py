@@ -22,6 +22,7 @@ from shoal.loop import users_clusters
 from shoal.metric import score_dtype
 from shoal.shard import assign_block
 from shoal.sources.open import Source
+from shoal.sources.sparse import Matrix, as_given, stacked
 from shoal.state import LOSS_UNIT, exact_sum, exact_to_float
 
 Array = npt.NDArray[Any]
@@ -94,7 +95,7 @@ def evaluate(
         if callable(reset := getattr(one, "reset", None)):
             reset()
     measured = _Sums()
-    kept: list[tuple[Array, Array, Array]] = []
+    kept: list[tuple[Matrix, Array, Array]] = []
     try:
         watching.tell("begin", context)
         for blocks in itertools.islice(inference.blocks(source), steps):
@@ -105,7 +106,7 @@ def evaluate(
                     continue
                 seen = measured.add_and_keep(inference, block, told)
                 for one in streaming.values():
-                    one.update(*seen, clusters)
+                    one.update(as_given(seen[0]), seen[1], seen[2], clusters)
                 if len(streaming) < len(metrics):
                     kept.append(seen)
             context.evaluated(exact_to_float(measured.loss), measured.rows)
@@ -119,7 +120,8 @@ def evaluate(
         watching.tell("end", context)
     results = {**measured.results(), "global_step": state.global_step}
     if kept:
-        joined = kept[0] if len(kept) == 1 else list(map(np.concatenate, zip(*kept, strict=True)))
+        joined = [stacked(list(part)) for part in zip(*kept, strict=True)]
+        joined[0] = as_given(joined[0])
     for name, metric in metrics.items():
         if isinstance(metric, StreamingMetric):
             results[name] = metric.result()
@@ -142,7 +144,7 @@ class _Sums:
 
     def add_and_keep(
         self, inference: Inference, block: Block, told: Callable[[int], None]
-    ) -> tuple[Array, Array, Array]:
+    ) -> tuple[Matrix, Array, Array]:
         """Take in a block, and return what metrics see of it: rows, cluster_idx, scores."""
         labels, distances = np.empty(len(block.rows), np.int32), np.empty(len(block.rows))
         self._add(inference, block, labels, distances)

@@ -18,9 +18,10 @@ from shoal.executors.base import Executor
 from shoal.executors.local import LocalExecutor
 from shoal.metric import is_cosine
 from shoal.shard import Shard
-from shoal.sources.array import Floats, Rows
+from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
+from shoal.sources.sparse import Matrix
 from shoal.state import State
 from shoal.steps.random import SHUFFLING, Stream
 
@@ -35,7 +36,7 @@ class Batch:
     """One batch, ready to be assigned, and the position in the source behind it."""
 
     executor: Executor
-    inputs: list[Floats]
+    inputs: list[Matrix]
     position: tuple[int, int] | None = None  # epoch and row, for shuffled data in memory
     number: int = 0  # of a stream that can be read again: batches read, this one included
 

@@ -19,6 +19,7 @@ from shoal.shard import nearest, nearest_labels
 from shoal.sources.array import Rows, is_shard_list
 from shoal.sources.open import open_source
 from shoal.sources.pages import PagedSource
+from shoal.sources.sparse import Matrix
 from shoal.state import State, empty_state
 from shoal.steps import seeding
 
@@ -228,7 +229,7 @@ class KMeans:
             )
         return self._state
 
-    def _evaluate(self, operation: str, evaluate: Callable[[Array, State], Array]) -> Any:
+    def _evaluate(self, operation: str, evaluate: Callable[[Matrix, State], Array]) -> Any:
         with self._lock:
             state = self._require(operation)
             batch = self._current_batch()

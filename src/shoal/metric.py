@@ -10,6 +10,7 @@ import numpy.typing as npt
 from shoal import _core
 from shoal.dtypes import is_double
 from shoal.errors import BadInputError
+from shoal.sources.sparse import Matrix
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -55,12 +56,12 @@ def as_stored(centers: Floats, metric: str) -> Floats:
     return to_unit(centers) if is_cosine(metric) else centers
 
 
-def score_dtype(rows: Floats) -> npt.DTypeLike:
+def score_dtype(rows: Matrix) -> npt.DTypeLike:
     """The dtype in which distances of these rows are given: float32 or float64, as they need."""
     return np.float64 if is_double(rows.dtype) else np.float32
 
 
-def all_distances(rows: Floats, centers: Floats, metric: str, threads: int) -> Floats:
+def all_distances(rows: Matrix, centers: Floats, metric: str, threads: int) -> Floats:
     """Distance of every row to every center, [n, k] in ``score_dtype``."""
     out = np.empty((len(rows), len(centers)), score_dtype(rows))
     _core.all_distances(rows, centers, is_cosine(metric), threads, out)

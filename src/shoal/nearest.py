@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import _core
+from shoal.sources.sparse import Matrix
 
 Floats = npt.NDArray[np.floating[Any]]
 Shares = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.int64]
 #: Rows and their weights, read anew at each call, block after block.
-Read = Callable[[], Iterable[tuple[Floats, Floats | None]]]
+Read = Callable[[], Iterable[tuple[Matrix, Floats | None]]]
 Take = Callable[[Indices], Floats]
 
 

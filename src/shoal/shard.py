@@ -15,6 +15,7 @@ from shoal import _core
 from shoal.blocks import EMPTY_SCAN, Block, Blocks, Held, source_changed
 from shoal.metric import is_cosine
 from shoal.nearest import NearestOfBlocks
+from shoal.sources.sparse import Matrix, dense
 from shoal.state import Farthest, Grid, Partial, Scan
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -58,14 +59,14 @@ def assign_block(
     return changes, loss
 
 
-def nearest_labels(rows: Floats, centers: Floats, metric: str, threads: int) -> Labels:
+def nearest_labels(rows: Matrix, centers: Floats, metric: str, threads: int) -> Labels:
     """Nearest center [n] of some validated rows."""
     labels = np.empty(len(rows), np.int32)
     _core.assign(rows, None, centers, is_cosine(metric), threads, labels, None, False)
     return labels
 
 
-def nearest(rows: Floats, centers: Floats, metric: str, threads: int) -> tuple[Labels, Floats]:
+def nearest(rows: Matrix, centers: Floats, metric: str, threads: int) -> tuple[Labels, Floats]:
     """Nearest center [n] of some validated rows, and its distance [n]."""
     labels = np.empty(len(rows), np.int32)
     distances = np.empty(len(rows))
@@ -207,7 +208,7 @@ class Shard:
         """Distances to the nearest of some centers, to choose more from; see ``Nearest``."""
         return NearestOfBlocks(
             lambda: ((block.rows, block.weights) for block in self._blocks),
-            lambda indices: self.take(indices)[0],
+            lambda indices: dense(self.take(indices)[0]),
             self.rows,
             centers,
             cosine=is_cosine(self._metric),
@@ -226,7 +227,7 @@ class Shard:
             start += len(labels)
         return Farthest.of(parts, number)
 
-    def take(self, indices: Indices) -> tuple[Floats, Floats | None]:
+    def take(self, indices: Indices) -> tuple[Matrix, Floats | None]:
         """Rows (and weights) by their index, in the order asked for."""
         return self._blocks.take(indices)
 

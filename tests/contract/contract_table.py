@@ -119,6 +119,22 @@ def csv_without_header(rows: Any, folder: Path) -> Any:
     return folder / "rows.csv"
 
 
+def sparse(rows: Any, _folder: Path | None = None) -> Any:
+    import scipy.sparse
+
+    return scipy.sparse.csr_matrix(rows)
+
+
+def sparse_shards(rows: Any, _folder: Path) -> Any:
+    """Arrays, one with 64-bit indices, one without rows."""
+    import scipy.sparse
+
+    shards = [scipy.sparse.csr_array(part) for part in (rows[:1], rows[1:1], rows[1:90], rows[90:])]
+    shards[2].indices = shards[2].indices.astype(np.int64)
+    shards[2].indptr = shards[2].indptr.astype(np.int64)
+    return shards
+
+
 BOTH = (np.float32, np.float64)
 ALL = (np.float16, *BOTH)
 IN_MEMORY = (
@@ -131,6 +147,8 @@ IN_MEMORY = (
     Source("uneven shards", uneven_shards, BOTH),
     Source("dict of columns", columns, ALL),
     Source("dict of wide columns", wide_columns),
+    Source("sparse", sparse, BOTH, "scipy"),
+    Source("sparse shards", sparse_shards, BOTH, "scipy"),
     Source("list of dicts", lambda rows, _: [columns(rows[:70]), columns(rows[70:])]),
     Source("pandas frame", frame, BOTH, "pandas"),
     Source("__array__", lambda rows, _: HasArray(rows)),
@@ -201,7 +219,8 @@ def uneven_batches(rows: Any) -> list[Any]:
 
 def spread(inputs: list[Any], remaining: int) -> Any:
     """Rows at even distances: a seeding of one's own that does not look at the shards."""
-    rows = np.concatenate(inputs)
+    dense = [part.toarray() if hasattr(part, "toarray") else part for part in inputs]
+    rows = np.concatenate(dense)
     return rows[:: max(1, len(rows) // remaining)][:remaining]
 
 

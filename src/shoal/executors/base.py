@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.nearest import Nearest
+from shoal.sources.sparse import Matrix
 from shoal.state import Farthest, Grid, Partial, Scan
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -38,8 +39,11 @@ class Executor(Protocol):
         Distances up to ``negligible`` have no mass; ``room`` bytes may be kept beside them.
         """
 
+    def sample(self, indices: Indices) -> Matrix:
+        """Rows by their index, sparse where they are."""
+
     def take(self, indices: Indices) -> Floats:
-        """Rows by their index."""
+        """Rows by their index as an array [m, d]: what centers are made of."""
 
     def weights(self) -> Floats | None:
         """Weights [n], or None where rows have none."""

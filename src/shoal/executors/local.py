@@ -12,6 +12,7 @@ from shoal.errors import BadInputError
 from shoal.executors.base import Floats, Indices
 from shoal.nearest import Nearest, NearestOfParts
 from shoal.shard import Shard
+from shoal.sources.sparse import Matrix, dense, stacked
 from shoal.state import Farthest, Grid, Partial, Scan
 
 #: Sums of weighted rows beyond could leave the range of float64.
@@ -79,13 +80,21 @@ class LocalExecutor:
             return parts[0]
         return NearestOfParts(parts, self.take, self._starts.tolist())
 
+    def sample(self, indices: Indices) -> Matrix:
+        """Rows by their index, sparse where they are."""
+        parts, back = self._gather(indices, lambda shard, local: shard.take(local)[0])
+        rows: Matrix = stacked(parts)[back]
+        return rows
+
     def take(self, indices: Indices) -> Floats:
-        """Rows by their index."""
-        return self._gather(indices, 0, lambda shard, local: shard.take(local)[0])
+        """Rows by their index as an array [m, d]: what centers are made of."""
+        return dense(self.sample(indices))
 
     def row_sums(self, indices: Indices, grid: Grid) -> npt.NDArray[np.int64]:
         """What each of some rows adds to a sum, [levels, m, d + 1]."""
-        return self._gather(indices, 1, lambda shard, local: shard.row_sums(local, grid))
+        parts, back = self._gather(indices, lambda shard, local: shard.row_sums(local, grid))
+        sums: npt.NDArray[np.int64] = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        return sums[:, back]
 
     def weights(self) -> Floats | None:
         """Weights [n], or None where rows have none."""
@@ -102,18 +111,15 @@ class LocalExecutor:
         return np.concatenate([shard.labels() for shard in self._shards])
 
     def _gather(
-        self, indices: Indices, axis: int, read: Callable[[Shard, Indices], Any]
-    ) -> npt.NDArray[Any]:
-        """Read rows from the shards that hold them, in the order asked for."""
+        self, indices: Indices, read: Callable[[Shard, Indices], Any]
+    ) -> tuple[list[Any], Any]:
+        """Read rows from the shards that hold them; and how to bring those in order."""
         if len(self._shards) == 1:
-            only: npt.NDArray[Any] = read(self._shards[0], indices)
-            return only
+            return [read(self._shards[0], indices)], slice(None)
         owner = np.searchsorted(self._starts, indices, side="right") - 1
         places, parts = [], []
         for which in np.unique(owner):
             mine = np.flatnonzero(owner == which)
             places.append(mine)
             parts.append(read(self._shards[which], indices[mine] - self._starts[which]))
-        gathered: npt.NDArray[Any] = np.concatenate(parts, axis=axis)
-        back = np.argsort(np.concatenate(places), kind="stable")
-        return np.take(gathered, back, axis=axis)
+        return parts, np.argsort(np.concatenate(places), kind="stable")

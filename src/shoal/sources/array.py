@@ -16,6 +16,7 @@ from shoal.sources.columns import Columns as Columns
 from shoal.sources.columns import is_frame as is_frame
 from shoal.sources.columns import is_table as is_table
 from shoal.sources.columns import read_columns, wanted_columns
+from shoal.sources.sparse import Matrix, SparseRows, from_scipy, is_sparse, stacked
 from shoal.sources.tensors import to_array
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -23,9 +24,9 @@ Floats = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows [n, d] of any dtype of ``dtypes``, in any memory order, and weights [n] or None."""
+    """Rows [n, d] of any dtype of ``dtypes``, in any order or sparse, and weights [n] or None."""
 
-    rows: Floats
+    rows: Matrix
     weights: Floats | None = None
     name: str = "x"  # what error messages call them
     columns: tuple[Any, ...] = ()  # names, of a dict or a frame
@@ -82,7 +83,7 @@ def joined(parts: list[Rows]) -> Rows:
 
     return replace(
         parts[0],
-        rows=np.concatenate([part.rows for part in parts]),
+        rows=stacked([part.rows for part in parts]),
         weights=all_of([part.weights for part in parts], np.ones),
         missing=all_of([part.missing for part in parts], lambda n: np.zeros(n, bool)),
         index=np.concatenate(
@@ -146,11 +147,11 @@ def _of_table(data: Any, columns: Columns, name: str) -> Rows | None:
     return Rows(rows, checked, name, wanted, missing)
 
 
-def _to_matrix(data: object, name: str) -> Floats:
-    if hasattr(data, "tocsr"):
-        raise BadInputError(
-            f"{name} is a sparse matrix; rows must be dense: use .toarray() if that fits"
-        )
+def _to_matrix(data: object, name: str) -> Matrix:
+    if is_sparse(data):
+        sparse = from_scipy(data, name)
+        check_dtype(sparse.dtype, name)
+        return sparse
     if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
         raise BadInputError(
             f"{name} has masked values, which rows cannot have: fill them with .filled(...), "
@@ -209,6 +210,11 @@ def to_shards(data: Any, columns: Columns, name: str = "x") -> list[Rows]:
         shards = [to_rows(data, columns, name)]
     first = shards[0].rows
     for i, shard in enumerate(shards):
+        if isinstance(shard.rows, SparseRows) != isinstance(first, SparseRows):
+            raise BadInputError(
+                f"of {name}[0] and {name}[{i}] one is sparse and the other is not: shards must "
+                "agree"
+            )
         if shard.rows.shape[1] != first.shape[1] or shard.rows.dtype != first.dtype:
             raise BadInputError(
                 f"{name}[{i}] has {shard.rows.shape[1]} columns of {shard.rows.dtype}, {name}[0] "

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from shoal.dtypes import first_inexact, inexact, widened
 from shoal.errors import BadInputError
+from shoal.sources.sparse import is_sparse
 from shoal.sources.tensors import to_array
 
 logger = logging.getLogger("shoal")
@@ -39,6 +40,8 @@ class Columns:
 
 def is_frame(data: object) -> bool:
     """Whether ``data`` has named columns: a mapping, or a pandas- or polars-like frame."""
+    if is_sparse(data):  # some are mappings, too
+        return False
     return isinstance(data, Mapping) or (
         hasattr(data, "columns") and hasattr(data, "__getitem__") and hasattr(data, "__array__")
     )

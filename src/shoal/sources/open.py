@@ -11,6 +11,7 @@ from shoal.checks import whole_number
 from shoal.errors import BadInputError
 from shoal.sources.array import Columns, Rows, is_frame, is_table, to_shards
 from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.sparse import is_sparse
 from shoal.sources.stream import StreamSource
 from shoal.sources.tensors import unwrapped
 
@@ -167,7 +168,7 @@ def _is_iterable_of_batches(data: Any) -> bool:
         return False
     if hasattr(data, "__dlpack__") or is_table(data):
         return False
-    if hasattr(data, "tocsr"):  # a sparse matrix, which iterates over its rows
+    if is_sparse(data):  # a sparse matrix, which iterates over its rows
         return False
     if isinstance(data, (str, bytes, dict, set, frozenset)):
         return False

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.sources.sparse import dense
 from shoal.steps.random import Stream
 from shoal.steps.round import Round, say_repeated
 
@@ -113,7 +114,7 @@ def _some_chains(
     first = len(chosen)
     streams = [offered.stream(first + chain + 1) for chain in range(chains)]
     proposed = [candidates(first + chain, stream) for chain, stream in enumerate(streams)]
-    rows = offered.batch.take(np.concatenate([indices for indices, _ in proposed]))
+    rows = offered.batch.sample(np.concatenate([indices for indices, _ in proposed]))
     target = offered.measure(rows, np.concatenate([offered.found, *chosen]))
     end = 0
     for chain, stream in enumerate(streams):
@@ -126,12 +127,12 @@ def _some_chains(
         for attempt in range(CHAIN_TRIES):
             if attempt:  # it met only rows that are centers already
                 indices, proposal = candidates(first + chain, stream)
-                mine = offered.batch.take(indices)
+                mine = offered.batch.sample(indices)
                 distances = offered.measure(mine, np.concatenate([offered.found, *chosen]))
             mass = distances if weights is None else distances * weights[indices]
             last = run_chain(mass, proposal, stream.uniform(len(indices)))
             if mass[last] > 0:
-                chosen.append(mine[last : last + 1])
+                chosen.append(dense(mine[last : last + 1]))
                 break
         else:
             centers = np.concatenate([offered.found, *chosen])

@@ -15,6 +15,7 @@ from shoal.executors.base import Executor
 from shoal.metric import is_cosine
 from shoal.nearest import Nearest
 from shoal.shard import nearest
+from shoal.sources.sparse import Matrix
 from shoal.steps.random import SEEDING, Stream
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -25,7 +26,7 @@ class Round:
     """One batch offered to a seeding method."""
 
     batch: Executor
-    inputs: list[Floats]  # the arrays behind the batch, for callables
+    inputs: list[Matrix]  # the rows behind the batch, for callables
     whole: bool  # the batch is the whole data set, which random access reaches
     found: Floats  # centers chosen in earlier rounds
     remaining: int
@@ -53,7 +54,7 @@ class Round:
         seed, number = self.path
         return Stream(seed, SEEDING, number, chain)
 
-    def measure(self, rows: Floats, centers: Floats) -> Floats:
+    def measure(self, rows: Matrix, centers: Floats) -> Floats:
         """Distance of each row to its nearest center; 0 for a row without direction."""
         given = self.parameters
         _, distances = nearest(rows, centers, given.distance_metric, given.num_threads)

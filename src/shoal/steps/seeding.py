@@ -25,6 +25,7 @@ from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.metric import as_stored, check_magnitude
 from shoal.nearest import Nearest
+from shoal.sources.sparse import Matrix, as_given, is_sparse
 from shoal.sources.tensors import to_array
 from shoal.state import State, empty_state
 from shoal.steps import minibatch
@@ -43,7 +44,7 @@ PICKS_AT_ONCE = 64
 def step(
     state: State,
     batch: Executor,
-    inputs: list[Floats],
+    inputs: list[Matrix],
     parameters: Parameters,
     whole: bool,
     told: Callable[[int], None] | None = None,
@@ -161,11 +162,13 @@ def _all_rows(offered: Round) -> Floats:
     return offered.batch.take(np.flatnonzero(weights > 0))
 
 
-def _called(offered: Round, choose: Callable[[list[Floats], int], Any]) -> Floats:
+def _called(offered: Round, choose: Callable[[list[Any], int], Any]) -> Floats:
     """Rows from the user's own function, checked."""
     dim = len(offered.batch.scan().magnitude)
-    answer = choose(offered.inputs, offered.remaining)
+    answer = choose(list(map(as_given, offered.inputs)), offered.remaining)
     try:
+        if is_sparse(answer):
+            answer = answer.toarray()
         rows = np.asarray(to_array(answer, "initial_clusters() result"))
     except ValueError as error:
         raise BadInputError(f"initial_clusters returned a ragged array: {error}") from None

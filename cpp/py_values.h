@@ -1,0 +1,52 @@
+// What the bindings share: values of Python as those of the core, and back.
+#pragma once
+#include <nanobind/nanobind.h>
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "core/assign.h"
+#include "core/dispatch.h"
+#include "core/exact_sum.h"
+
+namespace shoal {
+
+namespace nb = nanobind;
+
+inline Metric metric_of(bool cosine) { return cosine ? Metric::cosine : Metric::squared_euclidean; }
+
+inline const Target& target() { return choose_target(std::getenv("SHOAL_SIMD")); }
+
+inline Plan plan() {
+  const char* forced = std::getenv("SHOAL_PLAN");
+  const std::string name = forced == nullptr ? "" : forced;
+  if (name.empty()) return Plan::automatic;
+  if (name == "floats") return Plan::floats;
+  if (name == "bytes") return Plan::bytes;
+  if (name == "boxes") return Plan::boxes;
+  throw std::invalid_argument("SHOAL_PLAN=" + name +
+                              " is not known; plans are: floats, bytes, boxes");
+}
+
+// IN limbs [ExactSum::kLimbs].
+inline nb::object as_int(const uint32_t* limbs) {
+  int used = ExactSum::kLimbs;
+  while (used > 0 && limbs[used - 1] == 0) --used;
+  const nb::bytes bytes(reinterpret_cast<const char*>(limbs), 4 * used);
+  return nb::borrow(reinterpret_cast<PyObject*>(&PyLong_Type)).attr("from_bytes")(bytes, "little");
+}
+
+inline nb::object as_int(const ExactSum& sum) {
+  uint32_t limbs[ExactSum::kLimbs];
+  sum.limbs(limbs);
+  return as_int(limbs);
+}
+
+inline void require_columns(const Rows& rows, const Rows& centers, int64_t least = 1) {
+  if (rows.d < 1) throw std::invalid_argument("rows have no columns");
+  if (rows.d != centers.d) throw std::invalid_argument("rows and centers differ in columns");
+  if (centers.n < least) throw std::invalid_argument("there are no centers");
+}
+
+}  // namespace shoal
