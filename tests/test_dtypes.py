@@ -395,6 +395,13 @@ def test_torch_tensors_that_cannot_be_read() -> None:
             KMeansClustering(2).fit(tensor)
 
 
+def test_torch_bfloat16_needs_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with pytest.raises(shoal.MissingExtraError, match=r"ml_dtypes.*shoal\[bfloat16\]"):
+        KMeansClustering(2).fit(torch.ones((9, 3), dtype=torch.bfloat16))
+
+
 def test_torch_loaders() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from torch.utils.data import DataLoader, TensorDataset
