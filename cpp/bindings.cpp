@@ -211,21 +211,21 @@ NB_MODULE(_core, m) {
         "Nearest center of each row; returns (changes, loss, rows looked at again).\n\n"
         "The loss is an exact integer in units of 2**-1074; where nothing is measured, 0.");
   nb::class_<Keeper>(m, "Keeper", "What is kept beside some rows between passes over them.")
-      .def(nb::init<int64_t, int64_t>(), nb::arg("rows"), nb::arg("budget"))
+      .def(nb::init<int64_t, int64_t, bool>(), nb::arg("rows"), nb::arg("budget"),
+           nb::arg("stays") = true)
       .def("forget", &Keeper::forget, "Start anew: nothing is known of any row.")
-      .def_prop_ro("bytes", &Keeper::bytes, "Bytes kept beside the rows.");
+      .def_prop_ro("bytes", &Keeper::bytes, "Bytes kept beside the rows.")
+      .def(
+          "planned",
+          [](const Keeper& keeper, int64_t columns, int64_t k) {
+            return kept_bytes(keeper, columns, k, target(), plan());
+          },
+          nb::arg("columns"), nb::arg("k"), "Bytes that assign_again is going to keep.");
   m.def("assign_again", &py_assign_again, nb::arg("rows"), nb::arg("weights").none(),
         nb::arg("centers"), nb::arg("cosine"), nb::arg("threads"), nb::arg("keeper"),
         nb::arg("labels"), nb::arg("grid"), nb::arg("sums"), nb::arg("squares"),
         "As assign, in a row of passes: sums of the labels are brought up to date.\n\n"
         "Returns (changes, rows looked at again, rows that their bounds settled).");
-  m.def(
-      "kept_bytes",
-      [](int64_t rows, int64_t columns, int64_t k, int64_t budget) {
-        return kept_bytes(rows, columns, k, budget, target(), plan());
-      },
-      nb::arg("rows"), nb::arg("columns"), nb::arg("k"), nb::arg("budget"),
-      "What assign_again will keep beside some rows within a budget, in bytes.");
   m.def(
       "bytes_of_bounds",
       [](int64_t rows, int64_t columns, int64_t k) {

@@ -30,6 +30,7 @@ SRC = ROOT / "src" / "shoal"
 # ---- The rules. Names are modules below `shoal`; a package stands for everything inside it. ----
 
 FACES = {
+    "memory",
     "estimator",
     "training",
     "graph",
@@ -69,7 +70,7 @@ PURE = {"state": {"numpy"}, "dtypes": {"numpy"}, "metric": {"numpy"}, "checks": 
 # These are imported by no one but the modules named (and themselves).
 IMPORTERS = {
     "loop": {"training", "graph", "model", "evaluation"},
-    "feed": {"loop", "graph", "inference"},
+    "feed": {"loop", "graph", "inference", "memory"},
     "_core": {"blocks", "shard", "nearest", "metric", "build"},
 }
 

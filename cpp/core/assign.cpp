@@ -136,7 +136,8 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   const bool comparable = keeper.before() != nullptr && keeper.before()->k == exact.k;
   const Boxes* boxes = nullptr;
   std::optional<BoxSearch> search;
-  if (wants_boxes(task, true)) boxes = keeper.boxes(task.rows, task.metric, task.target, team);
+  if (keeper.stays() && wants_boxes(task, true))
+    boxes = keeper.boxes(task.rows, task.metric, task.target, team);
   if (boxes != nullptr) search.emplace(*boxes, exact);
   const bool boxed = search && search->usable();
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
@@ -186,10 +187,10 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   return total;
 }
 
-int64_t kept_bytes(int64_t n, int64_t d, int64_t k, int64_t budget, const Target& target,
-                   Plan plan) {
+int64_t kept_bytes(const Keeper& keeper, int64_t d, int64_t k, const Target& target, Plan plan) {
+  const int64_t n = keeper.rows(), budget = keeper.left();
   const int64_t boxes = d <= kMostBoxColumns ? Boxes::bytes(n, d) + 4 * n : 0;
-  if (wants_boxes(n, d, k, plan, true) && boxes <= budget) return boxes;
+  if (keeper.stays() && wants_boxes(n, d, k, plan, true) && boxes <= budget) return boxes;
   const int64_t bounds = Keeper::bytes_of_bounds(n, k, d);
   if (bounds > budget) return 0;
   const int64_t codes = Keeper::bytes_of_codes(n, (d + 3) / 4);

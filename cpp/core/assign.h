@@ -49,8 +49,7 @@ Assignment assign(const Task& task, int32_t* labels, double* distances, bool mea
 Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const Grid& grid,
                         int64_t* sums, int64_t* squares);
 
-// What passes over n rows will keep beside them within a budget, in bytes.
-int64_t kept_bytes(int64_t n, int64_t d, int64_t k, int64_t budget, const Target& target,
-                   Plan plan);
+// What passes over the rows [n, d] of a new keeper will keep beside them, in bytes.
+int64_t kept_bytes(const Keeper& keeper, int64_t d, int64_t k, const Target& target, Plan plan);
 
 }  // namespace shoal

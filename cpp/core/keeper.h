@@ -41,11 +41,14 @@ class Room {
 
 class Keeper {
  public:
-  // n rows, and how many bytes may be kept beside them.
-  Keeper(int64_t n, int64_t budget) : n_(n), left_(budget) {}
+  // n rows, how many bytes may be kept beside them, and whether they stay where they are in memory:
+  // those that are read anew for each pass have no boxes, which hold on to them.
+  Keeper(int64_t n, int64_t budget, bool stays = true) : n_(n), left_(budget), stays_(stays) {}
+  bool stays() const { return stays_; }
 
   int64_t rows() const { return n_; }
   int64_t bytes() const { return spent_; }
+  int64_t left() const { return left_; }
   static int64_t bytes_of_bounds(int64_t n, int64_t k, int64_t d) {
     return 8 * n + 8 * k * (d + 1);
   }
@@ -122,6 +125,7 @@ class Keeper {
   }
 
   int64_t n_, left_, spent_ = 0;
+  bool stays_;
   std::vector<float> upper_, lower_;
   std::optional<ExactCenters> before_;
   std::unique_ptr<Boxes> boxes_;

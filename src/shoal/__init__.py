@@ -15,6 +15,7 @@ from shoal.errors import (
 )
 from shoal.estimator import KMeansClustering, ModelFnOps
 from shoal.graph import KMeans, TrainingGraph
+from shoal.memory import MemoryEstimate, memory_estimate
 from shoal.sources.open import open_source as open
 from shoal.state import State
 from shoal.version import __version__ as __version__
@@ -25,6 +26,7 @@ __all__ = [
     "EndOfDataError",
     "KMeans",
     "KMeansClustering",
+    "MemoryEstimate",
     "MissingExtraError",
     "ModelDirLockedError",
     "ModelFnOps",
@@ -36,5 +38,6 @@ __all__ = [
     "TooFewRowsError",
     "TrainingGraph",
     "build_info",
+    "memory_estimate",
     "open",
 ]

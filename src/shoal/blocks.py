@@ -155,6 +155,8 @@ def ignore(_rows: int) -> None:
 class Blocks:
     """A sequence of blocks that can be read again and again, and is the same each time."""
 
+    resident = False  # whether the rows stay where they are in memory
+
     def __init__(self, name: str = "x") -> None:
         self._name = name
         self._scan: Scan | None = None
@@ -234,6 +236,8 @@ class Blocks:
 
 class Held(Blocks):
     """Blocks in memory."""
+
+    resident = True
 
     def __init__(self, name: str, *blocks: Block) -> None:
         super().__init__(name)

@@ -241,7 +241,7 @@ class Feed:
                 yield from (self._block(shard) for shard in shards)
 
         batches = Reread(source.name, read, self._demand.told)
-        shard = Shard(batches, self._metric, self._threads)
+        shard = Shard(batches, self._metric, self._threads, parameters.budget(0))
         return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:

@@ -216,8 +216,10 @@ class Model:
                 "from the directory"
             )
 
-    def _open_either(self, data: Any) -> Source:
-        return self._open(None, data) if callable(data) else self._open(data, None)
+    def _open_either(self, data: Any, batch_size: int | None = None) -> Source:
+        if callable(data) and not hasattr(data, "__array__"):
+            return self._open(None, data, batch_size)
+        return self._open(data, None, batch_size)
 
     # --- what it holds ---------------------------------------------------------------------
 

@@ -89,6 +89,14 @@ def means_of(partial: Partial, before: Floats, metric: str, threads: int) -> Flo
     return means
 
 
+def planned_bytes(rows: int, dim: int, k: int, budget: int, resident: bool) -> int:
+    """What a shard of so many rows keeps beside them, in bytes."""
+    planned = _core.Keeper(rows, budget, resident).planned(dim, k)
+    if planned or resident:
+        return planned
+    return min(budget, _core.bytes_of_bounds(rows, dim, k))  # of as many blocks as have room
+
+
 class Shard:
     """Some rows of a data set, read in blocks.
 
@@ -214,7 +222,7 @@ class Shard:
             cosine=is_cosine(self._metric),
             threads=self._threads,
             negligible=negligible,
-            room=room,
+            room=room if self._blocks.resident else min(room, self._budget),
         )
 
     def farthest(self, centers: Floats, number: int) -> Farthest:
@@ -249,18 +257,19 @@ class Shard:
         """Labels of a block, and what else is kept of it."""
         if position == len(self._labels):
             self._labels.append(np.full(rows, -1, np.int32))
-            self._keepers.append(_core.Keeper(rows, self._share(rows, k)))
+            self._keepers.append(self._keeper(rows, k))
         if len(self._labels[position]) != rows:
             raise source_changed(
                 f"batch {position} had {len(self._labels[position])} rows, now {rows}"
             )
         return self._labels[position], self._keepers[position]
 
-    def _share(self, rows: int, k: int) -> int:
-        """What may be kept beside some rows; the first get it all where that is too little."""
+    def _keeper(self, rows: int, k: int) -> _core.Keeper:
+        """A share of the budget; where that is too little, the first get what bounds take."""
         share = self._budget * rows // max(self.rows, 1)
-        if _core.kept_bytes(rows, self.dim, k, share):
-            return share
+        keeper = _core.Keeper(rows, share, self._blocks.resident)
+        if keeper.planned(self.dim, k):
+            return keeper
         bounds = _core.bytes_of_bounds(rows, self.dim, k)
         spent = sum(keeper.bytes for keeper in self._keepers)
-        return bounds if spent + bounds <= self._budget else 0
+        return _core.Keeper(rows, bounds if spent + bounds <= self._budget else 0, False)

@@ -14,9 +14,7 @@ from shoal.dtypes import common
 from shoal.errors import BadInputError
 from shoal.sources.array import Columns
 from shoal.sources.columns import wanted_columns, warn_left_out
-
-#: Bytes of rows that are read at a time.
-PIECE_BYTES = 16 << 20
+from shoal.sources.pages import PIECE_BYTES
 
 
 @dataclass(frozen=True)

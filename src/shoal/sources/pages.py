@@ -15,6 +15,8 @@ Indices = npt.NDArray[np.int64]
 #: ``permute(n, *path)`` gives 0 … n - 1 in an order that depends on the path alone.
 Permute = Callable[..., Indices]
 
+#: Bytes of rows on disk that are read at a time.
+PIECE_BYTES = 16 << 20
 #: Bytes of rows on disk that are shuffled together.
 WINDOW_BYTES = 64 << 20
 

@@ -1,0 +1,246 @@
+"""How much memory training will take, before it does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.checks import whole_number
+from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Parameters
+from shoal.dtypes import check_dtype, is_double
+from shoal.errors import BadInputError
+from shoal.feed import DEFAULT_BATCH_ROWS
+from shoal.metric import is_cosine
+from shoal.model import Model
+from shoal.shard import planned_bytes
+from shoal.sources.pages import PIECE_BYTES, WINDOW_BYTES, PagedSource
+from shoal.steps.chains import CHAIN_ROWS
+
+#: Buffers of a thread, and what the allocator and libraries hold, in bytes; measured.
+THREAD_BYTES, OTHER_BYTES = 1 << 20, 4 << 20
+#: What reading files takes beside the rows: pyarrow and its buffers, once it is loaded.
+READER_BYTES = 60 << 20
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that training takes, by what takes them; see ``memory_estimate``.
+
+    ``total`` is the peak: seeding and training follow each other, so the larger of the two counts.
+    """
+
+    process: int  # what this process holds now, arrays among it
+    data: int  # rows that are not in memory yet and will be
+    reading: int  # pieces, windows and batches of rows under way
+    centers: int  # the centers and their sums
+    seeding: int  # while centers are chosen
+    labels: int  # 4 bytes per row, for full batch; the shuffled order, for mini-batches
+    kept: int  # beside the rows to save work, within memory_budget
+    threads: int
+
+    @property
+    def training(self) -> int:
+        """What steps take, beside rows and centers."""
+        return self.labels + self.kept
+
+    @property
+    def added(self) -> int:
+        """What training adds to what the process holds."""
+        rest = self.data + self.reading + self.centers + self.threads
+        return rest + max(self.seeding, self.training)
+
+    @property
+    def total(self) -> int:
+        """The peak of the process."""
+        return self.process + self.added
+
+    def __str__(self) -> str:
+        parts = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        lines = [f"{name:<9}{size / 2**20:>10.1f} MB" for name, size in parts]
+        return "\n".join([*lines, f"{'total':<9}{self.total / 2**20:>10.1f} MB"])
+
+
+@dataclass(frozen=True)
+class _Shape:
+    rows: int
+    dim: int
+    dtype: np.dtype[Any]
+    held: bool  # in memory
+    page: int  # bytes of the largest page, where they are not
+    batch_size: int | None
+    shuffle: bool = True
+    weighted: bool = False
+
+    @property
+    def bytes(self) -> int:
+        return self.rows * self.dim * self.dtype.itemsize
+
+
+def memory_estimate(
+    model: Model,
+    x: Any = None,
+    *,
+    rows: int | None = None,
+    columns: int | None = None,
+    dtype: npt.DTypeLike = np.float32,
+    on_disk: bool = False,
+    batch_size: int | None = None,
+) -> MemoryEstimate:
+    """Predict the memory that ``model.fit`` will take.
+
+    Parameters
+    ----------
+    model
+        An estimator with the parameters of the run; it is not trained.
+    x
+        The data, as for ``fit``. It is opened, and not read.
+    rows, columns, dtype, on_disk
+        The shape of the data instead of ``x``; ``on_disk``: in Parquet files or the like, in row
+        groups of usual size, instead of an array that is yet to be made.
+    batch_size
+        Rows per mini-batch, as for ``fit``.
+
+    Returns
+    -------
+    MemoryEstimate
+        Bytes, by what takes them; ``total`` is the peak of this process.
+
+    Raises
+    ------
+    BadInputError
+        If neither or both of ``x`` and a shape are given, or ``x`` does not tell how many rows it
+        has.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> model = shoal.KMeansClustering(100, use_mini_batch=False)
+    >>> estimate = shoal.memory_estimate(model, rows=1_000_000, columns=64)
+    >>> estimate.data, estimate.labels
+    (256000000, 4000000)
+    """
+    planned = model._parameters
+    shape = _shape_of_numbers(rows, columns, dtype, on_disk, batch_size)
+    if (x is None) == (shape is None):
+        given = "neither" if x is None else "both"
+        raise BadInputError(f"{given} of x and a shape given: pass x, or rows and columns")
+    if shape is None:
+        shape = _shape_of_source(model._open_either(x, batch_size))
+        data = 0  # it is there, or stays where it is
+    else:
+        data = shape.bytes if shape.held else 0
+    k, d = planned.num_clusters, shape.dim
+    double = is_double(shape.dtype)
+    levels = 2 if double or shape.weighted or is_cosine(planned.distance_metric) else 1
+    # The state before and after and what filters make of it; sums of each thread, kept and given.
+    cell = 4 * (8 if double else 4) + 4 + 8 * levels * (planned.num_threads + 2)
+    return MemoryEstimate(
+        process=_resident(),
+        data=data,
+        reading=_reading(planned, shape),
+        centers=k * (d + 1) * cell,
+        seeding=_seeding(planned, shape),
+        labels=_labels(planned, shape),
+        kept=_kept(planned, shape),
+        threads=planned.num_threads * THREAD_BYTES + OTHER_BYTES,
+    )
+
+
+def _shape_of_numbers(
+    rows: int | None, columns: int | None, dtype: npt.DTypeLike, on_disk: bool, size: int | None
+) -> _Shape | None:
+    if rows is None and columns is None:
+        return None
+    n, d = whole_number("rows", rows, 1), whole_number("columns", columns, 1)
+    kind = np.dtype(dtype)
+    check_dtype(kind, "dtype")
+    return _Shape(n, d, kind, not on_disk, 0, size)
+
+
+def _shape_of_source(source: Any) -> _Shape:
+    if not isinstance(source, PagedSource):
+        raise BadInputError(
+            f"{source.name} is a stream, which does not tell how many rows it has: pass rows, "
+            "columns and on_disk=True instead"
+        )
+    pages, dtype = source.pages, np.dtype(source.pages.dtype)
+    page = max(pages.lengths, default=0) * pages.dim * dtype.itemsize
+    held = source.resident
+    weighted = held and any(shard.weights is not None for shard in source.shards)
+    weighted = weighted or getattr(pages, "weight", None) is not None
+    return _Shape(
+        source.rows or 0, pages.dim, dtype, held, page, source.batch_size, source.shuffle, weighted
+    )
+
+
+def _reading(planned: Parameters, shape: _Shape) -> int:
+    """Rows under way: pieces of what is not in memory, or copies of batches."""
+    row = shape.dim * shape.dtype.itemsize
+    batch = min(shape.rows, shape.batch_size or _default_batch(planned)) * row
+    if shape.held:
+        return 2 * batch if planned.use_mini_batch else 0
+    if not planned.use_mini_batch:
+        return READER_BYTES + 5 * PIECE_BYTES  # being read, read ahead, in use, and decoded
+    window = max(min(WINDOW_BYTES, shape.bytes), shape.page)
+    return READER_BYTES + 3 * window + 2 * batch
+
+
+def _labels(planned: Parameters, shape: _Shape) -> int:
+    if not planned.use_mini_batch:
+        return 4 * shape.rows
+    if not shape.shuffle:
+        return 0
+    row = shape.dim * shape.dtype.itemsize
+    shuffled = shape.rows if shape.held else min(shape.rows, max(WINDOW_BYTES, shape.page) // row)
+    return 16 * shuffled
+
+
+def _kept(planned: Parameters, shape: _Shape) -> int:
+    if planned.use_mini_batch:
+        return 0
+    budget = planned.budget(shape.bytes if shape.held else 0)
+    return planned_bytes(shape.rows, shape.dim, planned.num_clusters, budget, shape.held)
+
+
+def _seeding(planned: Parameters, shape: _Shape) -> int:
+    """What the choice of first centers takes at its peak."""
+    n, d = shape.rows, shape.dim
+    row = d * shape.dtype.itemsize
+    method: Any = planned.initial_clusters
+    weights = 8 * n if shape.weighted and not shape.held else 0
+    if method == KMEANS_PLUS_PLUS_INIT:
+        budget = planned.budget(shape.bytes if shape.held else 0)
+        return 20 * n + weights + min(budget, (d + 12) * n)
+    if method == AFKMC2_INIT:
+        return 16 * n + weights + CHAIN_ROWS * row
+    if method == KMC2_INIT:
+        return weights + CHAIN_ROWS * 2 * row
+    return weights
+
+
+def _default_batch(planned: Parameters) -> int:
+    return max(DEFAULT_BATCH_ROWS, 8 * planned.num_clusters)
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return _peak_so_far()
+
+
+def _peak_so_far() -> int:
+    """What stands in where a system does not say; more than is held now, if anything."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
