@@ -247,7 +247,7 @@ NULLS = {
 }
 
 
-def no_nulls(path: Path, weight: str | None = None) -> None:
+def no_nulls(path: Path, columns: Any, weight: str | None = None) -> None:
     """Row 2 is missing: an error names it, "skip" drops it."""
     [rows] = opened(path, None, weight).stream()
     assert rows.missing.tolist() == [False, False, True, False]
@@ -258,21 +258,26 @@ def no_nulls(path: Path, weight: str | None = None) -> None:
     model.set_params(on_bad_rows="skip")
     with pytest.warns(UserWarning, match="dropped 1 of 4 rows"):
         model.fit(path, steps=1)
-    table = pa.concat_tables([pa.table(parquet.read_table(path)[i : i + 1]) for i in (0, 1, 3)])
+    table = pa.concat_tables([pa.table(columns)[i : i + 1] for i in (0, 1, 3)])
     other = shoal.KMeansClustering(2, use_mini_batch=False, weight_column=weight)
     assert np.array_equal(other.fit(table, steps=1).clusters(), model.clusters())
 
 
 @pytest.mark.parametrize("kind", NULLS)
 def test_nulls_are_missing_rows(tmp_path: Path, kind: str) -> None:
-    no_nulls(write(tmp_path / "x.parquet", NULLS[kind]))
+    try:
+        path = write(tmp_path / "x.parquet", NULLS[kind])
+    except pa.ArrowNotImplementedError:  # null lists of a fixed size, in older versions
+        path = write(tmp_path / "x.feather", NULLS[kind])
+    no_nulls(path, NULLS[kind])
     rows = to_rows(pa.table(NULLS[kind]), Columns())
     assert rows.missing is not None
     assert rows.missing.tolist() == [False, False, True, False]
 
 
 def test_a_null_weight_is_a_missing_row(tmp_path: Path) -> None:
-    no_nulls(write(tmp_path / "x.parquet", {"a": [1.0, 2, 3, 4], "w": [1, 2, None, 4]}), "w")
+    columns = {"a": [1.0, 2, 3, 4], "w": [1, 2, None, 4]}
+    no_nulls(write(tmp_path / "x.parquet", columns), columns, "w")
 
 
 def test_a_null_is_named_by_its_row_in_the_data(tmp_path: Path) -> None:
