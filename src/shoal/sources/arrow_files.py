@@ -20,7 +20,7 @@ from shoal.sources.arrow import (
     types_of,
 )
 from shoal.sources.arrow_rows import Builder, pieces
-from shoal.sources.paths import File, naming
+from shoal.sources.paths import File, check_unchanged, naming
 
 
 class Reader(Protocol):
@@ -85,8 +85,7 @@ class ArrowPages:
 
     def check_unchanged(self) -> None:
         """Raise BadInputError where a file has another size or time than when it was opened."""
-        for file in self._files:
-            file.check_unchanged()
+        check_unchanged(self._files)
 
     def _pieces(self, pages: list[Page], rows: int, start: int) -> Iterator[Rows]:
         batches = self._batches(pages)

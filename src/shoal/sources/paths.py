@@ -14,7 +14,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import unquote
@@ -77,15 +77,6 @@ class File:
         opened: IO[bytes] = self.system.open(self.name, "rb")
         return opened
 
-    def check_unchanged(self) -> None:
-        """Raise BadInputError where size or time of change are not what they were."""
-        try:
-            same = stamp_of(self.name, self.system) == self.stamp
-        except OSError:
-            same = False
-        if not same:
-            raise changed(f"{self.name} is gone, or is not as it was when it was opened")
-
 
 def kind_of(name: str) -> str:
     """Kind of a file by its name."""
@@ -97,9 +88,26 @@ def stamp_of(name: str, system: Any = None) -> tuple[Any, ...]:
     if system is None:
         found = os.stat(name)
         return found.st_size, found.st_mtime_ns
-    system.invalidate_cache()
     info = system.info(name)
     return tuple(info.get(key) for key in STAMPS)
+
+
+def check_unchanged(files: list[File]) -> None:
+    """Raise BadInputError where size or time of change of a file are not what they were."""
+    folders = {file.name.rpartition("/")[0]: file.system for file in files if file.system}
+    for system in folders.values():
+        system.invalidate_cache()
+    for folder, system in folders.items():
+        if len(folders) < len(files):
+            with suppress(OSError, NotImplementedError):
+                system.ls(folder, detail=True)  # asks once for all files, not for each
+    for file in files:
+        try:
+            same = stamp_of(file.name, file.system) == file.stamp
+        except OSError:
+            same = False
+        if not same:
+            raise changed(f"{file.name} is gone, or is not as it was when it was opened")
 
 
 def find_files(path: str | os.PathLike[str]) -> list[File]:
@@ -113,6 +121,7 @@ def find_files(path: str | os.PathLike[str]) -> list[File]:
     inside = text
     if _URL.match(text):
         system, inside = _remote(text)
+        system.invalidate_cache()  # files of now, not of the last time that somebody looked
     names = _names(text, inside, system)
     return [File(name, stamp_of(name, system), system) for name in names]
 

@@ -18,7 +18,7 @@ from shoal.sources.array import Columns, Rows, to_shards, weights_of
 from shoal.sources.columns import wanted_columns, warn_left_out
 from shoal.sources.csv_parser import Column, blocks_of, head_of, parse
 from shoal.sources.pages import ArrayPages, Pages
-from shoal.sources.paths import File, changed, naming, without_names
+from shoal.sources.paths import File, changed, check_unchanged, naming, without_names
 
 #: Bytes of text that are read at a time.
 PAGE_BYTES = 4 << 20
@@ -226,8 +226,7 @@ class CsvPages:
 
     def check_unchanged(self) -> None:
         """Raise BadInputError where a file has another size or time than when it was opened."""
-        for file in self._files:
-            file.check_unchanged()
+        check_unchanged(self._files)
 
     def _rows_of(self, page: Page, block: bytes) -> Rows:
         used = [*self._data, *([] if self.weight is None else [self.weight])]
