@@ -122,8 +122,11 @@ def find_files(path: str | os.PathLike[str]) -> list[File]:
     if _URL.match(text):
         system, inside = _remote(text)
         system.invalidate_cache()  # files of now, not of the last time that somebody looked
-    names = _names(text, inside, system)
-    return [File(name, stamp_of(name, system), system) for name in names]
+    try:
+        names = _names(text, inside, system)
+        return [File(name, stamp_of(name, system), system) for name in names]
+    except OSError as error:
+        raise BadInputError(f"{text} cannot be read: {error}") from error
 
 
 def _names(text: str, inside: str, system: Any) -> list[str]:
@@ -212,7 +215,9 @@ def _remote(url: str) -> tuple[Any, str]:
             system, inside = _through_pyarrow(url)
         except ImportError:
             raise BadInputError(f"{url} cannot be read: {missing}") from missing
-    except ValueError as error:
+        except OSError as error:
+            raise BadInputError(f"{url} cannot be read: {error}") from error
+    except (ValueError, OSError) as error:
         raise BadInputError(f"{url} cannot be read: {error}") from error
     return system, inside
 
