@@ -143,8 +143,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const Space& space = keeper.space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, team);
-  const bool first = task.rows.n == 0 || labels[0] < 0;
-  const int64_t expected = first ? task.rows.n : task.rows.n / 3;
+  const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
   const Known known = task.metric == Metric::cosine ? Known::unit_rows
                       : is_double(task.rows.dtype)  ? Known::nothing
                                                     : Known::short_values;
