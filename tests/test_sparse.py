@@ -362,6 +362,13 @@ def test_slices_are_views_and_whole_numbers_of_rows():
     assert sizes == [256, 256, 188]
 
 
+def test_memory_estimate_goes_by_the_values_that_are_there():
+    rows = scipy_sparse.random(5000, 20_000, 1e-3, "csr", np.float32)
+    for mini in (False, True):
+        model = shoal.KMeansClustering(10, use_mini_batch=mini)
+        assert shoal.memory_estimate(model, rows).added < 40e6  # dense rows take 400 MB
+
+
 def test_never_imports_scipy():
     code = "import sys, shoal; assert not any(name.startswith('scipy') for name in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
