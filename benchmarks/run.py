@@ -26,6 +26,7 @@ NAMES = (
     "threads",
     "peak",
     "small",
+    "sparse",
     "grid",
 )
 RESULTS = Path(__file__).with_name("results")

@@ -80,6 +80,19 @@ def test_same_bits_as_dense_rows(mode, metric, seeding, dtype):
             assert everything(model, kind(dense)) == everything(expected, dense)
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int32", "int64", "uint64"])
+def test_counts_of_any_dtype(dtype):
+    dense = make(3, dtype, kind="counts")
+    rows = scipy_sparse.csr_matrix(dense)
+    for metric in METRICS:
+        for seeding in ("kmeans_plus_plus", "kmc2"):
+            given = {"distance_metric": metric, "initial_clusters": seeding}
+            found = trained(rows, **given, batch_size=200)
+            assert everything(found, rows) == everything(
+                trained(dense, **given, batch_size=200), dense
+            )
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_large_and_small_values(metric):
     rng = np.random.default_rng(4)
@@ -202,6 +215,10 @@ BAD = {
         lambda rows: rows.indptr.__setitem__(len(rows.indptr) - 1, 1 << 30),
         "x, a sparse matrix, is not well formed: its indptr",
     ),
+    "beyond 2**53": (
+        lambda _: scipy_sparse.csr_matrix(np.eye(3, 50, 1, dtype=np.int64) * (2**53 + 1)),
+        r"x holds 9007199254740993 in row 0, column 1.*2\*\*53",
+    ),
     "complex": (lambda rows: rows.astype(np.complex64), "x has dtype complex64"),
     "no columns": (lambda rows: rows[:, :0], "at least one column"),
     "no rows": (lambda rows: rows[:0], "rows"),
@@ -291,10 +308,12 @@ def test_callable_seeding_sees_the_matrices():
         seen.extend(inputs)
         return inputs[0][:remaining]
 
+    given = shoal.KMeansClustering(None, initial_clusters=rows[:4], use_mini_batch=False)
     model = trained(rows, 4, initial_clusters=choose, use_mini_batch=False, steps=1)
     assert seen[0] is rows
     expected = trained(dense, None, initial_clusters=dense[:4], use_mini_batch=False, steps=1)
     assert model.clusters().tobytes() == expected.clusters().tobytes()
+    assert given.fit(rows, steps=1).clusters().tobytes() == expected.clusters().tobytes()
 
 
 def test_metrics_see_the_matrix():
@@ -341,6 +360,13 @@ def test_slices_are_views_and_whole_numbers_of_rows():
         sizes.append(len(batch))
         assert np.shares_memory(batch.rows.values, rows.data)
     assert sizes == [256, 256, 188]
+
+
+def test_memory_estimate_goes_by_the_values_that_are_there():
+    rows = scipy_sparse.random(5000, 20_000, 1e-3, "csr", np.float32)
+    for mini in (False, True):
+        model = shoal.KMeansClustering(10, use_mini_batch=mini)
+        assert shoal.memory_estimate(model, rows).added < 40e6  # dense rows take 400 MB
 
 
 def test_never_imports_scipy():

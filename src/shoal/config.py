@@ -15,6 +15,7 @@ from shoal.checks import one_of, positive, whole_number
 from shoal.dtypes import check_dtype, first_inexact, inexact, widened
 from shoal.errors import BadInputError
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
+from shoal.sources.sparse import without_gaps
 from shoal.sources.tensors import to_array
 
 RANDOM_INIT = "random"
@@ -113,7 +114,7 @@ def check_initial_clusters(value: object) -> InitialClusters:
 def check_centers(value: object, name: str) -> Any:
     """Return given centers as a finite float array [k, d] of its own."""
     try:
-        centers = np.array(to_array(value, name))
+        centers = np.array(to_array(without_gaps(value), name))
     except ValueError as error:
         raise BadInputError(f"{name} is not a rectangular array: {error}") from None
     if centers.ndim != 2 or centers.shape[0] == 0 or centers.shape[1] == 0:

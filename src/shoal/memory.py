@@ -19,6 +19,7 @@ from shoal.metric import is_cosine
 from shoal.model import Model
 from shoal.shard import planned_bytes
 from shoal.sources.pages import PIECE_BYTES, WINDOW_BYTES, PagedSource
+from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
 
 #: Buffers of a thread, and what the allocator and libraries hold, in bytes; measured.
@@ -75,10 +76,16 @@ class _Shape:
     batch_size: int | None
     shuffle: bool = True
     weighted: bool = False
+    sparse: int | None = None  # bytes of all rows, where they are sparse
 
     @property
     def bytes(self) -> int:
-        return self.rows * self.dim * self.dtype.itemsize
+        return self.rows * self.dim * self.dtype.itemsize if self.sparse is None else self.sparse
+
+    @property
+    def row(self) -> int:
+        """Bytes of a row, about."""
+        return -(-self.bytes // max(self.rows, 1))
 
 
 def memory_estimate(
@@ -139,6 +146,8 @@ def memory_estimate(
     levels = 2 if double or shape.weighted or is_cosine(planned.distance_metric) else 1
     # The state before and after and what filters make of it; sums of each thread, kept and given.
     cell = 4 * (8 if double else 4) + 4 + 8 * levels * (planned.num_threads + 2)
+    if shape.sparse is not None:  # centers as float64 and as a table; sums, a copy; measured
+        cell = 3 * (8 if double else 4) + (28 if levels == 1 else 56) + 6 * planned.use_mini_batch
     return MemoryEstimate(
         process=_resident(),
         data=data,
@@ -173,15 +182,24 @@ def _shape_of_source(source: Any) -> _Shape:
     held = source.resident
     weighted = held and any(shard.weights is not None for shard in source.shards)
     weighted = weighted or getattr(pages, "weight", None) is not None
+    shards = source.shards if held else []
+    sparse = [shard.rows.nbytes for shard in shards if isinstance(shard.rows, SparseRows)]
     return _Shape(
-        source.rows or 0, pages.dim, dtype, held, page, source.batch_size, source.shuffle, weighted
+        source.rows or 0,
+        pages.dim,
+        dtype,
+        held,
+        page,
+        source.batch_size,
+        source.shuffle,
+        weighted,
+        sum(sparse) if sparse else None,
     )
 
 
 def _reading(planned: Parameters, shape: _Shape) -> int:
     """Rows under way: pieces of what is not in memory, or copies of batches."""
-    row = shape.dim * shape.dtype.itemsize
-    batch = min(shape.rows, shape.batch_size or _default_batch(planned)) * row
+    batch = min(shape.rows, shape.batch_size or _default_batch(planned)) * shape.row
     if shape.held:
         return 2 * batch if planned.use_mini_batch else 0
     if not planned.use_mini_batch:
@@ -201,7 +219,7 @@ def _labels(planned: Parameters, shape: _Shape) -> int:
 
 
 def _kept(planned: Parameters, shape: _Shape) -> int:
-    if planned.use_mini_batch:
+    if planned.use_mini_batch or shape.sparse is not None:
         return 0
     budget = planned.budget(shape.bytes if shape.held else 0)
     return planned_bytes(shape.rows, shape.dim, planned.num_clusters, budget, shape.held)
@@ -209,11 +227,12 @@ def _kept(planned: Parameters, shape: _Shape) -> int:
 
 def _seeding(planned: Parameters, shape: _Shape) -> int:
     """What the choice of first centers takes at its peak."""
-    n, d = shape.rows, shape.dim
-    row = d * shape.dtype.itemsize
+    n, d, row = shape.rows, shape.dim, shape.row
     method: Any = planned.initial_clusters
     weights = 8 * n if shape.weighted and not shape.held else 0
     if method == KMEANS_PLUS_PLUS_INIT:
+        if shape.sparse is not None:
+            return 20 * n + weights + (64 + 64 * planned.num_threads) * d
         budget = planned.budget(shape.bytes if shape.held else 0)
         return 20 * n + weights + min(budget, (d + 12) * n)
     if method == AFKMC2_INIT:

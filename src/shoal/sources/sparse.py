@@ -229,6 +229,11 @@ def as_given(rows: Matrix) -> Any:
     return rows.matrix if isinstance(rows, SparseRows) else rows
 
 
+def without_gaps(centers: Any) -> Any:
+    """Centers that are given as a sparse matrix, as an array; all else as it is."""
+    return centers.toarray() if is_sparse(centers) and hasattr(centers, "toarray") else centers
+
+
 def stacked(parts: list[Any]) -> Any:
     """Rows of one kind one after the other: a copy, unless there is one part."""
     if len(parts) == 1:

@@ -25,7 +25,7 @@ from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.metric import as_stored, check_magnitude
 from shoal.nearest import Nearest
-from shoal.sources.sparse import Matrix, as_given, is_sparse
+from shoal.sources.sparse import Matrix, as_given, without_gaps
 from shoal.sources.tensors import to_array
 from shoal.state import State, empty_state
 from shoal.steps import minibatch
@@ -167,9 +167,7 @@ def _called(offered: Round, choose: Callable[[list[Any], int], Any]) -> Floats:
     dim = len(offered.batch.scan().magnitude)
     answer = choose(list(map(as_given, offered.inputs)), offered.remaining)
     try:
-        if is_sparse(answer):
-            answer = answer.toarray()
-        rows = np.asarray(to_array(answer, "initial_clusters() result"))
+        rows = np.asarray(to_array(without_gaps(answer), "initial_clusters() result"))
     except ValueError as error:
         raise BadInputError(f"initial_clusters returned a ragged array: {error}") from None
     if rows.size == 0:
