@@ -35,15 +35,16 @@ def open_source(
     data
         An array [n, d] of float16, bfloat16 (of ``ml_dtypes``), float32, float64, bool or whole
         numbers (NumPy, or anything with ``__array__`` or ``__dlpack__``: torch tensors in the
-        memory of the CPU, JAX arrays); a pair (rows, weights); a dict of columns, a data frame,
-        or a table of polars, pyarrow or DuckDB; a list of those, the shards of one data set; an
-        iterator, generator or iterable of batches
-        of any of these kinds; a torch ``DataLoader`` (of batches that are tuples or lists, the
-        first item is the rows); a callable that returns any of these; a path, or a list of paths,
-        to files (``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.arrow``, ``.feather``, ``.ipc``):
-        of one, a directory, a pattern such as ``"days/*.parquet"``, a URL.
+        memory of the CPU, JAX arrays); a sparse matrix of scipy's; a pair (rows, weights); a dict
+        of columns, a data frame of pandas, or a table of polars, pyarrow or DuckDB; a list of
+        those, the shards of one data set; an iterator, generator or iterable of batches of any of
+        these kinds; a torch ``DataLoader`` (of batches that are tuples or lists, the first item is
+        the rows); a callable that returns any of these; a path, or a list of paths, to files
+        (``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.arrow``, ``.feather``, ``.ipc``): of one,
+        a directory, a pattern such as ``"days/*.parquet"``, a URL. Parquet, Arrow and large CSV
+        files are read piece by piece, never as a whole.
     batch_size
-        Rows per batch, for data in memory.
+        Rows per batch, for data in memory and files.
     columns
         Names of the columns to use, in this order (default: all but ``weight``, sorted).
     weight
@@ -58,7 +59,7 @@ def open_source(
     Returns
     -------
     PagedSource or StreamSource
-        With ``rows`` and ``dim`` (None where unknown), ``rereadable``, ``batches()``.
+        With ``rows``, ``dim`` and ``columns`` (None where unknown), ``rereadable``, ``batches()``.
 
     Raises
     ------
