@@ -96,6 +96,17 @@ def test_lists_in_pandas() -> None:
         to_rows(pandas.DataFrame({"v": column}), Columns())
 
 
+def test_sparse_columns_of_pandas() -> None:
+    import pandas
+
+    frame = pandas.DataFrame(named(X)).astype(pandas.SparseDtype(np.float32, 0.0))
+    with pytest.raises(BadInputError, match=r"column 'a' of x is sparse.*to_coo\(\)\.tocsr\(\)"):
+        to_rows(frame, Columns())
+    pytest.importorskip("scipy")
+    matrix = frame.sparse.to_coo().tocsr()
+    assert np.array_equal(to_rows(matrix, Columns()).rows.toarray(), X)
+
+
 def test_a_reader_is_read_once() -> None:
     table = pa.table(named(X))
     kwargs: dict[str, Any] = {"num_clusters": 3, "initial_clusters": X[:3], "use_mini_batch": True}

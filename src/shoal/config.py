@@ -163,10 +163,10 @@ class RunConfig:
         With a ``model_dir``: write TensorBoard event files. ``"auto"``: where the extra
         ``shoal[tensorboard]`` is installed; True: an error where it is not; False: never.
     max_no_improvement
-        Mini-batch training in memory without a given stop ends when the smoothed loss has not
-        improved for this many steps.
+        Without a given stop, training ends when the loss (of mini-batches: smoothed) has not
+        reached a new low for this many steps; mini-batches of a stream end with it instead.
     max_epochs
-        ... and after this many passes at the latest.
+        ... and mini-batch training after this many passes at the latest.
     init_buffer_rows
         Rows of a one-shot stream kept while centers are chosen, to be trained on afterwards.
 

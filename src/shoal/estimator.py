@@ -36,6 +36,9 @@ class ModelFnOps(NamedTuple):
 class KMeansClustering(Training):
     """k-means with a life cycle: train on anything, continue, predict, evaluate.
 
+    Data may be an array of any real dtype, a frame or a dict of columns, a sparse matrix, a tensor,
+    files larger than memory, or a stream of batches: see ``shoal.open``.
+
     Parameters
     ----------
     num_clusters
@@ -64,21 +67,23 @@ class KMeansClustering(Training):
     relative_tolerance
         Stop when the loss changes by less than this, relative to 1 + the loss before.
     config
-        A RunConfig: progress, logging, limits of a run.
+        A RunConfig: checkpoints, summaries, progress, logging, limits of a run.
     kmc2_chain_length
         Length of a Markov chain of k-MC² and AFK-MC².
     empty_clusters
         What a full-batch step does with a cluster without rows: ``"relocate"`` it to the row
         farthest from its center, ``"keep"`` it where it is, or raise an ``"error"``.
     feature_columns, weight_column
-        Columns of dicts and frames: those to use (default: all others, sorted by name), and the
-        one that holds weights.
+        Columns of dicts, frames, tables and files: those to use, in this order (default: all
+        others, sorted by name), and the one that holds weights. The model remembers the names and
+        finds them in later data.
     on_bad_rows
-        ``"error"``, or ``"skip"``: drop rows that are not finite, with a warning.
+        What is done with rows that have a NaN, an infinity or a null: ``"error"``, which names the
+        first one, or ``"skip"``, which drops them with a warning that says how many.
     memory_budget
-        Bytes that may be kept beside the data to save work: full-batch training keeps 4 per row.
-        None: a quarter of the data, or 256 MB if that is more. 0 works too, slower; results do not
-        depend on it.
+        Bytes that may be kept beside the data to save work, beyond a label (4 bytes) per row of
+        full-batch training. None: a quarter of the data in memory, or 256 MB if that is more. 0
+        works too, slower; results do not depend on it. See ``shoal.memory_estimate``.
     num_threads
         Threads per step; None: the CPUs this process may use. Results do not depend on it.
 

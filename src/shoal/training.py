@@ -60,14 +60,15 @@ class Training(Model):
             A callable that returns the data, instead of ``x``.
         steps, max_steps
             Train for ``steps`` more steps, or until ``max_steps`` in total (reached already:
-            nothing happens). Neither: data in memory is trained on until it converges (full
-            batch: no label changes; mini-batch: the smoothed loss stops improving, see
-            RunConfig); a stream, until it ends.
+            nothing happens). Neither: until it converges (full batch: no label changes;
+            mini-batch: the smoothed loss stops improving, see RunConfig), and by mini-batches of
+            a stream until it ends.
         batch_size
-            Rows per mini-batch for data in memory (default: 4,096, or 8 k if that is more).
+            Rows per mini-batch, for data in memory and files (default: 4,096, or 8 k if that is
+            more). Streams come in batches of their own.
         monitors
-            Objects with any of ``begin``, ``before_step``, ``after_step`` (return True to stop)
-            and ``end``, each called with a context.
+            Objects with any of ``begin``, ``before_step``, ``after_step`` (return True to stop),
+            ``end`` and ``progress``, each called with a context: see ``shoal.hooks.base``.
 
         Returns
         -------
@@ -113,7 +114,8 @@ class Training(Model):
     ) -> Self:
         """Train by mini-batch steps on the given data; successive calls continue.
 
-        Data in memory is one batch (or batches of ``batch_size``, in order). Centers are chosen
+        Data in memory is one batch (or batches of ``batch_size``, in order); so are files, which
+        may be too large for that: give ``batch_size`` there. Centers are chosen
         first where needed; while the data seen so far is too little for that, the call only
         chooses centers. With a ``model_dir``, each call ends with a checkpoint.
 

@@ -131,8 +131,13 @@ def read_columns(
 
 def _values(column: Any, label: Any, name: str) -> tuple[Array, Mask | None]:
     """Values of a column, 0 where they are null; NaN is a value."""
+    dtype = getattr(column, "dtype", None)
+    if hasattr(dtype, "subtype") and hasattr(dtype, "fill_value"):  # of pandas
+        raise BadInputError(
+            f"column {label!r} of {name} is sparse, which columns of frames cannot be: use "
+            ".sparse.to_dense(), or pass a sparse matrix, .sparse.to_coo().tocsr() of the frame"
+        )
     try:
-        dtype = getattr(column, "dtype", None)
         if hasattr(dtype, "na_value") and getattr(dtype, "kind", "") in "fiub":
             return _nullable(column)  # of pandas
         if hasattr(column, "null_count") and hasattr(column, "fill_null") and column.null_count():

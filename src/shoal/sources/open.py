@@ -42,9 +42,10 @@ def open_source(
         any of these kinds; a torch ``DataLoader`` (of batches that are tuples or lists, the first
         item is the rows); a callable that returns any of these; a path, or a list of paths, to
         files (``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.arrow``, ``.feather``, ``.ipc``): of
-        one, a directory, a pattern such as ``"days/*.parquet"``, a URL.
+        one, a directory, a pattern such as ``"days/*.parquet"``, a URL. Parquet,
+        Arrow and large CSV files are read piece by piece, never as a whole.
     batch_size
-        Rows per batch, for data in memory.
+        Rows per batch, for data in memory and files.
     columns
         Names of the columns to use, in this order (default: all but ``weight``, sorted).
     weight
@@ -59,7 +60,7 @@ def open_source(
     Returns
     -------
     PagedSource or StreamSource
-        With ``rows`` and ``dim`` (None where unknown), ``rereadable``, ``batches()``.
+        With ``rows``, ``dim`` and ``columns`` (None where unknown), ``rereadable``, ``batches()``.
 
     Raises
     ------
