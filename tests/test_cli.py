@@ -9,84 +9,22 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from cli_helpers import KINDS, NAMES, Shell, X, trained, write
 from pyarrow import parquet
 
 import shoal
-from shoal import cli, cli_output
-from shoal.cli import main
+from shoal import cli, cli_models, cli_output
 from shoal.export.npz import load_model, save_model
-
-X = np.random.default_rng(8).normal(size=(400, 3))
-NAMES = ["a", "b", "c"]
-KINDS = [".npy", ".npz", ".csv", ".parquet"]
-
-
-def write(path: Path, x: Any = X, **more: Any) -> str:
-    """Write rows as the suffix says; tables name them a, b, c; ``more`` are further columns."""
-    columns = {name: x[:, i] for i, name in enumerate(NAMES)} | more
-    if path.suffix == ".npy":
-        np.save(path, x)
-    elif path.suffix == ".npz":
-        np.savez(path, x=x)
-    elif path.suffix == ".parquet":
-        parquet.write_table(pa.table(columns), path)
-    else:
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*(np.asarray(c).tolist() for c in columns.values()), strict=True))
-    return str(path)
 
 
 @pytest.fixture(autouse=True)
 def _in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-class Shell:
-    """Runs commands in this process."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def run(self, command: str | Sequence[str]) -> tuple[int, str, str]:
-        """Exit code, output, errors."""
-        words = shlex.split(command) if isinstance(command, str) else list(command)
-        self._capsys.readouterr()
-        try:
-            code = main(words)
-        except SystemExit as end:
-            code = int(end.code or 0)
-        out, err = self._capsys.readouterr()
-        return code, out, err
-
-    def ok(self, command: str | Sequence[str]) -> str:
-        """Output of a command that succeeds."""
-        code, out, err = self.run(command)
-        assert code == 0, err
-        return out
-
-    def json(self, command: str) -> dict[str, Any]:
-        """What a command prints as JSON."""
-        found: dict[str, Any] = json.loads(self.ok(f"{command} --json"))
-        return found
-
-    def error(self, command: str | Sequence[str], *words: str) -> None:
-        """A command that fails with one line, which holds the words, and with no output."""
-        code, out, err = self.run(command)
-        assert (code, out) == (1, "")
-        lines = [line for line in err.splitlines() if "centers chosen" not in line]
-        assert len(lines) == 1, err
-        assert lines[0].startswith("shoal: ")
-        for word in words:
-            assert word in lines[0]
 
 
 @pytest.fixture
@@ -98,11 +36,6 @@ def bits(path: str) -> dict[str, Any]:
     model = load_model(path)
     state = {name: model.get_variable_value(name) for name in model.get_variable_names()}
     return {k: v.tobytes() if isinstance(v, np.ndarray) else v for k, v in state.items()}
-
-
-def trained(**given: Any) -> shoal.KMeansClustering:
-    defaults = {"initial_clusters": "kmeans_plus_plus", "use_mini_batch": False}
-    return shoal.KMeansClustering(5, **(defaults | given))
 
 
 # ---- Results ----
@@ -131,7 +64,7 @@ def test_fit_predict_inspect(shell: Shell, tmp_path: Path, kind: str) -> None:
     for output in ("labels.npy", "labels.csv", "labels.parquet"):
         said = shell.json(f"predict {data} -o {output}")
         assert (said["rows"], said["clusters_used"], said["output"]) == (400, 5, output)
-        assert said["loss"] == found["scores"].sum()
+        assert said["loss"] == expected["scores"]
     assert np.load("labels.npy").tobytes() == found["cluster_idx"].tobytes()
     table = parquet.read_table("labels.parquet")
     assert table["cluster_idx"].to_numpy().tobytes() == found["cluster_idx"].tobytes()
@@ -311,7 +244,7 @@ def test_interrupted_elsewhere(
 
     for name in ("open_path", "load_model"):
         with monkeypatch.context() as patch:
-            patch.setattr(cli, name, interrupt)
+            patch.setattr(cli_models, name, interrupt)
             if name == "open_path":
                 shell.error("fit x.npy", "interrupted")
             shell.error("predict x.npy -o l.npy -m m.npz", "interrupted")

@@ -34,6 +34,8 @@ class Block:
     weights: Floats | None
     scan: Scan
     dropped: int = 0  # rows that were left out
+    kept: Indices | None = None  # [n] which of the rows given these are, where some were left out
+    first: int = 0  # index of the first row given in the data set
 
     def pieces(self, size: int) -> Iterator[Block]:
         """The same rows as blocks of ``size``: views."""
@@ -41,8 +43,15 @@ class Block:
             yield self
             return
         for start in range(0, len(self.rows), size):
-            weights = None if self.weights is None else self.weights[start : start + size]
-            yield Block(self.rows[start : start + size], weights, self.scan)
+            part = slice(start, start + size)
+            weights = None if self.weights is None else self.weights[part]
+            kept = None if self.kept is None else self.kept[part]
+            first = self.first + (start if kept is None else 0)
+            yield Block(self.rows[part], weights, self.scan, 0, kept, first)
+
+    def index(self) -> Indices:
+        """Index of each row in the data set."""
+        return self.first + (np.arange(len(self.rows)) if self.kept is None else self.kept)
 
 
 EMPTY_SCAN = Scan(0, np.zeros(0), 1.0, False, False)
@@ -61,11 +70,13 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
         where = f"row {given.index_of(bad[0])}, column {bad[1]}"
         raise inexact(name, rows[bad], where)
     missing = given.missing is not None and bool(given.missing.any())
+    kept: Indices | None = None
     formed = bad is None or bad[1] >= 0
     if formed and (bad is not None or missing) and on_bad_rows == "skip":
         good = _finite(rows)
         if given.missing is not None:
             good &= ~given.missing
+        kept = np.flatnonzero(good)
         rows = rows[good]
         weights = None if weights is None else weights[good]
         scan, bad = _scan(rows, weights, threads)
@@ -87,7 +98,7 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
             "value must be finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
         )
     _check_range(scan, metric, name)
-    return Block(rows, weights, scan, len(given.rows) - len(rows))
+    return Block(rows, weights, scan, len(given.rows) - len(rows), kept)
 
 
 def _check_range(scan: Scan, metric: str, name: str) -> None:

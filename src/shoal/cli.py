@@ -7,17 +7,28 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import shoal
 from shoal.checkpoint import has_checkpoints
-from shoal.cli_arguments import MODEL_OPTIONS, add_arguments
+from shoal.cli_arguments import CHECKPOINT_OPTIONS, add_arguments
+from shoal.cli_models import (
+    as_data,
+    is_among,
+    new_model,
+    readable,
+    trained_columns,
+    trained_further,
+    trained_model,
+    with_progress,
+)
 from shoal.cli_output import (
-    WRITERS,
     EverySecond,
     Result,
     in_words_of_the_user,
@@ -25,17 +36,20 @@ from shoal.cli_output import (
     show_result,
     silence_stdout,
 )
+from shoal.cli_writers import check_suffix, writing
 from shoal.errors import BadInputError
-from shoal.export.npz import load_model, save_model, whole_file
-from shoal.hooks import LogProgress, progress_monitor
-from shoal.sources.array import Columns
-from shoal.sources.files import open_path
-from shoal.sources.pages import PagedSource, Pages
+from shoal.export.npz import load_model, save_model
+from shoal.hooks import LogProgress, progress_monitor, rows_shown
+from shoal.inference import ALL_SCORES, CLUSTER_IDX, ROW, SCORES
+from shoal.sources.pages import Pages
+from shoal.state import exact_sum, exact_to_float
+
+Array = npt.NDArray[Any]
 
 logger = logging.getLogger("shoal")
 
 #: Options of ``fit`` that a command that goes on with it needs again (``--steps``: what is left).
-RUN_OPTIONS = ("batch_size", "tolerance", "threads", "on_bad_rows")
+RUN_OPTIONS = ("batch_size", "tolerance", "threads", "on_bad_rows", *CHECKPOINT_OPTIONS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +82,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
             prog="shoal", description="k-means clustering: exact, reproducible to the bit, fast."
         )
-        add_arguments(parser, fit=fit, predict=predict, inspect=inspect)
+        add_arguments(parser, fit, predict, transform, evaluate, inspect)
         return parser.parse_args(arguments)
     except SystemExit:
         print(end="", flush=True)  # --help into a closed pipe fails here, not at exit
@@ -86,7 +100,7 @@ def _fail(message: str) -> int:
 def fit(options: argparse.Namespace) -> Result:
     """Train on a file and write the model, or checkpoints into a directory."""
     target = _target(options)
-    model, data = (_resumed if options.resume else _new)(options)
+    model, data = (trained_further if options.resume else new_model)(options)
     first_step = model.state.global_step if model.is_fitted else 0
     began = time.perf_counter()
     interrupted = False
@@ -107,7 +121,7 @@ def fit(options: argparse.Namespace) -> Result:
         save_model(model, target)
     state, given = model.state, model.get_params()
     result: Result = {
-        "columns": _trained_columns(model) or state.clusters.shape[1],
+        "columns": trained_columns(model) or state.clusters.shape[1],
         "clusters": len(state.clusters),
         "metric": given["distance_metric"],
         "steps": state.global_step,
@@ -117,8 +131,10 @@ def fit(options: argparse.Namespace) -> Result:
     if interrupted:
         _say_how_to_go_on(options, state.global_step - first_step)
         return {**result, "interrupted": True}
+    if options.no_evaluate:
+        return result
     try:
-        measured = model.evaluate(data)
+        measured = model.set_params(config=with_progress(options)).evaluate(data)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"after training: {target} is written") from None
     return {
@@ -159,32 +175,78 @@ def _last_step(options: argparse.Namespace, model: shoal.KMeansClustering) -> in
 
 def predict(options: argparse.Namespace) -> Result:
     """Write the nearest center of every row, and its distance."""
+    model, pages = _to_apply(options)
+    rows, loss, used = 0, 0, np.zeros(len(model.state.clusters), bool)
+    names = {CLUSTER_IDX: CLUSTER_IDX, SCORES: SCORES}
+    with closing(_written(options, model, pages, names)) as batches:
+        for batch in batches:
+            rows += len(batch[SCORES])
+            loss += exact_sum(batch[SCORES])
+            used[batch[CLUSTER_IDX]] = True
+    return {
+        "rows": rows,
+        "clusters_used": int(used.sum()),
+        "loss": exact_to_float(loss),
+        "output": options.output,
+    }
+
+
+def transform(options: argparse.Namespace) -> Result:
+    """Write the distance of every row to every center."""
+    model, pages = _to_apply(options)
+    flat = Path(options.output).suffix == ".csv"
+    names = {ALL_SCORES: "d" if flat else "distances"}
+    with closing(_written(options, model, pages, names)) as batches:
+        rows = sum(len(batch[ALL_SCORES]) for batch in batches)
+    return {"rows": rows, "clusters": len(model.state.clusters), "output": options.output}
+
+
+def _to_apply(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Pages]:
+    """A trained model and data, where the file of results can be written."""
     target = Path(options.output)
-    writer = WRITERS.get(target.suffix)
-    if writer is None:
-        raise BadInputError(f"{target} is of no known kind; files end in one of {tuple(WRITERS)}")
+    check_suffix(target)
     if not target.parent.is_dir():
         raise BadInputError(f"there is no directory {target.parent} for {target.name}")
-    if any(target.exists() and target.samefile(used) for used in (options.data, options.model)):
+    if is_among(target, options.data) or is_among(target, options.model):
         raise BadInputError(f"{target} is read by this command: choose another file to write")
-    model = load_model(options.model, num_threads=options.threads, weight_column=None)
-    shown = shoal.RunConfig(progress=False if options.quiet else "auto")
-    model.set_params(on_bad_rows=options.on_bad_rows, config=shown)
-    features = _trained_columns(model)
-    pages = open_path(options.data, Columns(learned=tuple(features) if features else None))
-    if pages.columns and not features:
-        raise _without_names(options)
-    if not pages.columns:
-        model.set_params(feature_columns=None)  # columns in the order of the model
-    found = model.predict(_data(pages), outputs=("cluster_idx", "scores"), as_iterable=False)
-    assert isinstance(found, dict)
-    with whole_file(target) as beside:
-        writer(beside, found)
+    return trained_model(options)
+
+
+def _written(
+    options: argparse.Namespace,
+    model: shoal.KMeansClustering,
+    pages: Pages,
+    names: dict[str, str],
+) -> Generator[dict[str, Array], None, None]:
+    """Batches of results, named as in the file, each when it has been written.
+
+    Where rows may be left out, tables say which row of the data each line is.
+    """
+    if options.on_bad_rows != "error":
+        names = {ROW: ROW, **names}
+    found = model.predict(as_data(pages), outputs=list(names), iterate_batches=True)
+    assert not isinstance(found, dict)
+    main = next(name for name in names.values() if name != ROW)
+    with (
+        rows_shown(with_progress(options), options.name, sum(pages.lengths)) as told,
+        writing(Path(options.output), main) as writer,
+    ):
+        for batch in readable(found, options.data):
+            writer.write({name: batch[output] for output, name in names.items()})
+            told(len(next(iter(batch.values()))))
+            yield batch
+
+
+def evaluate(options: argparse.Namespace) -> Result:
+    """Measure a trained model on data."""
+    model, pages = trained_model(options, weighted=True)
+    measured = model.evaluate(as_data(pages), name=options.eval_name)
     return {
-        "rows": len(found["cluster_idx"]),
-        "clusters_used": len(np.unique(found["cluster_idx"])),
-        "loss": float(found["scores"].sum(dtype=np.float64)),
-        "output": str(target),
+        "model": options.model,
+        "steps": measured["global_step"],
+        "rows": measured["num_rows"],
+        "loss": measured["scores"],
+        "loss_per_row": measured["loss"],
     }
 
 
@@ -196,7 +258,7 @@ def inspect(options: argparse.Namespace) -> Result:
     return {
         "model": str(options.model),
         "clusters": len(state.clusters),
-        "columns": _trained_columns(model) or state.clusters.shape[1],
+        "columns": trained_columns(model) or state.clusters.shape[1],
         "dtype": str(state.clusters.dtype),
         "metric": given["distance_metric"],
         "training": "mini-batch" if given["use_mini_batch"] else "full batch",
@@ -206,86 +268,6 @@ def inspect(options: argparse.Namespace) -> Result:
         "smallest_count": round(float(counts[-1]), 3),
         **({"complete": not model.is_interrupted} if model.model_dir else {}),
     }
-
-
-# --- models and data ----------------------------------------------------------------------------
-
-
-def _new(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
-    """An untrained model, and the data."""
-    pages = open_path(options.data, Columns(options.columns, options.weight))
-    given = {}
-    for option, (parameter, default) in MODEL_OPTIONS.items():
-        value = getattr(options, option)
-        given[parameter] = default if value is None else value
-    given["feature_columns"] = list(pages.columns) or None
-    return shoal.KMeansClustering(**given, **_run_parameters(options)), _data(pages)
-
-
-def _data(pages: Pages) -> Any:
-    """What a model is given: what is in memory, or what is read page by page."""
-    return list(pages.stream()) if pages.resident else PagedSource(pages, None, True)
-
-
-def _resumed(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
-    """A model that is trained already, and the data; options that would change it are refused."""
-    changes = _run_parameters(options)
-    if options.tolerance is None:
-        del changes["relative_tolerance"]  # the one saved
-    model = load_model(options.model, **changes)
-    given = {**model.get_params(), "feature_columns": _trained_columns(model)}
-    for option, (parameter, _) in MODEL_OPTIONS.items():
-        value, trained = getattr(options, option), given[parameter]
-        if value is not None and value != trained:
-            raise BadInputError(
-                f"--{option.replace('_', '-')} is {_shown(value)}, but {options.model} was trained "
-                f"with {_shown(trained)}: leave the option out to train it further, or train a new "
-                "model"
-            )
-    features, weight = given["feature_columns"], given["weight_column"]
-    pages = open_path(
-        options.data, Columns(weight=weight, learned=tuple(features) if features else None)
-    )
-    if pages.columns and not features:
-        raise _without_names(options)
-    if not pages.columns and features:
-        raise BadInputError(
-            f"{options.data} has no names of columns; {options.model} was trained on "
-            f"{_shown(features)}" + (f", with the weights {weight!r}" if weight else "")
-        )
-    return model, _data(pages)
-
-
-def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "model_dir": options.model_dir,
-        "relative_tolerance": options.tolerance,
-        "num_threads": options.threads,
-        "on_bad_rows": options.on_bad_rows,
-        "config": shoal.RunConfig(progress=False),
-    }
-
-
-def _trained_columns(model: shoal.KMeansClustering) -> list[str] | None:
-    """Names of the columns, in the order of the centers; None where the data had none."""
-    names = model.get_params()["feature_columns"] or model.columns
-    return list(names) if names else None
-
-
-def _without_names(options: argparse.Namespace) -> BadInputError:
-    return BadInputError(
-        f"{options.data} has named columns, but {options.model} was trained on data without names, "
-        "so which is which is not known: train on a file with names (fit takes --columns), or give "
-        "a file without names"
-    )
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _progress(quiet: bool, clusters: int | None) -> list[object]:
@@ -311,7 +293,8 @@ def _say_how_to_go_on(options: argparse.Namespace, done: int) -> None:
             _fail("interrupted after the last step: the model is complete")
             return
         words += ["--steps", str(options.steps - done)]
-    words += [f"--{name}" for name in ("quiet", "json") if getattr(options, name)]
+    switches = [name for name in ("no_evaluate", "quiet", "json") if getattr(options, name)]
+    words += [f"--{name.replace('_', '-')}" for name in switches]
     _fail(f"interrupted after {done} steps; go on with: {shlex.join(words)}")
 
 

@@ -22,41 +22,113 @@ MODEL_OPTIONS: dict[str, tuple[str, Any]] = {
     "weight": ("weight_column", None),
 }
 
+#: Options of ``fit`` that say when to write into ``--model-dir``: the parameter of each.
+CHECKPOINT_OPTIONS = {
+    "checkpoint_steps": "save_checkpoints_steps",
+    "checkpoint_secs": "save_checkpoints_secs",
+    "summary_steps": "save_summary_steps",
+}
+
 DATA = (
     "a .npy, .npz, .csv, .parquet, .arrow, .feather or .ipc file, a directory or a pattern of "
     "such files, or a URL (Parquet and Arrow need shoal[parquet], URLs shoal[remote])"
 )
 
 
-def add_arguments(parser: argparse.ArgumentParser, **commands: Callable[..., object]) -> None:
+#: What ``predict`` and ``transform`` write.
+OUTPUT = """\
+DATA is read, and the file written, piece by piece: both may be larger than memory. The file appears
+when all of it is written. Rows are in the order of DATA. With --on-bad-rows skip, .csv and .parquet
+files begin with a column "row", the index in DATA of each row that is written, from 0; a .npy file
+is just shorter.
+"""
+LABELS = """\
+.npy      the cluster of each row, int64 [n]
+.csv      columns cluster_idx and scores, the distance to the center of that cluster
+.parquet  the same
+
+"""
+DISTANCES = """\
+.npy      [n, k], of float32 or, for float64 data and wide integers, float64
+.csv      columns d0, d1, ... d(k-1)
+.parquet  one column, distances, of fixed-size lists of k numbers
+
+Distances are squared for squared_euclidean.
+
+"""
+MEASURES = """\
+Prints the number of rows, the loss (the weighted sum of the distances of all rows to their centers)
+and the loss per row (per unit of weight). A model trained with weights is measured with them. With
+--model-dir also written under DIR/eval, or DIR/eval_NAME.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., object]) -> None:
     """Add the commands, each a function of the options, and what each of them takes."""
     parser.add_argument("--version", action="version", version=f"shoal {__version__}")
-    add = parser.add_subparsers(required=True, metavar="COMMAND").add_parser
-    one = add("fit", help="train on a file and write a model")
-    _add_fit_options(one)
+    add = parser.add_subparsers(required=True, metavar="COMMAND", dest="name").add_parser
+    kept = argparse.RawDescriptionHelpFormatter
+    made = {
+        "fit": add("fit", help="train on data and write a model"),
+        "predict": add(
+            "predict",
+            help="write the nearest center of every row",
+            formatter_class=kept,
+            epilog=LABELS + OUTPUT,
+        ),
+        "transform": add(
+            "transform",
+            help="write the distance of every row to every center",
+            formatter_class=kept,
+            epilog=DISTANCES + OUTPUT,
+        ),
+        "evaluate": add(
+            "evaluate", help="measure a model on data", formatter_class=kept, epilog=MEASURES
+        ),
+        "inspect": add("inspect", help="say what a model holds"),
+    }
+    _add_fit_options(made["fit"])
+    made["inspect"].add_argument("model", help="model file, or directory of checkpoints")
+    for name in ("predict", "transform", "evaluate"):
+        _add_options_to_apply(made[name])
+    for name in ("predict", "transform"):
+        output = "file to write: .npy, .csv or .parquet, see below"
+        made[name].add_argument("-o", "--output", required=True, help=output)
+    _add_weights(made["evaluate"])
+    skipped = {"fit": "does not train on them", "evaluate": "does not count them"}
+    for command in commands:
+        name = command.__name__
+        if name != "inspect":
+            _add_run_options(made[name], skipped.get(name, "writes fewer rows"))
+        made[name].set_defaults(command=command)
+        made[name].add_argument("--json", action="store_true", help="print the result as JSON")
 
-    two = add("predict", help="write the nearest center of every row")
-    two.add_argument("data", help=DATA)
-    which = two.add_mutually_exclusive_group()
+
+def _add_options_to_apply(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data", help=DATA)
+    which = command.add_mutually_exclusive_group()
     which.add_argument("-m", "--model", default="model.npz", help="model file (model.npz)")
     which.add_argument("--model-dir", dest="model", help="directory of checkpoints, instead")
-    two.add_argument("-o", "--output", required=True, help="a .npy, .csv or .parquet file")
 
-    three = add("inspect", help="say what a model holds")
-    three.add_argument("model", help="model file, or directory of checkpoints")
 
-    for command, skipped in ((one, "does not train on them"), (two, "writes fewer rows")):
-        command.add_argument(
-            "--on-bad-rows",
-            choices=ON_BAD_ROWS,
-            default=ON_BAD_ROWS[0],
-            help=f"rows with values that are not finite: an error, or skip, which {skipped}",
-        )
-        command.add_argument("--threads", type=int, help="threads (default: all there are)")
-        command.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    for name, command in (("fit", one), ("predict", two), ("inspect", three)):
-        command.set_defaults(command=commands[name])
-        command.add_argument("--json", action="store_true", help="print the result as JSON")
+def _add_weights(evaluate: argparse.ArgumentParser) -> None:
+    weights = evaluate.add_mutually_exclusive_group()
+    weights.add_argument("--weight", help="column of row weights (that of training)")
+    weights.add_argument("--no-weight", action="store_true", help="every row counts the same")
+    evaluate.add_argument(
+        "--name", dest="eval_name", help="of the results in a directory of checkpoints"
+    )
+
+
+def _add_run_options(command: argparse.ArgumentParser, skipped: str) -> None:
+    command.add_argument(
+        "--on-bad-rows",
+        choices=ON_BAD_ROWS,
+        default=ON_BAD_ROWS[0],
+        help=f"rows with values that are missing or not finite: an error, or skip, which {skipped}",
+    )
+    command.add_argument("--threads", type=int, help="threads (default: all there are)")
+    command.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 
 def _add_fit_options(fit: argparse.ArgumentParser) -> None:
@@ -70,6 +142,9 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--model-dir", help="directory of checkpoints to write instead, every ten minutes"
     )
+    add("--checkpoint-steps", type=int, help="a checkpoint also after so many steps")
+    add("--checkpoint-secs", type=float, help="seconds between checkpoints (600)")
+    add("--summary-steps", type=int, help="steps between lines of metrics.jsonl (100)")
     add("--metric", choices=METRICS, help=f"distance ({defaults['metric']})")
     add("--init", choices=SEEDINGS, help=f"choice of first centers ({defaults['init']})")
     add("--seed", type=int, help=f"seed of every random choice ({defaults['seed']})")
@@ -86,6 +161,11 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     )
     add("--columns", type=_names, help="columns to use: a,b,c (all numeric ones)")
     add("--weight", help="column of row weights")
+    add(
+        "--no-evaluate",
+        action="store_true",
+        help="do not measure the loss at the end, which is one more pass over the data",
+    )
     add("--resume", action="store_true", help="train what is there further, as it was trained")
     add("--force", action="store_true", help="replace an existing model file")
 

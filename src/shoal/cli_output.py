@@ -1,8 +1,7 @@
-"""What the command line writes: labels into files, results, log lines and errors to the user."""
+"""What the command line says: results, log lines, errors."""
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import os
@@ -11,12 +10,8 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from shoal.errors import MissingExtraError
 from shoal.hooks import LogProgress
 
 Result = dict[str, Any]
@@ -40,6 +35,9 @@ OPTIONS = {
     "weight_column": "--weight",
     "model_dir": "--model-dir",
     "max_steps": "--max-steps",
+    "save_checkpoints_steps": "--checkpoint-steps",
+    "save_checkpoints_secs": "--checkpoint-secs",
+    "save_summary_steps": "--summary-steps",
 }
 #: Remedies that need Python, and what helps on the command line.
 REMEDIES = (
@@ -122,28 +120,3 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(_text(item) for item in value)
     return str(value)
-
-
-def _write_npy(path: Path, found: Result) -> None:
-    with open(path, "wb") as file:
-        np.save(file, found["cluster_idx"])
-
-
-def _write_csv(path: Path, found: Result) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(found)
-        writer.writerows(zip(*(values.tolist() for values in found.values()), strict=True))
-
-
-def _write_parquet(path: Path, found: Result) -> None:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        raise MissingExtraError("writing Parquet", "pyarrow", "parquet") from None
-    with open(path, "wb") as file:
-        parquet.write_table(pyarrow.table(found), file)
-
-
-WRITERS = {".npy": _write_npy, ".csv": _write_csv, ".parquet": _write_parquet}

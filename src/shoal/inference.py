@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,11 @@ Array = npt.NDArray[Any]
 ALL_SCORES = "all_scores"
 CLUSTER_IDX = "cluster_idx"
 SCORES = "scores"
+ROW = "row"
 OUTPUTS = (CLUSTER_IDX, SCORES, ALL_SCORES)
+ALLOWED = (*OUTPUTS, ROW)
 
-#: Distances computed at a time for data in memory: keeps a piece below 32 MB.
+#: Distances computed at a time where no one asks for batches: keeps a piece below 32 MB.
 PIECE_DISTANCES = 4_000_000
 #: Products of a row and a center, times columns, between two moments that progress is told: about
 #: a second of work. Pieces have no fewer rows than the first of these, and no more than the second.
@@ -50,32 +53,37 @@ class Inference:
         if outputs is None:
             return OUTPUTS
         if not isinstance(outputs, (str, Sequence)):
-            raise BadInputError(f"outputs is {outputs!r}; it must be a list of {OUTPUTS}")
+            raise BadInputError(f"outputs is {outputs!r}; it must be a list of {ALLOWED}")
         wanted = (outputs,) if isinstance(outputs, str) else tuple(outputs)
         for name in wanted:
-            if name not in OUTPUTS:
-                raise BadInputError(f"outputs holds {name!r}; allowed are {OUTPUTS}")
+            if name not in ALLOWED:
+                raise BadInputError(f"outputs holds {name!r}; allowed are {ALLOWED}")
         if not wanted:
-            raise BadInputError(f"outputs is empty; choose from {OUTPUTS}")
+            raise BadInputError(f"outputs is empty; choose from {ALLOWED}")
         return wanted
 
     def batches(
-        self, source: Source, outputs: tuple[str, ...], pieces: bool = True
+        self, source: Source, outputs: tuple[str, ...], size: int | None = None
     ) -> Iterator[dict[str, Array]]:
         """Outputs of each batch; shards of a batch are joined.
 
-        ``pieces``: data in memory may be taken piece by piece, to hold few distances at a time.
+        ``size``: batches are cut into pieces of at most so many rows; none are joined.
         """
         if source.dim is not None:
             check_columns(self.state, source.dim, source.name)
-        pieces = pieces and ALL_SCORES in outputs
-        if pieces and isinstance(source, PagedSource) and source.batch_size is None:
-            size = max(1, PIECE_DISTANCES // len(self.state.clusters))
-            source = source.like(size, shuffle=False)
+        if size is not None and isinstance(source, PagedSource) and source.resident:
+            source = source.like(min(size, source.batch_size or size), shuffle=False)
         return (
             self.joined(iter([self._block_outputs(block, outputs) for block in blocks]))
-            for blocks in self.blocks(source)
+            for batch in self.blocks(source)
+            for blocks in ([batch] if size is None else _pieces(batch, size))
         )
+
+    def size_of_pieces(self, outputs: tuple[str, ...]) -> int:
+        """Rows that are taken at a time where no one asks for batches."""
+        if ALL_SCORES not in outputs:
+            return self.piece_rows
+        return max(1, min(self.piece_rows, PIECE_DISTANCES // len(self.state.clusters)))
 
     def collected(
         self, source: Source, outputs: tuple[str, ...], told: Callable[[int], None] = ignore
@@ -85,7 +93,7 @@ class Inference:
         if isinstance(source, PagedSource) and whole and (source.rows or 0) > self.piece_rows:
             source = source.like(self.piece_rows, shuffle=False)
         parts = _Joined(source.rows)
-        for batch in self.batches(source, outputs, pieces=False):
+        for batch in self.batches(source, outputs):
             parts.add(batch)
             told(len(next(iter(batch.values()))))
         return parts.arrays()
@@ -106,7 +114,7 @@ class Inference:
 
     def blocks(self, source: Source) -> Iterator[list[Block]]:
         """The validated blocks of each batch that has rows."""
-        empty, dropped = True, Tally(source.name)
+        first, empty, dropped = 0, True, Tally(source.name)
         try:
             for shards in source.batches():
                 check_columns(self.state, shards[0].rows.shape[1], shards[0].name)
@@ -116,6 +124,9 @@ class Inference:
                     if isinstance(source, PagedSource) and source.resident:  # say which row it is
                         blocks = [self._block(shard) for shard in source.shards]
                     raise
+                for i, block in enumerate(blocks):
+                    blocks[i] = replace(block, first=first)
+                    first += block.dropped + len(block.rows)
                 if sum(len(block.rows) for block in blocks):
                     empty = False
                     yield blocks
@@ -138,7 +149,18 @@ class Inference:
             found[SCORES] = distances.astype(score_dtype(block.rows))
         if ALL_SCORES in outputs:
             found[ALL_SCORES] = all_distances(*given)
+        if ROW in outputs:
+            found[ROW] = block.index()
         return {name: found[name] for name in outputs}
+
+
+def _pieces(blocks: list[Block], size: int) -> Iterator[list[Block]]:
+    """A batch in pieces: of the shards together where they are few rows, else of each."""
+    if sum(len(block.rows) for block in blocks) <= size:
+        yield blocks
+        return
+    for block in blocks:
+        yield from ([piece] for piece in block.pieces(size) if len(piece.rows))
 
 
 class _Joined:

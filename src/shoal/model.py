@@ -19,6 +19,7 @@ from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference
 from shoal.loop import users_clusters
 from shoal.sources.array import Columns
 from shoal.sources.open import Source, open_named
+from shoal.sources.stream import StreamSource
 from shoal.state import State
 
 logger = logging.getLogger("shoal")
@@ -58,11 +59,13 @@ class Model:
             The data, as for ``fit``.
         outputs
             Which of ``cluster_idx`` (int64), ``scores`` (distance to the nearest center) and
-            ``all_scores`` (distance to every center); None: all three.
+            ``all_scores`` (distance to every center); None: all three. And ``row``, the index of
+            the row in the data, which tells them apart where ``on_bad_rows="skip"`` drops some.
         as_iterable
             True: an iterator of one dict per row; False: one dict of arrays for all rows.
         iterate_batches
-            With ``as_iterable``: one dict of arrays per batch.
+            With ``as_iterable``: one dict of arrays per batch; for data that has no batches of its
+            own, without ``batch_size``, per piece of bounded size.
 
         Returns
         -------
@@ -81,8 +84,11 @@ class Model:
         if not as_iterable:
             with rows_shown(self._run, "predict", source.rows) as told:
                 return inference.collected(source, wanted, told)
-        batches = inference.batches(source, wanted)
-        return batches if iterate_batches else _row_dicts(batches)
+        size = inference.size_of_pieces(wanted)
+        if not iterate_batches:
+            return _row_dicts(inference.batches(source, wanted, size))
+        own = isinstance(source, StreamSource) or source.batch_size is not None
+        return inference.batches(source, wanted, None if own else size)
 
     def predict_cluster_idx(self, input_fn: Any = None) -> Iterator[int]:
         """Yield the nearest center of each row; ``input_fn`` may be the data itself."""
@@ -90,7 +96,9 @@ class Model:
         source = self._open_either(input_fn)
         return (
             int(label)
-            for batch in inference.batches(source, (CLUSTER_IDX,))
+            for batch in inference.batches(
+                source, (CLUSTER_IDX,), inference.size_of_pieces((CLUSTER_IDX,))
+            )
             for label in batch[CLUSTER_IDX]
         )
 
@@ -104,7 +112,8 @@ class Model:
         inference = self._inference("transform")
         source = self._open_either(input_fn)
         if as_iterable:
-            batches = inference.batches(source, (ALL_SCORES,))
+            size = inference.size_of_pieces((ALL_SCORES,))
+            batches = inference.batches(source, (ALL_SCORES,), size)
             return (row for batch in batches for row in batch[ALL_SCORES])
         with rows_shown(self._run, "transform", source.rows) as told:
             return inference.collected(source, (ALL_SCORES,), told)[ALL_SCORES]
