@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import contract_arrow as arrow
+import contract_others as others
+import ml_dtypes
 import numpy as np
 
 import shoal
@@ -20,11 +22,29 @@ WEIGHTED_SEEDINGS = tuple(name for name in SEEDINGS if name != "random")
 
 
 def make_rows(dtype: Any = np.float32) -> Any:
-    """Overlapping blobs, so that labels keep changing for a while; float16 or float32 values."""
+    """Overlapping blobs, so that labels keep changing for a while.
+
+    Values are those of float16, bfloat16 or float32, or whole numbers.
+    """
     rng = np.random.default_rng(20240)
     middle = rng.normal(size=(CLUSTERS, COLUMNS)) * 2
     rows = middle[rng.integers(CLUSTERS, size=ROWS)] + rng.normal(size=(ROWS, COLUMNS))
+    kind = np.dtype(dtype)
+    if kind.kind == "b":
+        return rows > 0
+    if kind.kind in "iu":
+        rows = np.round(rows * 10.0 ** (1 + 2 * (kind.itemsize // 2)))
+        rows -= rows.min() if kind.kind == "u" else 0
+        assert np.iinfo(kind).min <= rows.min() < rows.max() <= np.iinfo(kind).max
+        return rows.astype(kind)
     return rows.astype(np.float32).astype(dtype)
+
+
+def as_floats(rows: Any) -> Any:
+    """The same values as rows that NumPy users would have made of them, if they are no floats."""
+    if rows.dtype in (np.float16, np.float32, np.float64):
+        return rows
+    return rows.astype(np.float32 if rows.dtype.itemsize <= 2 else np.float64)
 
 
 # ---- Sources in memory: make(rows, folder) gives what fit() is given ----
@@ -39,6 +59,7 @@ class Source:
     dtypes: tuple[Any, ...] = (np.float32,)
     needs: str | None = None  # an optional package
     seedings: tuple[str, ...] = SEEDINGS  # for which the bits are those of the array
+    warns: str | None = None  # what it warns of
 
 
 class HasArray:
@@ -162,6 +183,10 @@ def sparse_shards(rows: Any, _folder: Path) -> Any:
 
 BOTH = (np.float32, np.float64)
 ALL = (np.float16, *BOTH)
+BFLOAT16 = ml_dtypes.bfloat16
+WHOLE = (np.bool_, np.int8, np.uint8, np.uint16, np.int32, np.int64)
+FEW = ("given", "kmeans_plus_plus")
+GIVEN = ("given",)
 IN_MEMORY = (
     Source("F array", lambda rows, _: np.asfortranarray(rows), ALL),
     Source("strided view", strided, ALL),
@@ -194,6 +219,28 @@ IN_MEMORY = (
     Source("polars frame", arrow.polars_frame, BOTH, "polars"),
     Source("polars embeddings", arrow.polars_embeddings, BOTH, "polars"),
     Source("DuckDB relation", arrow.duckdb_relation, BOTH, "duckdb"),
+    Source("array of other dtypes", lambda rows, _: rows, (BFLOAT16, *WHOLE), None, FEW),
+    Source(
+        "F array of other dtypes",
+        lambda rows, _: np.asfortranarray(rows),
+        (BFLOAT16, np.uint8, np.int32),
+        None,
+        GIVEN,
+    ),
+    Source("memory map", others.memory_map, (np.float32, np.uint8), None, ("given", "kmc2")),
+    Source(".npz", others.npz_file, BOTH, None, GIVEN),
+    Source(".npy directory", others.npy_directory, (np.float32,), None, FEW),
+    Source("list of paths", others.npy_paths, (np.float32,), None, FEW),
+    Source("file:// URL", others.file_url, (np.float32,), None, GIVEN),
+    Source(".csv directory", others.csv_directory, (np.float64,), None, FEW),
+    Source("sparse of whole numbers", sparse, (np.int8, np.int32), "scipy", GIVEN),
+    Source("sparse, CSC", others.csc, BOTH, "scipy", GIVEN, warns="in CSC format"),
+    Source("frame of whole numbers", frame, (np.uint8, np.int64), "pandas", GIVEN),
+    Source(
+        "torch tensor", others.torch_tensor, (*ALL, BFLOAT16, np.uint8, np.int64), "torch", GIVEN
+    ),
+    Source("JAX array", others.jax_array, (np.float32, BFLOAT16, np.int8), "jax", GIVEN),
+    Source("Arrow C stream", others.arrow_stream, BOTH, "pyarrow", GIVEN),
 )
 # Read page by page: a callable is not given all rows at once.
 ON_DISK = (
@@ -204,6 +251,8 @@ ON_DISK = (
     Source("Parquet URL", arrow.parquet_url, (np.float32,), "fsspec", ("given",)),
     Source(".arrow", arrow.ipc_file, BOTH, "pyarrow", ("given", "kmc2")),
     Source(".feather of lists", arrow.feather_of_lists, BOTH, "pyarrow", ("given", "kmc2")),
+    Source(".parquet of whole numbers", arrow.parquet_file, (np.uint8, np.int32), "pyarrow", GIVEN),
+    Source("Arrow streams in files", others.stream_in_a_file, (np.float32,), "pyarrow", GIVEN),
 )
 
 # ---- Streams: make(batches) gives what fit() is given ----
@@ -227,6 +276,11 @@ REREADABLE: dict[str, Callable[[list[Any]], Any]] = {
 ONE_SHOT: dict[str, Callable[[list[Any]], Any]] = {
     "generator": lambda batches: (batch for batch in batches),
     "iterator": iter,
+}
+# Of other libraries, which make batches themselves: make(rows, size), its package, read again?
+LIBRARIES: dict[str, tuple[Callable[[Any, int], Any], str, bool]] = {
+    "torch DataLoader": (others.torch_loader, "torch", True),
+    "pyarrow reader": (others.pyarrow_reader, "pyarrow", False),
 }
 
 
@@ -254,7 +308,7 @@ def spread(inputs: list[Any], remaining: int) -> Any:
 
 
 def given(dtype: Any) -> Any:
-    return make_rows(dtype)[5::40].copy()
+    return as_floats(make_rows(dtype)[5::40].copy())
 
 
 METRICS = ("squared_euclidean", "cosine")

@@ -10,8 +10,14 @@ import pytest
 
 import shoal
 
+
+def marks(source):
+    expected = f"ignore:.*{source.warns}:UserWarning"
+    return [pytest.mark.filterwarnings(expected)] if source.warns else []
+
+
 SOURCES = [
-    pytest.param(source, dtype, id=f"{source.name}-{np.dtype(dtype)}")
+    pytest.param(source, dtype, id=f"{source.name}-{np.dtype(dtype)}", marks=marks(source))
     for source in (*table.IN_MEMORY, *table.ON_DISK)
     for dtype in source.dtypes
 ]
@@ -28,13 +34,19 @@ def steps_of(mode):
 
 @functools.cache
 def plain(seeding, metric, mode, dtype):
-    rows = table.make_rows(dtype)
+    rows = table.as_floats(table.make_rows(dtype))
     arguments = table.parameters(seeding, metric, mode, dtype)
     return table.train(rows, rows, arguments, **steps_of(mode))
 
 
 SEEDED = [
-    pytest.param(source, dtype, seeding, id=f"{source.name}-{np.dtype(dtype)}-{seeding}")
+    pytest.param(
+        source,
+        dtype,
+        seeding,
+        id=f"{source.name}-{np.dtype(dtype)}-{seeding}",
+        marks=marks(source),
+    )
     for source in (*table.IN_MEMORY, *table.ON_DISK)
     for dtype in source.dtypes
     for seeding in source.seedings
@@ -50,7 +62,7 @@ def test_source_equals_array(source, dtype, seeding, metric, mode, tmp_path):
     rows = table.make_rows(dtype)
     data = source.make(rows, tmp_path)
     arguments = table.parameters(seeding, metric, mode, dtype)
-    assert table.train(data, rows, arguments, **steps_of(mode)) == plain(
+    assert table.train(data, table.as_floats(rows), arguments, **steps_of(mode)) == plain(
         seeding, metric, mode, dtype
     )
 
@@ -61,14 +73,23 @@ def test_inference_on_source_equals_array(source, dtype, tmp_path):
         pytest.importorskip(source.needs)
     rows = table.make_rows(dtype)
     data = source.make(rows, tmp_path)
+
+    rows = table.as_floats(rows)
     model = shoal.KMeansClustering(None, initial_clusters=table.given(dtype)).partial_fit(rows)
     expected = model.predict(rows, as_iterable=False)
     found = model.predict(data, as_iterable=False)
     for name, values in expected.items():
         assert table.bits(found[name]) == table.bits(values)
+    joined = [np.concatenate(part) for part in zip(*batches_of(model.predict, data), strict=True)]
+    assert list(map(table.bits, joined)) == [table.bits(values) for values in expected.values()]
+    assert list(model.predict_cluster_idx(data)) == expected["cluster_idx"].tolist()
     assert model.score(data) == model.score(rows)
     assert table.bits(model.transform(data)) == table.bits(expected["all_scores"])
     assert model.evaluate(data, batch_size=None) == model.evaluate(rows)
+
+
+def batches_of(predict, data):
+    return [batch.values() for batch in predict(data, iterate_batches=True)]
 
 
 @pytest.mark.parametrize("mode", table.MODES)
@@ -169,6 +190,32 @@ def test_mini_batch_stream_equals_driving_the_program(kind, seeding, metric, mod
     make = {**table.REREADABLE, **table.ONE_SHOT}[kind]
     found = table.train(make(batches), rows, arguments)
     assert (found.state, found.losses) == drive(batches, arguments)
+
+
+@metrics
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        (kind, mode)
+        for kind, (_, _, rereadable) in table.LIBRARIES.items()
+        for mode in table.MODES
+        if rereadable or mode != "full"
+    ],
+)
+def test_batches_of_a_library_equal_the_array(kind, metric, mode):
+    make, package, _ = table.LIBRARIES[kind]
+    pytest.importorskip(package)
+    rows = table.make_rows()
+    arguments = table.parameters("given", metric, mode, np.float32)
+    model = shoal.KMeansClustering(**arguments).fit(rows, steps=1)
+    assert list(model.predict_cluster_idx(make(rows, 50))) == list(model.predict_cluster_idx(rows))
+    if mode != "full":
+        found = table.train(make(rows, 50), rows, arguments)
+        batches = [rows[i : i + 50] for i in range(0, len(rows), 50)]
+        assert (found.state, found.losses) == drive(batches, arguments)
+    else:
+        found = table.train(make(rows, 50), rows, arguments, steps=6)
+        assert found == plain("given", metric, mode, np.float32)
 
 
 @metrics
