@@ -208,6 +208,27 @@ def test_a_full_disk(shell: Shell, tmp_path: Path, output: str) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.npz", "x.npy"]
 
 
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.usefixtures("small_pieces")
+def test_ctrl_c_while_writing(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    write(tmp_path / "x.npy")
+    shell.ok("fit x.npy -k 5")
+    kind = cli_writers.WRITERS[Path(output).suffix]
+    whole, written = kind.write, []
+
+    def interrupted(self: Any, batch: Any) -> None:
+        written.append(len(batch))
+        if len(written) == 9:
+            raise KeyboardInterrupt
+        whole(self, batch)
+
+    monkeypatch.setattr(kind, "write", interrupted)
+    shell.error(f"transform x.npy -o {output} --quiet", "interrupted")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.npz", "x.npy"]
+
+
 def test_results_are_no_data(shell: Shell) -> None:
     directory()
     shell.ok("fit data -k 2")

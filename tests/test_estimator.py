@@ -802,6 +802,14 @@ def test_model_fn_train(use_mini_batch):
     assert set(model.model_fn(rows, None, "train").predictions) == {"all_scores", "cluster_idx"}
 
 
+@pytest.mark.parametrize("mode", ["infer", "eval", "train"])
+def test_model_fn_refuses_what_can_be_read_once(trained, mode):
+    model, rows, _ = trained
+    with pytest.raises(shoal.BadInputError, match="read once"):
+        model.model_fn(iter([rows]), None, mode)
+    assert model.model_fn(lambda: iter([rows]), None, mode).predictions is not None
+
+
 def test_model_fn_unknown_mode():
     with pytest.raises(ValueError, match=r"mode.*train.*eval.*infer"):
         shoal.KMeansClustering(2).model_fn(make_rows(), None, "predict")

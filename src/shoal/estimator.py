@@ -198,6 +198,11 @@ class KMeansClustering(Training):
         """Predictions and loss of ``features``, and for ``mode="train"`` a step to run on them."""
         del labels
         one_of("mode", mode, MODES)
+        if hasattr(features, "__next__"):
+            raise BadInputError(
+                f"features is {type(features).__name__}, which can be read once, and is needed "
+                "several times: give the rows of one batch, or a callable that returns batches"
+            )
         predictions, loss, results = None, None, {}
         if mode != "train" or self.is_fitted:
             predicted = self.predict(features, outputs=(ALL_SCORES, CLUSTER_IDX), as_iterable=False)

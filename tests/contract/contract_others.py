@@ -55,12 +55,25 @@ def csc(rows: Any, _folder: Path) -> Any:
     return scipy.sparse.csc_matrix(rows)
 
 
+class HasDLPack:
+    """An object of a foreign library that speaks DLPack, and no more."""
+
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._rows.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # the CPU
+
+
 def torch_tensor(rows: Any, _folder: Path) -> Any:
     import torch
 
     if rows.dtype.name == "bfloat16":
         return torch.from_numpy(rows.astype(np.float32)).bfloat16()
-    return torch.from_numpy(rows.copy())
+    return torch.from_numpy(rows.copy()).requires_grad_(rows.dtype.kind == "f")
 
 
 def torch_loader(rows: Any, size: int) -> Any:

@@ -72,31 +72,6 @@ class HasArray:
         return np.array(self._rows, dtype=dtype, copy=True if copy is None else copy)
 
 
-class HasDLPack:
-    """An object of a foreign library that speaks DLPack, and no more."""
-
-    def __init__(self, rows: Any) -> None:
-        self._rows = rows
-
-    def __dlpack__(self, **options: Any) -> Any:
-        return self._rows.__dlpack__(**options)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return 1, 0  # the CPU
-
-
-def torch_tensor(rows: Any, _folder: Path) -> Any:
-    import torch
-
-    return torch.from_numpy(rows.copy()).requires_grad_(True)
-
-
-def jax_array(rows: Any, _folder: Path) -> Any:
-    import jax
-
-    return jax.numpy.asarray(rows)
-
-
 def strided(rows: Any, _folder: Path) -> Any:
     wide = np.full((2 * len(rows), 3 * rows.shape[1]), np.nan, rows.dtype)
     wide[::2, ::3] = rows
@@ -202,10 +177,12 @@ IN_MEMORY = (
     Source("list of dicts", lambda rows, _: [columns(rows[:70]), columns(rows[70:])]),
     Source("pandas frame", frame, BOTH, "pandas"),
     Source("__array__", lambda rows, _: HasArray(rows)),
-    Source("DLPack", lambda rows, _: HasDLPack(rows), ALL),
-    Source("DLPack, shards", lambda rows, _: [HasDLPack(rows[:99]), HasDLPack(rows[99:])]),
-    Source("torch tensor", torch_tensor, ALL, "torch"),
-    Source("JAX array", jax_array, (np.float16, np.float32), "jax"),
+    Source("DLPack", lambda rows, _: others.HasDLPack(rows), ALL),
+    Source(
+        "DLPack, shards", lambda rows, _: [others.HasDLPack(rows[:99]), others.HasDLPack(rows[99:])]
+    ),
+    Source("torch tensor", others.torch_tensor, ALL, "torch"),
+    Source("JAX array", others.jax_array, (np.float16, np.float32), "jax"),
     Source("rows and ones", rows_and_ones, BOTH, seedings=WEIGHTED_SEEDINGS),
     Source("callable, array", lambda rows, _: lambda: rows),
     Source("callable, shards", lambda rows, _: lambda: [rows[:9], rows[9:]]),
@@ -237,9 +214,13 @@ IN_MEMORY = (
     Source("sparse, CSC", others.csc, BOTH, "scipy", GIVEN, warns="in CSC format"),
     Source("frame of whole numbers", frame, (np.uint8, np.int64), "pandas", GIVEN),
     Source(
-        "torch tensor", others.torch_tensor, (*ALL, BFLOAT16, np.uint8, np.int64), "torch", GIVEN
+        "torch tensor of other dtypes",
+        others.torch_tensor,
+        (BFLOAT16, np.uint8, np.int64),
+        "torch",
+        GIVEN,
     ),
-    Source("JAX array", others.jax_array, (np.float32, BFLOAT16, np.int8), "jax", GIVEN),
+    Source("JAX array of other dtypes", others.jax_array, (BFLOAT16, np.int8), "jax", GIVEN),
     Source("Arrow C stream", others.arrow_stream, BOTH, "pyarrow", GIVEN),
 )
 # Read page by page: a callable is not given all rows at once.
