@@ -15,12 +15,15 @@ import numpy.typing as npt
 
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.export.npz import whole_file
+from shoal.inference import CLUSTER_IDX
 
 Array = npt.NDArray[Any]
 Batch = dict[str, Array]  # columns [n], or of several values a row [n, k]
 
 #: Bytes of results that make a row group of a Parquet file.
-GROUP_BYTES = 32 << 20
+GROUP_BYTES = 16 << 20
+#: Columns of few values that repeat.
+DICTIONARIES = [CLUSTER_IDX]
 #: Bytes of the head of a .npy file: room for any number of rows.
 HEAD_BYTES = 128
 
@@ -146,7 +149,9 @@ class ParquetWriter:
         group = self._arrow.concat_tables(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
         if self._to is None:
-            self._to = self._parquet.ParquetWriter(self._file, group.schema)
+            self._to = self._parquet.ParquetWriter(
+                self._file, group.schema, use_dictionary=DICTIONARIES
+            )
         self._to.write_table(group, row_group_size=max(1, len(group)))
 
     def finish(self) -> None:
