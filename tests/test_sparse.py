@@ -362,6 +362,7 @@ def test_slices_are_views_and_whole_numbers_of_rows():
     assert sizes == [256, 256, 188]
 
 
+@pytest.mark.slow
 def test_memory_estimate_goes_by_the_values_that_are_there():
     rows = scipy_sparse.random(5000, 20_000, 1e-3, "csr", np.float32)
     for mini in (False, True):
