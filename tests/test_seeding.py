@@ -296,6 +296,7 @@ def test_second_center_of_chains(method: str, length: int, weighted: bool) -> No
 
 @pytest.mark.parametrize("batches", [False, True])
 @pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
+@pytest.mark.slow
 def test_chains_have_random_streams_of_their_own(method: str, batches: bool) -> None:
     """The joint distribution of two centers, from one batch and from two."""
     rows = np.array([[4.0], [0.0], [1.0], [3.0], [7.0], [9.0]])

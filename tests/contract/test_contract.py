@@ -11,9 +11,12 @@ import pytest
 import shoal
 
 
-def marks(source):
+def marks(source, dtype=None, seeding=None):
+    """The quick loop takes each source once: its first dtype and seeding."""
     expected = f"ignore:.*{source.warns}:UserWarning"
-    return [pytest.mark.filterwarnings(expected)] if source.warns else []
+    found = [pytest.mark.filterwarnings(expected)] if source.warns else []
+    first = dtype in (None, source.dtypes[0]) and seeding in (None, source.seedings[0])
+    return found if first else [*found, pytest.mark.slow]
 
 
 SOURCES = [
@@ -45,7 +48,7 @@ SEEDED = [
         dtype,
         seeding,
         id=f"{source.name}-{np.dtype(dtype)}-{seeding}",
-        marks=marks(source),
+        marks=marks(source, dtype, seeding),
     )
     for source in (*table.IN_MEMORY, *table.ON_DISK)
     for dtype in source.dtypes
