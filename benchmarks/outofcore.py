@@ -74,7 +74,10 @@ class _Clock:
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.rows = 0
-        self._at = 0.0
+        self._at = self.began = 0.0
+
+    def begin(self, _context: Any) -> None:
+        self.began = time.perf_counter()
 
     def before_step(self, _context: Any) -> None:
         self._at = time.perf_counter()
@@ -92,11 +95,10 @@ def full_batch(folder: Path, k: int, passes: int) -> dict[str, Any]:
     estimate = shoal.memory_estimate(model, folder)
     clock, began = _Clock(), time.perf_counter()
     model.fit(folder, steps=passes, monitors=[clock])
-    whole = time.perf_counter() - began
     return {
         "rows": clock.rows // passes,
         "seconds": clock.seconds,
-        "seeding_seconds": whole - sum(clock.seconds),
+        "seeding_seconds": clock.began - began,
         "estimate_mb": estimate.total / 2**20,
         "counts": float(model.state.counts.sum()),
     }
@@ -112,9 +114,11 @@ def mini_batch(folder: Path, k: int, _passes: int) -> dict[str, Any]:
     estimate = shoal.memory_estimate(model, source)
     clock, began = _Clock(), time.perf_counter()
     model.fit(source, steps=steps, monitors=[clock])
+    end = time.perf_counter()
     return {
         "rows": clock.rows,
-        "seconds": [time.perf_counter() - began],
+        "seconds": [end - clock.began],
+        "seeding_seconds": clock.began - began,
         "estimate_mb": estimate.total / 2**20,
     }
 
@@ -213,11 +217,12 @@ def main() -> None:
             results.append(found)
             best = min(found["seconds"])
             base = min(results[0]["seconds"]) / results[0]["rows"]
-            estimate = found.get("estimate_mb")
+            estimate, seeding = found.get("estimate_mb"), found.get("seeding_seconds")
             print(
                 f"{job:<11} {best:7.2f} s a pass  {found['rows'] / best / 1e6:6.2f} M rows/s  "
                 f"{best / found['rows'] / base:5.2f} x the scan  peak {found['peak_mb']:6.0f} MB"
-                + ("" if estimate is None else f"  estimate {estimate:6.0f} MB"),
+                + ("" if estimate is None else f"  estimate {estimate:6.0f} MB")
+                + ("" if seeding is None else f"  seeding {seeding:5.1f} s"),
                 flush=True,
             )
     if options.out:

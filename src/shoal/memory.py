@@ -205,7 +205,8 @@ def _reading(planned: Parameters, shape: _Shape) -> int:
     if not planned.use_mini_batch:
         return READER_BYTES + 5 * PIECE_BYTES  # being read, read ahead, in use, and decoded
     window = max(min(WINDOW_BYTES, shape.bytes), shape.page)
-    return READER_BYTES + 3 * window + 2 * batch
+    # In use, read ahead, and what its pages are decoded and put together from.
+    return READER_BYTES + 4 * window + 2 * batch
 
 
 def _labels(planned: Parameters, shape: _Shape) -> int:
