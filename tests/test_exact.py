@@ -499,6 +499,7 @@ def test_bits_depend_on_the_data_alone(
     assert (centers == C).all(), "the centers were modified"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @METRICS
 def test_bits_of_the_other_passes(cosine: bool, layout: str) -> None:

@@ -97,6 +97,7 @@ def some_rows(kind: str, dtype: type) -> Array:
     return rows.astype(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", ["plain", "offset", "blobs", "duplicates", "zeros"])

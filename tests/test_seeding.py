@@ -270,6 +270,7 @@ def test_chain_over_recorded_distances(name: str, places: tuple[int, int] | None
     assert_likely(same_counts(counts(ends, n), counts(recorded, n)), "as recorded")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("length", [1, 5, 200])
 @pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
