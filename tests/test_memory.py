@@ -131,6 +131,12 @@ def test_a_shape_stands_for_data_that_is_not_there_yet() -> None:
     assert "total" in str(array)
 
 
+def test_given_centers_take_nothing_to_choose() -> None:
+    for given in (np.zeros((3, 4)), lambda inputs, remaining: inputs[0][:remaining]):
+        model = shoal.KMeansClustering(3, initial_clusters=given)
+        assert shoal.memory_estimate(model, rows=1000, columns=4).seeding == 0
+
+
 def test_an_array_is_there_already() -> None:
     x = np.zeros((1000, 4), np.float32)
     estimate = shoal.memory_estimate(shoal.KMeansClustering(3), x)

@@ -248,3 +248,26 @@ def test_reading_ahead_leaves_no_thread_and_raises_where_the_item_is_due() -> No
     assert readers()
     half.close()
     assert not readers()
+
+
+@pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2"])
+def test_partial_fit_takes_all_rows_as_one_batch_and_never_holds_them(
+    seeding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def model() -> shoal.KMeansClustering:
+        return shoal.KMeansClustering(5, initial_clusters=seeding, kmc2_chain_length=20)
+
+    want = model().partial_fit(X, steps=2).partial_fit(X[:100])
+
+    def refuse(_pieces: Iterator[Rows], _size: int) -> Iterator[list[Rows]]:
+        raise AssertionError("pieces are joined to a batch")
+
+    monkeypatch.setattr(pages_module, "cut", refuse)
+    got = model().partial_fit(PagedSource(Disk(X, CUTS), None, True), steps=2)
+    same(got.partial_fit(PagedSource(Disk(X[:100], [30]), None, True)), want)
+
+
+def test_what_k_means_plus_plus_costs_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "shoal")
+    shoal.KMeansClustering(5, initial_clusters="kmeans_plus_plus").fit(source(), steps=1)
+    assert "disk is not in memory: k-means++ reads it once per center" in caplog.text

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.blocks import Block, FromPages, Reread, Tally, ignore, make_block
-from shoal.config import AFKMC2_INIT, KMC2_INIT, Parameters, RunConfig
+from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Parameters, RunConfig
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.local import LocalExecutor
@@ -100,11 +100,20 @@ class Feed:
         by_access = self._demand.parameters.initial_clusters in (KMC2_INIT, AFKMC2_INIT)
         return by_access and not self._demand.parameters.use_mini_batch
 
+    @property
+    def _in_one_batch(self) -> bool:
+        """Whether all rows are offered to seeding together, though more will come."""
+        source = self._source
+        if not isinstance(source, PagedSource):
+            return False
+        by_batch = callable(self._demand.parameters.initial_clusters)
+        return source.resident or (not by_batch and _takes_all(source))
+
     # --- seeding ---------------------------------------------------------------------------
 
     def seeding_batches(self) -> Iterator[Batch]:
         """Batches to choose centers from; those of a one-shot stream are kept for training."""
-        if self.whole or (isinstance(self._source, PagedSource) and self._source.resident):
+        if self.whole or self._in_one_batch:
             whole = self._whole()
             yield whole
             while callable(self._demand.parameters.initial_clusters) and not self._more_comes:
@@ -194,6 +203,10 @@ class Feed:
         last = epoch + self._demand.run.max_epochs
         while self._demand.counted or epoch < last:
             used = row > 0
+            if not source.resident and row == 0 and size >= rows:  # read by pieces, not joined
+                yield Batch(self._whole().executor, [], (epoch + 1, 0))
+                epoch += 1
+                continue
             permute = partial(_permutation, seed, epoch)
             for end, shards in source.epoch(permute, size, row):
                 position = (epoch, end) if end < rows else (epoch + 1, 0)
@@ -232,6 +245,13 @@ class Feed:
             self._dropped = None
             return join(blocks, parameters, keep)
         if isinstance(source, PagedSource):
+            method = parameters.initial_clusters
+            if isinstance(method, str) and method == KMEANS_PLUS_PLUS_INIT:
+                logger.info(
+                    "%s is not in memory: k-means++ reads it once per center, k-MC² (kmc2) about "
+                    "once per 40",
+                    source.name,
+                )
             pages = FromPages(source, self._block, self._demand.told)
             shard = Shard(pages, self._metric, self._threads, parameters.budget(0))
             return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
@@ -279,6 +299,10 @@ def join(blocks: list[Block], parameters: Parameters, keep: bool = False) -> Bat
     ]
     executor = LocalExecutor(parts, is_cosine(metric))
     return Batch(executor, [block.rows for block in blocks])
+
+
+def _takes_all(source: PagedSource) -> bool:
+    return source.batch_size is not None and source.batch_size >= (source.rows or 0)
 
 
 def _permutation(seed: int, epoch: int, n: int, *path: int) -> npt.NDArray[np.int64]:

@@ -229,7 +229,8 @@ def _kept(planned: Parameters, shape: _Shape) -> int:
 def _seeding(planned: Parameters, shape: _Shape) -> int:
     """What the choice of first centers takes at its peak."""
     n, d, row = shape.rows, shape.dim, shape.row
-    method: Any = planned.initial_clusters
+    given = planned.initial_clusters
+    method = given if isinstance(given, str) else None
     weights = 8 * n if shape.weighted and not shape.held else 0
     if method == KMEANS_PLUS_PLUS_INIT:
         if shape.sparse is not None:
