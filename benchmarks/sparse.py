@@ -59,6 +59,7 @@ def run(case: Case, settings: Settings) -> report.Row:
     ours = found["shoal"]
     return {
         **asdict(case),
+        "quick": settings.quick,
         "found": found,
         "per_pass": ours["per_pass"],
         "first": ours["first"],
