@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <random>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "checks.h"
 #include "core/boxes.h"
 #include "core/dispatch.h"
 #include "core/parallel.h"
@@ -20,23 +19,7 @@ namespace {
 
 using namespace shoal;
 
-int64_t passed = 0, failed = 0, skipped = 0;
-std::string context;
-
-void check(bool fine, const char* what, int line) {
-  ++(fine ? passed : failed);
-  if (!fine && failed <= 20) std::printf("line %d: %s\n  %s\n", line, what, context.c_str());
-}
-#define CHECK(condition) check(condition, #condition, __LINE__)
-
-std::mt19937_64 generator;
-int64_t below(int64_t n) { return static_cast<int64_t>(generator() % static_cast<uint64_t>(n)); }
-double uniform() { return static_cast<double>(generator() >> 11) * 0x1p-53; }
-double normal() {
-  double sum = -6;
-  for (int i = 0; i < 12; ++i) sum += uniform();
-  return sum;
-}
+int64_t skipped = 0;
 
 // n rows and k centers of d columns. Values are representable in dtype.
 struct Data {
@@ -283,14 +266,11 @@ void test_settles() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 20240607;
-  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
-  generator.seed(seed);
+  start(argc, argv, 20240607);
   test_kinds();
   test_sizes();
   test_scales();
   test_settles();
-  std::printf("%lld passed, %lld failed, %lld not usable\n", static_cast<long long>(passed),
-              static_cast<long long>(failed), static_cast<long long>(skipped));
-  return failed == 0 ? 0 : 1;
+  std::printf("%lld not usable, ", static_cast<long long>(skipped));
+  return finish();
 }

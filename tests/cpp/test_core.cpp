@@ -4,17 +4,16 @@
 #include <array>
 #include <atomic>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <memory>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "checks.h"
 #include "core/assign.h"
 #include "core/dispatch.h"
 #include "core/distances.h"
@@ -29,26 +28,6 @@ namespace {
 
 using namespace shoal;
 
-int64_t passed = 0, failed = 0;
-std::string context;  // what is being tried, for the message of a failure
-
-void check(bool fine, const char* what, int line) {
-  ++(fine ? passed : failed);
-  if (!fine && failed <= 20) std::printf("line %d: %s\n  %s\n", line, what, context.c_str());
-}
-#define CHECK(condition) check(condition, #condition, __LINE__)
-
-// ---- Random numbers, the same with every standard library ----
-
-std::mt19937_64 generator;
-
-int64_t below(int64_t n) { return static_cast<int64_t>(generator() % static_cast<uint64_t>(n)); }
-double uniform() { return static_cast<double>(generator() >> 11) * 0x1p-53; }
-double normal() {  // nearly: four uniform numbers, to the same variance
-  const uint64_t a = generator(), b = generator();
-  const uint64_t sum = (a >> 32) + (a & 0xffffffffu) + (b >> 32) + (b & 0xffffffffu);
-  return 1.7320508 * (static_cast<double>(sum) * 0x1p-32 - 2);
-}
 template <class T>
 T one_of(const std::vector<T>& list) {
   return list[below(static_cast<int64_t>(list.size()))];
@@ -977,11 +956,7 @@ void test_scan() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 20240607;
-  std::printf("seed %llu, targets:", static_cast<unsigned long long>(seed));
-  for (const Target* target : usable_targets()) std::printf(" %s", target->name);
-  std::printf("\n");
-  generator.seed(seed);
+  start(argc, argv, 20240607);
   test_half();
   test_exact_sum();
   test_parallel_for();
@@ -995,7 +970,5 @@ int main(int argc, char** argv) {
   test_distances();
   test_unit_rows();
   test_scan();
-  std::printf("%lld passed, %lld failed\n", static_cast<long long>(passed),
-              static_cast<long long>(failed));
-  return failed == 0 ? 0 : 1;
+  return finish();
 }

@@ -2,14 +2,13 @@
 // as from the same values in float32 or float64. Usage: test_dtypes [seed]
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
+#include "checks.h"
 #include "core/assign.h"
 #include "core/dispatch.h"
 #include "core/distances.h"
@@ -21,18 +20,6 @@
 namespace {
 
 using namespace shoal;
-
-int64_t passed = 0, failed = 0;
-std::string context;  // what is being tried, for the message of a failure
-
-void check(bool fine, const char* what, int line) {
-  ++(fine ? passed : failed);
-  if (!fine && failed <= 20) std::printf("line %d: %s\n  %s\n", line, what, context.c_str());
-}
-#define CHECK(condition) check(condition, #condition, __LINE__)
-
-std::mt19937_64 generator;
-int64_t below(int64_t n) { return static_cast<int64_t>(generator() % static_cast<uint64_t>(n)); }
 
 struct Named {
   Dtype dtype;
@@ -314,11 +301,7 @@ void test_widening() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 20240607;
-  std::printf("seed %llu, targets:", static_cast<unsigned long long>(seed));
-  for (const Target* target : usable_targets()) std::printf(" %s", target->name);
-  std::printf("\n");
-  generator.seed(seed);
+  start(argc, argv, 20240607);
   test_widening();
   test_all();
   constexpr int64_t kMost = int64_t{1} << 53;
@@ -326,7 +309,5 @@ int main(int argc, char** argv) {
                                    std::numeric_limits<int64_t>::max()});
   test_bad<uint64_t>(Dtype::uint64, {kMost + 1, std::numeric_limits<uint64_t>::max()});
   test_bad<Brain>(Dtype::bfloat16, {Brain{0x7f80}, Brain{0xff80}, Brain{0x7fc0}, Brain{0xff81}});
-  std::printf("%lld passed, %lld failed\n", static_cast<long long>(passed),
-              static_cast<long long>(failed));
-  return failed == 0 ? 0 : 1;
+  return finish();
 }

@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "checks.h"
 #include "core/reference.h"
 #include "core/seeding.h"
 #include "core/team.h"
@@ -18,24 +16,6 @@
 namespace {
 
 using namespace shoal;
-
-int64_t passed = 0, failed = 0;
-std::string context;  // what is being tried, for the message of a failure
-
-void check(bool fine, const char* what, int line) {
-  ++(fine ? passed : failed);
-  if (!fine && failed <= 20) std::printf("line %d: %s\n  %s\n", line, what, context.c_str());
-}
-#define CHECK(condition) check(condition, #condition, __LINE__)
-
-std::mt19937_64 generator;
-int64_t below(int64_t n) { return static_cast<int64_t>(generator() % static_cast<uint64_t>(n)); }
-double uniform() { return static_cast<double>(generator() >> 11) * 0x1p-53; }
-double normal() {  // nearly: the sum of twelve uniform numbers
-  double sum = -6;
-  for (int i = 0; i < 12; ++i) sum += uniform();
-  return sum;
-}
 
 // ---- Rows that are hard to get right ----
 
@@ -430,16 +410,10 @@ void test_team() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 20250817;
-  std::printf("seed %llu, targets:", static_cast<unsigned long long>(seed));
-  for (const Target* target : usable_targets()) std::printf(" %s", target->name);
-  std::printf("\n");
-  generator.seed(seed);
+  start(argc, argv, 20250817);
   test_team();
   test_seeding();
   test_pick();
   test_codes_are_tight();
-  std::printf("%lld passed, %lld failed\n", static_cast<long long>(passed),
-              static_cast<long long>(failed));
-  return failed == 0 ? 0 : 1;
+  return finish();
 }

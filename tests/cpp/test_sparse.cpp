@@ -2,14 +2,12 @@
 // Usage: test_sparse [seed]
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <random>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "checks.h"
 #include "core/distances.h"
 #include "core/reference.h"
 #include "core/seeding.h"
@@ -20,23 +18,6 @@ namespace {
 
 using namespace shoal;
 
-int64_t passed = 0, failed = 0;
-std::string context;  // what is being tried, for the message of a failure
-
-void check(bool fine, const char* what, int line) {
-  ++(fine ? passed : failed);
-  if (!fine && failed <= 20) std::printf("line %d: %s\n  %s\n", line, what, context.c_str());
-}
-#define CHECK(condition) check(condition, #condition, __LINE__)
-
-std::mt19937_64 generator;
-int64_t below(int64_t n) { return static_cast<int64_t>(generator() % static_cast<uint64_t>(n)); }
-double uniform() { return static_cast<double>(generator() >> 11) * 0x1p-53; }
-double normal() {  // nearly: the sum of twelve uniform numbers
-  double sum = -6;
-  for (int i = 0; i < 12; ++i) sum += uniform();
-  return sum;
-}
 bool same(const std::vector<double>& a, const std::vector<double>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 8) == 0;
 }
@@ -442,16 +423,10 @@ void test_bad_input() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 20251125;
-  std::printf("seed %llu, targets:", static_cast<unsigned long long>(seed));
-  for (const Target* target : usable_targets()) std::printf(" %s", target->name);
-  std::printf("\n");
-  generator.seed(seed);
+  start(argc, argv, 20251125);
   test_tree();
   test_same_as_dense();
   test_filter();
   test_bad_input();
-  std::printf("%lld passed, %lld failed\n", static_cast<long long>(passed),
-              static_cast<long long>(failed));
-  return failed == 0 ? 0 : 1;
+  return finish();
 }
