@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import feather, ipc, parquet
+from pyarrow import dataset, feather, ipc, parquet
 
 import shoal
 from shoal import BadInputError
@@ -333,3 +333,20 @@ def test_streams_in_ipc_files(tmp_path: Path, compression: str | None) -> None:
         writer.write_table(table)
     with pytest.raises(BadInputError, match=r"x\.arrow cannot be read: .*with dictionaries"):
         opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("stands_for", "advice"),
+    [
+        (lambda path: pytest.importorskip("polars").scan_parquet(path), "LazyFrame.*collect"),
+        (lambda path: dataset.dataset(path), r"FileSystemDataset.*\.files"),
+        (lambda path: dataset.dataset(path).scanner(), r"Scanner.*to_batches"),
+        (parquet.ParquetFile, r"ParquetFile.*iter_batches"),
+    ],
+)
+def test_what_only_stands_for_rows_is_refused_with_advice(
+    tmp_path: Path, stands_for: Any, advice: str
+) -> None:
+    data = stands_for(write(tmp_path / "x.parquet", named(X)))
+    with pytest.raises(BadInputError, match=advice):
+        shoal.open(data)

@@ -91,10 +91,10 @@ WHOLE = ("{x} holds", "row 37", "column 1", "2**53", "Divide", ".astype(np.float
 
 #: Name, how to make it, words of the message; "{x}" is what the door calls its argument.
 DATA: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
-    ("0-d", lambda: np.float64(3), ("{x} has shape ()", "two dimensions")),
+    ("0-d", lambda: np.float64(3), ("{x} is of type float64", "rows and columns")),
     ("1-d", lambda: X[0], ("{x} has shape (3,)", "two dimensions", "reshape(-1, 1)")),
     ("3-d", lambda: X[None], ("{x} has shape (1, 60, 3)", "two dimensions", "reshape")),
-    ("a set", lambda: {1, 2}, ("{x} has shape ()", "set", "two dimensions")),
+    ("a set", lambda: {1, 2}, ("{x} is of type set", "rows and columns")),
     ("objects", lambda: X.astype(object), ("{x} has dtype object", "real numbers", "float32")),
     ("strings", lambda: X.astype(str), ("{x} has dtype <U", "real numbers", "float32")),
     ("complex", lambda: X * 1j, ("{x} has dtype complex128", "real numbers", "float32")),
@@ -148,7 +148,7 @@ DATA: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
     ("batches of other dtype", lambda: Batches([X, X.astype("f4")]), ("batch 1", "float32")),
     ("ragged batch", lambda: Batches([X, [[1.0], [2.0, 3.0]]]), ("batch 1", "rectangular")),
     ("rows as batches", lambda: Batches(list(X)), ("batch 0 has shape (3,)", "two dimensions")),
-    ("None as batches", lambda: Batches([None]), ("batch 0 has shape ()", "NoneType")),
+    ("None as batches", lambda: Batches([None]), ("batch 0 is of type NoneType",)),
     ("a triple", lambda: (X, X, X), ("{x} is a tuple of 3", "(rows, weights)", "list")),
     ("weights negative", lambda: (X, -np.ones(60)), ("weight of row 0 of {x} is -1.0", ">= 0")),
     ("weights NaN", lambda: (X, changed(np.nan)[:, 1]), ("weight of row", "{x}", "finite")),

@@ -6,6 +6,8 @@ import csv
 import io
 import itertools
 import logging
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from shoal import BadInputError
 from shoal.sources import csv_parser, text
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
+from shoal.sources.sparse import SparseRows
 
 X = np.random.default_rng(5).normal(size=(20, 3))
 
@@ -86,6 +89,29 @@ def test_npz_of_one_matrix(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     assert found.tobytes() == X.tobytes()
     assert "'rows'" in caplog.text
     assert "'y' (20,)" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["csr", "coo"])
+def test_npz_of_a_sparse_matrix(tmp_path: Path, kind: str) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    kept = X * (X > 0.5)
+    sparse.save_npz(tmp_path / "x.npz", sparse.csr_matrix(kept).asformat(kind))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = opened(tmp_path / "x.npz").read(0).rows
+    assert [str(one.message)[:11] for one in said] == ([] if kind == "csr" else ["x is a spar"])
+    assert isinstance(found, SparseRows)
+    assert (found.toarray() == kept).all()
+
+
+def test_npz_of_a_sparse_matrix_without_scipy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    sparse.save_npz(tmp_path / "x.npz", sparse.csr_matrix(X))
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(shoal.MissingExtraError, match=r"scipy.*shoal\[sparse\]"):
+        shoal.open(tmp_path / "x.npz")
 
 
 def test_npy_files_of_a_directory_are_shards(tmp_path: Path) -> None:

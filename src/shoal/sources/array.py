@@ -167,9 +167,11 @@ def _to_matrix(data: object, name: str) -> Matrix:
         raise BadInputError(f"{name} is not a rectangular array of numbers: {error}") from None
     if listed and array.dtype.kind in "iub" and first_inexact(array) is None:
         array = array.astype(np.float64)  # a list of whole numbers has no dtype of its own
+    if array.ndim == 0:
+        raise _no_data(data, name)
     if array.ndim != 2:
-        hints = (f"It is a {type(data).__name__}", "Use .reshape(-1, 1) for one column")
-        hint = hints[array.ndim] if array.ndim < 2 else "Use .reshape(rows, columns)"
+        one = array.ndim == 1
+        hint = "Use .reshape(-1, 1) for one column" if one else "Use .reshape(rows, columns)"
         raise BadInputError(
             f"{name} has shape {array.shape}; it must have two dimensions, rows and columns. {hint}"
         )
@@ -177,6 +179,26 @@ def _to_matrix(data: object, name: str) -> Matrix:
         raise BadInputError(f"{name} has shape {array.shape}: it needs at least one column")
     check_dtype(array.dtype, name)
     return array
+
+
+#: What to do with things that stand for data but cannot be read as they are.
+ADVICE = {
+    "LazyFrame": "use .collect(), or give the path of the files",
+    "FileSystemDataset": "give .files, which are read piece by piece, or use .to_table()",
+    "Dataset": "use .to_table(), or .to_batches()",
+    "Scanner": "use .to_table(), or .to_batches()",
+    "ParquetFile": "give the path itself, or use .iter_batches()",
+}
+
+
+def _no_data(data: object, name: str) -> BadInputError:
+    """The error for what is no array, nor turns into one."""
+    kind = type(data).__name__
+    return BadInputError(
+        f"{name} is of type {kind}; it must be rows and columns: an array, a table or frame, a "
+        "sparse matrix, batches of them, or a path"
+        + (f". Here, {ADVICE[kind]}" if kind in ADVICE else "")
+    )
 
 
 def weights_of(weights: object, rows: int, name: str, first: int = 0) -> Floats:

@@ -43,7 +43,7 @@ def is_frame(data: object) -> bool:
     if is_sparse(data):  # some are mappings, too
         return False
     return isinstance(data, Mapping) or (
-        hasattr(data, "columns") and hasattr(data, "__getitem__") and hasattr(data, "__array__")
+        hasattr(data, "__array__") and hasattr(data, "__getitem__") and hasattr(data, "columns")
     )
 
 
