@@ -24,7 +24,15 @@ import pytest
 from pyarrow import parquet
 
 import shoal
-from shoal import CheckpointError, ModelDirLockedError, RunConfig, checkpoint, durable, tensors
+from shoal import (
+    CheckpointError,
+    ModelDirLockedError,
+    RunConfig,
+    checkpoint,
+    durable,
+    model_dir,
+    tensors,
+)
 from shoal import KMeansClustering as Model
 from shoal.export.npz import load_model, save_model
 from shoal.state import State
@@ -957,7 +965,7 @@ def test_steps_beyond_nine_digits(tmp_path: Path) -> None:
     model = fit(new(tmp_path), steps=2)
     state: State = model.state.replace(global_step=10_000_000_000)
     parameters = checkpoint.read(step_file(tmp_path, 2)).parameters
-    folder = checkpoint.ModelDir(tmp_path)
+    folder = model_dir.ModelDir(tmp_path)
     with folder.held():
         folder.write(checkpoint.Checkpoint(state, parameters, ()), 5)
     assert new(tmp_path).state.global_step == 10_000_000_000

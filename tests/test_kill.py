@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import shoal
-from shoal import checkpoint, durable
+from shoal import durable, model_dir
 
 X = np.random.default_rng(4).normal(size=(400, 3))
 
@@ -87,7 +87,7 @@ def in_a_child(folder: Path, mini_batch: bool, system: DeadlySystem) -> int:
     child = os.fork()
     if child == 0:
         try:
-            durable.os = checkpoint.os = system  # type: ignore[attr-defined]
+            durable.os = model_dir.os = system  # type: ignore[attr-defined]
             fit(new(folder, mini_batch), 6, monitors=[system])
         finally:
             os._exit(0)

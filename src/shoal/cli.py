@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 import shoal
-from shoal.checkpoint import has_checkpoints
 from shoal.cli_arguments import CHECKPOINT_OPTIONS, add_arguments
 from shoal.cli_models import (
     as_data,
@@ -41,6 +40,7 @@ from shoal.errors import BadInputError
 from shoal.export.npz import load_model, save_model
 from shoal.hooks import LogProgress, progress_monitor, rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, ROW, SCORES
+from shoal.model_dir import has_checkpoints
 from shoal.sources.pages import Pages
 from shoal.state import exact_sum, exact_to_float
 

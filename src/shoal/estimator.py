@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import config as names
-from shoal.checkpoint import ModelDir
 from shoal.checks import one_of, positive
 from shoal.config import InitialClusters, Parameters, RunConfig
 from shoal.errors import BadInputError
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
+from shoal.model_dir import ModelDir
 from shoal.state import State
 from shoal.training import Training, check_model_dir
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.checkpoint import Checkpoint, ModelDir, read_file
+from shoal.checkpoint import Checkpoint
 from shoal.checks import whole_number
 from shoal.config import Parameters, RunConfig
 from shoal.errors import BadInputError, CheckpointError, not_fitted
@@ -17,6 +17,7 @@ from shoal.evaluation import Metric, check_metrics, check_name, evaluate, write_
 from shoal.hooks import Monitors, check_monitors, rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference
 from shoal.loop import users_clusters
+from shoal.model_dir import ModelDir, read_file
 from shoal.sources.array import Columns
 from shoal.sources.open import Source, open_named
 from shoal.sources.stream import StreamSource

@@ -11,13 +11,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shoal.checkpoint import Checkpoint, CheckpointSaver, ModelDir
+from shoal.checkpoint import Checkpoint
 from shoal.checks import whole_number
 from shoal.config import Parameters
 from shoal.errors import BadInputError, CheckpointError, ShoalError
 from shoal.hooks import Monitors, check_monitors, progress_monitor, summary_monitors
+from shoal.hooks.saving import CheckpointSaver
 from shoal.loop import Task, train
 from shoal.model import Model
+from shoal.model_dir import ModelDir
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
 from shoal.state import State

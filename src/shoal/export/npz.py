@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from shoal.checkpoint import ModelDir
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
+from shoal.model_dir import ModelDir
 from shoal.stored import ARRAYS, parameters_to_keep, plain, state_from_parts, state_to_parts, tuples
 
 FORMAT = 1
