@@ -229,11 +229,29 @@ class Shard:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""
         start, parts = 0, []
         for labels, block in zip(self._labels, self._blocks, strict=True):
-            distances = self._distances(block, centers)
-            part = Farthest.among(distances, labels, block.weights, len(centers))
-            parts.append(part.first(number).after(start))
+            parts.append(self._farthest(block, labels, centers, number).after(start))
             start += len(labels)
         return Farthest.of(parts, number)
+
+    def _farthest(self, block: Block, labels: Labels, centers: Floats, number: int) -> Farthest:
+        number = min(number, len(labels))
+        rows, distances = np.empty(number, np.int64), np.empty(number)
+        counts = np.empty(len(centers), np.int64)
+        # The core measures dense rows itself, by their labels.
+        measured = None if isinstance(block.rows, np.ndarray) else self._distances(block, centers)
+        found = _core.farthest(
+            block.rows,
+            block.weights,
+            labels,
+            centers,
+            is_cosine(self._metric),
+            self._threads,
+            measured,
+            rows,
+            distances,
+            counts,
+        )
+        return Farthest(rows[:found], distances[:found], labels[rows[:found]], counts)
 
     def take(self, indices: Indices) -> tuple[Matrix, Floats | None]:
         """Rows (and weights) by their index, in the order asked for."""

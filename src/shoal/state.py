@@ -170,15 +170,6 @@ class Farthest:
         )
         return joined.first(number)
 
-    @classmethod
-    def among(
-        cls, distances: Floats, labels: npt.NDArray[np.int32], weights: Floats | None, k: int
-    ) -> Farthest:
-        """All rows of positive weight and distance, in their order."""
-        heavy = np.ones(len(labels), bool) if weights is None else weights > 0
-        rows = np.flatnonzero(heavy & (distances > 0))
-        return cls(rows, distances[rows], labels[rows], np.bincount(labels[heavy], minlength=k))
-
     def after(self, start: int) -> Farthest:
         """The same rows behind ``start`` others."""
         return replace(self, rows=self.rows + start)
