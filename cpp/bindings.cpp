@@ -161,8 +161,8 @@ void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool co
 }
 
 int64_t py_farthest(nb::handle rows, nb::handle weights, nb::handle labels, nb::handle centers,
-                    bool cosine, int threads, nb::handle distances, nb::handle found,
-                    nb::handle found_distances, nb::handle counts) {
+                    bool cosine, int threads, nb::handle distances, const Keeper* keeper,
+                    nb::handle found, nb::handle found_distances, nb::handle counts) {
   const GivenRows x(rows, "rows");
   const Buffer c(centers, "centers"), l(labels, "labels");
   const Rows x_rows = x.rows(), c_rows = c.rows();
@@ -171,6 +171,8 @@ int64_t py_farthest(nb::handle rows, nb::handle weights, nb::handle labels, nb::
   const Optional<double> measured(distances, "distances", 'd', x_rows.n, false);
   if (x.sparse() != nullptr && measured.data() == nullptr)
     throw std::invalid_argument("distances of sparse rows must be given");
+  if (keeper != nullptr && keeper->rows() != x_rows.n)
+    throw std::invalid_argument("the keeper is of other rows");
   const Buffer f(found, "found", true), d(found_distances, "found_distances", true),
       n(counts, "counts", true);
   const int64_t number = f.vector().size;
@@ -180,7 +182,7 @@ int64_t py_farthest(nb::handle rows, nb::handle weights, nb::handle labels, nb::
   const int32_t* label = l.packed<int32_t>('i', x_rows.n);
   const Target& simd = target();
   nb::gil_scoped_release release;
-  const Farthest result = farthest({x_rows, w.data(), label, measured.data()}, c_rows,
+  const Farthest result = farthest({x_rows, w.data(), label, measured.data(), keeper}, c_rows,
                                    metric_of(cosine), simd, threads, number);
   std::copy(result.rows.begin(), result.rows.end(), into);
   std::copy(result.distances.begin(), result.distances.end(), far);
@@ -274,7 +276,7 @@ NB_MODULE(_core, m) {
         "Adds rows and weights to integer sums per cluster.");
   m.def("farthest", &py_farthest, nb::arg("rows"), nb::arg("weights").none(), nb::arg("labels"),
         nb::arg("centers"), nb::arg("cosine"), nb::arg("threads"), nb::arg("distances").none(),
-        nb::arg("found"), nb::arg("found_distances"), nb::arg("counts"),
+        nb::arg("keeper").none(), nb::arg("found"), nb::arg("found_distances"), nb::arg("counts"),
         "The rows farthest from the centers of their labels, and how many rows clusters have;\n"
         "returns how many were found.");
   m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),

@@ -146,24 +146,43 @@ void unit_distances_widened(const Rows& rows, int64_t first, int64_t last, const
   }
 }
 
+// D: the columns, or 0 where they are not known to the compiler.
+template <class T, int D>
+void unit_distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                       const double* centers, double* out) {
+  const int64_t d = D > 0 ? D : rows.d;
+  const int64_t size = d * static_cast<int64_t>(sizeof(T)), ahead = 2048 / (size + 1);
+  const bool same = rows.row_stride == 0;  // one row, and many centers
+  const auto row = [&](int64_t i) { return reinterpret_cast<const T*>(rows.row(i)); };
+  double factor[kRoots];
+  if (same) factor[0] = unit_factor(row(first), d);
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t p = same ? 0 : (i - first) % kRoots;
+    if (p == 0 && !same)
+      unit_factors<T>(
+          [&](int64_t r) {
+            const char* next = rows.row(i + r + ahead);
+            for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(next + at);
+            return row(i + r);
+          },
+          last - i < kRoots ? last - i : kRoots, d, factor);
+    const UnitDifference<T> term{row(i), centers + labels[i - first] * d, factor[p]};
+    const double squared = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
+    out[i - first] = factor[p] > 0 ? squared : -1;
+  }
+}
+
 void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                     const double* centers, double* out) {
-  const int64_t d = rows.d;
   if (!packed(rows)) {
     unit_distances_widened(rows, first, last, labels, centers, out);
     return;
   }
   with_native_type(rows.dtype, [&]<class T>() {
-    const T* before = nullptr;
-    double factor = 0;
-    for (int64_t i = first; i < last; ++i) {
-      const auto* x = reinterpret_cast<const T*>(rows.row(i));
-      if (x != before) factor = unit_factor(x, d);
-      before = x;
-      const UnitDifference<T> term{x, centers + labels[i - first] * d, factor};
-      const double squared = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
-      out[i - first] = factor > 0 ? squared : -1;
-    }
+    const auto measure = rows.d == 3   ? unit_distances_as<T, 3>
+                         : rows.d == 2 ? unit_distances_as<T, 2>
+                                       : unit_distances_as<T, 0>;
+    measure(rows, first, last, labels, centers, out);
   });
 }
 

@@ -1,12 +1,12 @@
 // The rows farthest from their centers: what empty clusters are given.
 //
-// Cost: a distance per row, d / 8 + 10 cycles (cosine: 25), and no pass over the centers, as labels
-// are known.
+// Labels are known, so that one distance per row is enough; and most rows are not even read where
+// bounds were kept: only those that can be as far as the farthest seen so far.
 #pragma once
 #include <vector>
 
 #include "dispatch.h"
-#include "types.h"
+#include "keeper.h"
 
 namespace shoal {
 
@@ -21,6 +21,7 @@ struct LabelledRows {
   const double* weights;    // IN [n] or null
   const int32_t* labels;    // IN [n]
   const double* distances;  // IN [n], 0 for rows without direction; null: measured here
+  const Keeper* keeper;     // of the pass that gave the labels, with these centers; or null
 };
 
 // At most `number` rows of positive weight and distance, none without direction. IN centers [k, d].

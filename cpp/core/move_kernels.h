@@ -83,25 +83,35 @@ int64_t move_as(const MovedRows& moved, const SumGrid& grid, int64_t* sums, int6
   constexpr int64_t kAhead = 12;
   const Rows& rows = moved.rows;
   const int64_t d = D > 0 ? D : rows.d, size = d * item_size(rows.dtype);
-  for (int64_t c = 0; c < moved.count; ++c) {
+  const auto fetch = [&](int64_t c) {
     const char* next = rows.row(moved.row[c + kAhead < moved.count ? c + kAhead : c]);
     for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(next + at);
+  };
+  const auto read = [&](int64_t c) {
     const char* row = rows.row(moved.row[c]);
-    if (scratch != nullptr) {
-      widen_row(row, rows.dtype, rows.col_stride, d, scratch);
-      row = reinterpret_cast<const char*>(scratch);
+    if (scratch == nullptr) return reinterpret_cast<const T*>(row);
+    widen_row(row, rows.dtype, rows.col_stride, d, scratch);
+    return reinterpret_cast<const T*>(scratch);
+  };
+  double factor[kRoots];
+  for (int64_t c = 0; c < moved.count; ++c) {
+    if constexpr (Row::kUnit) {
+      const int64_t left = moved.count - c;
+      if (c % kRoots == 0)
+        unit_factors<T>([&](int64_t i) { return fetch(c + i), read(c + i); },
+                        left < kRoots ? left : kRoots, d, factor);
+      if (!(factor[c % kRoots] > 0)) return c;
+    } else {
+      fetch(c);
     }
-    const auto* x = reinterpret_cast<const T*>(row);
-    double factor = 1;
-    if constexpr (Row::kUnit)
-      if (!((factor = unit_factor(x, d)) > 0)) return c;
+    const T* x = read(c);
     int64_t* into = sums + moved.now[c] * grid.stride;
     const int32_t before = moved.labels[moved.row[c]];
     if (before < 0)
-      move_row<Row, true>(x, factor, d, grid, grid.below, into, nullptr, squares);
+      move_row<Row, true>(x, factor[c % kRoots], d, grid, grid.below, into, nullptr, squares);
     else
-      move_row<Row, false>(x, factor, d, grid, grid.below, into, sums + before * grid.stride,
-                           nullptr);
+      move_row<Row, false>(x, factor[c % kRoots], d, grid, grid.below, into,
+                           sums + before * grid.stride, nullptr);
   }
   return moved.count;
 }

@@ -55,7 +55,24 @@ double ordered(const Term& term, int64_t begin, int64_t n) {
   return ordered(term, begin, half) + ordered(term, begin + half, n - half);
 }
 
-// 1 / |x| where multiplying by it is all that distance.h does, else 0.
+// 1 / |x| where multiplying by it is all that distance.h does, else 0; of rows at row(0), row(1) ...
+// Roots and divisions, which take long, are made side by side.
+constexpr int kRoots = 32;
+template <class T, class Row>
+inline __attribute__((always_inline)) void unit_factors(const Row& row, int64_t count, int64_t d,
+                                                        double* factor) {
+  double squares[kRoots];
+  for (int64_t i = 0; i < count; ++i) {
+    const Square<T> term{row(i)};
+    squares[i] = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
+  }
+  const int64_t whole = (count + 7) / 8 * 8;
+  for (int64_t i = count; i < whole; ++i) squares[i] = 0;
+  for (int64_t i = 0; i < whole; ++i) {
+    const bool fits = squares[i] >= 0x1p-900 && squares[i] <= 0x1p900;
+    factor[i] = fits ? 1 / std::sqrt(squares[i]) : 0;
+  }
+}
 template <class T>
 inline double unit_factor(const T* x, int64_t d) {
   const Square<T> term{x};

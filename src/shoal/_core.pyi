@@ -83,6 +83,7 @@ def farthest(
     cosine: bool,
     threads: int,
     distances: _Floats | None,  # IN [n] float64, of sparse rows
+    keeper: Keeper | None,  # of the pass that gave the labels, with these centers
     found: npt.NDArray[np.int64],  # OUT [number]
     found_distances: _Floats,  # OUT [number] float64
     counts: npt.NDArray[np.int64],  # OUT [k]

@@ -228,12 +228,13 @@ class Shard:
     def farthest(self, centers: Floats, number: int) -> Farthest:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""
         start, parts = 0, []
-        for labels, block in zip(self._labels, self._blocks, strict=True):
-            parts.append(self._farthest(block, labels, centers, number).after(start))
-            start += len(labels)
+        for position, block in enumerate(self._blocks):
+            parts.append(self._farthest(position, block, centers, number).after(start))
+            start += len(block.rows)
         return Farthest.of(parts, number)
 
-    def _farthest(self, block: Block, labels: Labels, centers: Floats, number: int) -> Farthest:
+    def _farthest(self, position: int, block: Block, centers: Floats, number: int) -> Farthest:
+        labels = self._labels[position]
         number = min(number, len(labels))
         rows, distances = np.empty(number, np.int64), np.empty(number)
         counts = np.empty(len(centers), np.int64)
@@ -247,6 +248,7 @@ class Shard:
             is_cosine(self._metric),
             self._threads,
             measured,
+            self._keepers[position],
             rows,
             distances,
             counts,
