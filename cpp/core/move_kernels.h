@@ -5,10 +5,10 @@
 // Sums are padded to whole registers. A row's last register holds a one behind its last column, the
 // weight, and zeros behind that, which add nothing.
 //
-// Cost per row in operations of registers, for each kWide columns: 4 + 3 for every sum and level
-// that changes; 5 more with a second level; and 12 (exact squares) to 18 the first time, when
-// squares are added. Rows of length one take 2 more, and a root and a division of about 25 cycles.
-// For few columns that is bound by the sums of the row before, which the next one often waits for.
+// Cost per row in operations of registers, for each kWide columns: 4 (two levels: 9) and 1 for every
+// sum and level that changes; the first time 11 more for squares (where they are not exact, 14).
+// Rows of length one take 3 more, and roots and divisions of 5 cycles. (Measured, the first time, 16
+// columns of float32 with AVX-512: KKK1 cycles; of length one: KKK2.)
 #pragma once
 #include "ordered.h"
 #include "sum_kernels.h"
@@ -16,60 +16,67 @@
 namespace shoal::SHOAL_TARGET {
 namespace {
 
-// v^2 and what is left of it above that, as square_values has it.
-inline Doubles exact_square(Doubles v, Doubles& rest) {
-  const Doubles square = v * v;
+// What is left of a * b above product, a * b rounded.
+inline Doubles left_of(Doubles a, Doubles b, Doubles product) {
 #if defined(__AVX512F__)
-  rest = (Doubles)_mm512_maskz_fmsub_pd(
-      _mm512_cmp_pd_mask((__m512d)square, _mm512_set1_pd(kLeastSquare), _CMP_GE_OQ), (__m512d)v,
-      (__m512d)v, (__m512d)square);
-#else
-#if defined(__FMA__)
-  const auto left = (Doubles)_mm256_fmsub_pd((__m256d)v, (__m256d)v, (__m256d)square);
+  return (Doubles)_mm512_fmsub_pd((__m512d)a, (__m512d)b, (__m512d)product);
+#elif defined(__FMA__)
+  return (Doubles)_mm256_fmsub_pd((__m256d)a, (__m256d)b, (__m256d)product);
 #elif defined(__ARM_NEON) && defined(__aarch64__)
-  const auto left =
-      (Doubles)vnegq_f64(vfmsq_f64((float64x2_t)square, (float64x2_t)v, (float64x2_t)v));
+  return (Doubles)vnegq_f64(vfmsq_f64((float64x2_t)product, (float64x2_t)a, (float64x2_t)b));
 #else
-  Doubles left;
-  two_product(v, v, left);
+  (void)product;
+  Doubles rest;
+  two_product(a, b, rest);
+  return rest;
 #endif
-  rest = (Doubles)((Longs)left & (Longs)(square >= broadcast(kLeastSquare)));
-#endif
-  return square;
 }
 
-// What rows are, and what is done with them.
+// Rows are brought to length one; sums have two levels.
 template <bool kIsUnit, bool kIsTwo>
 struct Kind {
-  static constexpr bool kUnit = kIsUnit;                 // brought to length one
-  static constexpr bool kTwo = kIsTwo;                   // sums on two levels
-  static constexpr bool kExact = !kIsUnit && !kIsTwo;    // squares are exact in float64
+  static constexpr bool kUnit = kIsUnit, kTwo = kIsTwo;
 };
+
+// The squares of a register of a row (IN v; in_quanta: rounded to the grid of the sums), in quanta
+// of theirs, and what is left of them above that.
+template <class Row>
+inline __attribute__((always_inline)) Doubles squares_of(Doubles v, Doubles in_quanta,
+                                                         const SumGrid& grid, int64_t t,
+                                                         Doubles& rest) {
+  if constexpr (Row::kUnit && !Row::kTwo) {  // of what is added to the sums: sums.h
+    const Doubles scaled = in_quanta * load_wide(grid.square_step + t);
+    const Doubles square = scaled * in_quanta;
+    rest = left_of(scaled, in_quanta, square);
+    return square;
+  }
+  const Doubles square = v * v, scale = load_wide(grid.square_inverse + t);
+  if constexpr (Row::kTwo)
+    rest = (Doubles)((Longs)left_of(v, v, square) & (Longs)(square >= broadcast(kLeastSquare))) *
+           scale;
+  else
+    rest = Doubles{};  // values of float32 and narrower
+  return square * scale;
+}
 
 // Adds a row to a sum; and takes it away from another, or, the first time, adds its squares.
 template <class Row, bool kFirst, class T>
 inline __attribute__((always_inline)) void move_row(const T* x, double factor, int64_t d,
-                                                    const SumGrid& grid, int64_t below,
-                                                    int64_t* into, int64_t* from,
-                                                    int64_t* squares) {
+                                                    const SumGrid& grid, int64_t* into,
+                                                    int64_t* from, int64_t* squares) {
   for (int64_t t = 0; t < d; t += kWide) {
     const bool last = t + kWide > d;
     Doubles v = last ? load_wide_first(x + t, static_cast<int>(d - t)) : load_wide(x + t);
     if constexpr (Row::kUnit) v *= factor;
+    Doubles in_quanta = v * load_wide(grid.inverse + t);
     if constexpr (kFirst) {
-      Doubles rest{};
-      Doubles seen = v;
-      if constexpr (Row::kUnit && !Row::kTwo) {  // the loss is that of the sums
-        const Doubles rounded = v * load_wide(grid.inverse + t) + kRounder;
-        seen = (rounded - kRounder) * load_wide(grid.quantum + t);
-      }
-      const Doubles square = Row::kExact ? seen * seen : exact_square(seen, rest);
-      add_wide<true, false>(square, rest, grid.square_inverse, grid.square_quantum, grid.unit, t,
-                            grid.stride, squares, nullptr);
+      Doubles rest;
+      const Doubles square =
+          squares_of<Row>(v, (in_quanta + kRounder) - kRounder, grid, t, rest);
+      add_wide<true, false>(square, rest, grid.unit, t, grid.stride, squares, nullptr);
     }
-    if (last) v += load_wide(grid.weight + t);
-    add_wide<Row::kTwo, !kFirst>(v, Doubles{}, grid.inverse, grid.quantum, grid.unit, t, below,
-                                 into, from);
+    if (last) in_quanta += load_wide(grid.weight + t);
+    add_wide<Row::kTwo, !kFirst>(in_quanta, Doubles{}, grid.unit, t, grid.below, into, from);
   }
   if (d % kWide != 0) return;
   into[d] += grid.one;
@@ -108,9 +115,9 @@ int64_t move_as(const MovedRows& moved, const SumGrid& grid, int64_t* sums, int6
     int64_t* into = sums + moved.now[c] * grid.stride;
     const int32_t before = moved.labels[moved.row[c]];
     if (before < 0)
-      move_row<Row, true>(x, factor[c % kRoots], d, grid, grid.below, into, nullptr, squares);
+      move_row<Row, true>(x, factor[c % kRoots], d, grid, into, nullptr, squares);
     else
-      move_row<Row, false>(x, factor[c % kRoots], d, grid, grid.below, into,
+      move_row<Row, false>(x, factor[c % kRoots], d, grid, into,
                            sums + before * grid.stride, nullptr);
   }
   return moved.count;

@@ -31,25 +31,25 @@ inline int64_t whole(double rounded) {
   return bits - offset;
 }
 
-// A value and an error of it, in quanta of a grid (a power of two) and of one 2^bits = `unit` finer.
+// A value and an error of it, both in quanta of a grid, in whole quanta; and what is left of them in
+// quanta 2^bits = `unit` finer.
 template <bool kLow, class Real, class Whole>
-inline __attribute__((always_inline)) void to_grid(Real value, Real error, Real inverse,
-                                                   Real quantum, double unit, Whole& high,
+inline __attribute__((always_inline)) void to_grid(Real value, Real error, double unit, Whole& high,
                                                    Whole& low) {
-  const Real rounded = value * inverse + kRounder;
+  const Real rounded = value + kRounder;
   high = whole(rounded);
   if constexpr (kLow) {
-    const Real rest = value - (rounded - kRounder) * quantum;  // exact
-    low = whole((rest + error) * inverse * unit + kRounder);
+    const Real rest = value - (rounded - kRounder);  // exact
+    low = whole((rest + error) * unit + kRounder);
   }
 }
 
 // Columns t to t + kWide - 1 of sums on one level or two, `below` apart.
 template <bool kLow, bool kFrom>
-inline void add_wide(Doubles value, Doubles error, const double* inverse, const double* quantum,
-                     double unit, int64_t t, int64_t below, int64_t* into, int64_t* from) {
+inline void add_wide(Doubles value, Doubles error, double unit, int64_t t, int64_t below,
+                     int64_t* into, int64_t* from) {
   Longs high, low;
-  to_grid<kLow>(value, error, load_wide(inverse + t), load_wide(quantum + t), unit, high, low);
+  to_grid<kLow>(value, error, unit, high, low);
   store(into + t, load_longs(into + t) + high);
   if constexpr (kFrom) store(from + t, load_longs(from + t) - high);
   if constexpr (!kLow) return;
@@ -58,15 +58,18 @@ inline void add_wide(Doubles value, Doubles error, const double* inverse, const 
 }
 
 template <bool kLow, bool kFrom, bool kError>
-void add_row_as(const double* x, const double* error, const double* inverse, const double* quantum,
-                double unit, int64_t d, int64_t below, int64_t* into, int64_t* from) {
+void add_row_as(const double* x, const double* error, const double* inverse, double unit, int64_t d,
+                int64_t below, int64_t* into, int64_t* from) {
   int64_t t = 0;
-  for (; t + kWide <= d; t += kWide)
-    add_wide<kLow, kFrom>(load_wide(x + t), kError ? load_wide(error + t) : Doubles{}, inverse,
-                          quantum, unit, t, below, into, from);
+  for (; t + kWide <= d; t += kWide) {
+    const Doubles scale = load_wide(inverse + t);
+    add_wide<kLow, kFrom>(load_wide(x + t) * scale,
+                          kError ? load_wide(error + t) * scale : Doubles{}, unit, t, below, into,
+                          from);
+  }
   for (; t < d; ++t) {
     int64_t high, low;
-    to_grid<kLow>(x[t], kError ? error[t] : 0.0, inverse[t], quantum[t], unit, high, low);
+    to_grid<kLow>(x[t] * inverse[t], kError ? error[t] * inverse[t] : 0.0, unit, high, low);
     into[t] += high;
     if constexpr (kFrom) from[t] -= high;
     if constexpr (!kLow) continue;
@@ -75,18 +78,18 @@ void add_row_as(const double* x, const double* error, const double* inverse, con
   }
 }
 
-void add_row(const double* x, const double* inverse, const double* quantum, double unit, int64_t d,
-             int64_t below, int64_t* into, int64_t* from) {
+void add_row(const double* x, const double* inverse, double unit, int64_t d, int64_t below,
+             int64_t* into, int64_t* from) {
   const auto add = below != 0 ? (from != nullptr ? add_row_as<true, true, false>
                                                  : add_row_as<true, false, false>)
                    : from != nullptr ? add_row_as<false, true, false>
                                      : add_row_as<false, false, false>;
-  add(x, nullptr, inverse, quantum, unit, d, below, into, from);
+  add(x, nullptr, inverse, unit, d, below, into, from);
 }
 
-void add_squares(const double* high, const double* low, const double* inverse,
-                 const double* quantum, double unit, int64_t d, int64_t below, int64_t* into) {
-  add_row_as<true, false, true>(high, low, inverse, quantum, unit, d, below, into, nullptr);
+void add_squares(const double* high, const double* low, const double* inverse, double unit,
+                 int64_t d, int64_t below, int64_t* into) {
+  add_row_as<true, false, true>(high, low, inverse, unit, d, below, into, nullptr);
 }
 
 // --- sums of two doubles ---------------------------------------------------------------------

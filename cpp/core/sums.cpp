@@ -39,7 +39,7 @@ void SharedSums::add(int worker, double* x, double weight, int32_t from, int32_t
     for (int64_t t = 0; t + 1 < width_; ++t) x[t] *= weight;
   x[width_ - 1] = weight;
   const Held held = hold(worker, from, into);
-  exact_.add_row(x, grid_.inverse, grid_.quantum, unit_, width_,
+  exact_.add_row(x, grid_.inverse, unit_, width_,
                  grid_.levels == 2 ? k_ * stride_ : 0, held.sums + into * stride_,
                  from < 0 ? nullptr : held.sums + from * stride_);
 }
@@ -71,34 +71,34 @@ void SharedSums::add_squares(int worker, const double* x, double weight, bool di
   const int64_t d = width_ - 1;
   double* low = scratch + width_;
   if (!directed)
-    exact_.add_row(&weight, grid_.square_inverse + d, grid_.square_quantum + d, unit_, 1, padded_,
-                   into + d, nullptr);
+    exact_.add_row(&weight, grid_.square_inverse + d, unit_, 1, padded_, into + d, nullptr);
   if (unit_rows_ && grid_.levels == 1) {
     for (int64_t t = 0; t < d; ++t)
       scratch[t] = std::nearbyint(x[t] * grid_.inverse[t]) * grid_.quantum[t];
     x = scratch;
   }
   exact_.squares(x, weight, d, scratch, low);
-  exact_.add_squares(scratch, low, grid_.square_inverse, grid_.square_quantum, unit_, d, padded_,
-                     into);
+  exact_.add_squares(scratch, low, grid_.square_inverse, unit_, d, padded_, into);
 }
 
 // The grid as kernels read it.
 SumGrid SharedSums::padded_grid() {
-  const double* const given[] = {grid_.quantum, grid_.inverse, grid_.square_quantum,
-                                 grid_.square_inverse};
-  padded_quanta_.assign(5 * padded_, 0);
-  double* const quanta = padded_quanta_.data();
-  for (int64_t g = 0; g < 4; ++g)
-    std::copy_n(given[g], g < 2 ? width_ : width_ - 1, quanta + g * padded_);
-  quanta[4 * padded_ + width_ - 1] = 1;
-  return {quanta,
-          quanta + padded_,
-          quanta + 2 * padded_,
-          quanta + 3 * padded_,
-          quanta + 4 * padded_,
+  const int64_t d = width_ - 1;
+  padded_quanta_.assign(4 * padded_, 0);
+  double *const inverse = padded_quanta_.data(), *const square_inverse = inverse + padded_;
+  double *const square_step = square_inverse + padded_, *const weight = square_step + padded_;
+  for (int64_t t = 0; t < d; ++t) {
+    inverse[t] = grid_.inverse[t];
+    square_inverse[t] = grid_.square_inverse[t];
+    square_step[t] = grid_.quantum[t] * grid_.square_inverse[t] * grid_.quantum[t];
+  }
+  weight[d] = grid_.inverse[d];
+  return {inverse,
+          square_inverse,
+          square_step,
+          weight,
           unit_,
-          static_cast<int64_t>(grid_.inverse[width_ - 1]),
+          static_cast<int64_t>(grid_.inverse[d]),
           padded_,
           grid_.levels == 2 ? k_ * padded_ : 0,
           unit_rows_};

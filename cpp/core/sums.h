@@ -83,7 +83,7 @@ class SharedSums {
   int64_t padded_;
   int64_t stride_;  // of the sums that rows are added to
   std::vector<Aligned<int64_t>> copies_, squares_of_;
-  Aligned<double> padded_quanta_;  // [5][padded], of moving_
+  Aligned<double> padded_quanta_;  // [4][padded], of moving_
   SumGrid moving_{};
   std::array<std::mutex, 64> locks_;
 };
