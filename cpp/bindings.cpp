@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -13,6 +14,7 @@
 #include "buffers.h"
 #include "core/assign.h"
 #include "core/distances.h"
+#include "core/farthest.h"
 #include "core/keeper.h"
 #include "core/loss.h"
 #include "core/means.h"
@@ -158,6 +160,36 @@ void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool co
     add_sums(x_rows, w.data(), label, k, metric_of(cosine), g.grid, simd, threads, into);
 }
 
+int64_t py_farthest(nb::handle rows, nb::handle weights, nb::handle labels, nb::handle centers,
+                    bool cosine, int threads, nb::handle distances, const Keeper* keeper,
+                    nb::handle found, nb::handle found_distances, nb::handle counts) {
+  const GivenRows x(rows, "rows");
+  const Buffer c(centers, "centers"), l(labels, "labels");
+  const Rows x_rows = x.rows(), c_rows = c.rows();
+  require_columns(x_rows, c_rows);
+  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+  const Optional<double> measured(distances, "distances", 'd', x_rows.n, false);
+  if (x.sparse() != nullptr && measured.data() == nullptr)
+    throw std::invalid_argument("distances of sparse rows must be given");
+  if (keeper != nullptr && keeper->rows() != x_rows.n)
+    throw std::invalid_argument("the keeper is of other rows");
+  const Buffer f(found, "found", true), d(found_distances, "found_distances", true),
+      n(counts, "counts", true);
+  const int64_t number = f.vector().size;
+  auto* into = f.packed<int64_t>('q', number);
+  auto* far = d.packed<double>('d', number);
+  auto* count = n.packed<int64_t>('q', c_rows.n);
+  const int32_t* label = l.packed<int32_t>('i', x_rows.n);
+  const Target& simd = target();
+  nb::gil_scoped_release release;
+  const Farthest result = farthest({x_rows, w.data(), label, measured.data(), keeper}, c_rows,
+                                   metric_of(cosine), simd, threads, number);
+  std::copy(result.rows.begin(), result.rows.end(), into);
+  std::copy(result.distances.begin(), result.distances.end(), far);
+  std::copy(result.counts.begin(), result.counts.end(), count);
+  return static_cast<int64_t>(result.rows.size());
+}
+
 nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude) {
   const GivenRows x(rows, "rows");
   const Buffer out(magnitude, "magnitude", true);
@@ -242,6 +274,11 @@ NB_MODULE(_core, m) {
   m.def("add_sums", &py_add_sums, nb::arg("rows"), nb::arg("weights").none(), nb::arg("labels"),
         nb::arg("cosine"), nb::arg("grid"), nb::arg("k"), nb::arg("threads"), nb::arg("sums"),
         "Adds rows and weights to integer sums per cluster.");
+  m.def("farthest", &py_farthest, nb::arg("rows"), nb::arg("weights").none(), nb::arg("labels"),
+        nb::arg("centers"), nb::arg("cosine"), nb::arg("threads"), nb::arg("distances").none(),
+        nb::arg("keeper").none(), nb::arg("found"), nb::arg("found_distances"), nb::arg("counts"),
+        "The rows farthest from the centers of their labels, and how many rows clusters have;\n"
+        "returns how many were found.");
   m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),
         "Largest magnitude per column; returns the first (row, column) not finite, or a whole "
         "number\n"

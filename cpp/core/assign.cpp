@@ -144,11 +144,8 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   const Space& space = keeper.space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, team);
   const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
-  const Known known = task.metric == Metric::cosine ? Known::unit_rows
-                      : is_double(task.rows.dtype)  ? Known::nothing
-                                                    : Known::short_values;
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), expected, sums, squares,
-                    known);
+                    task.metric == Metric::cosine);
   Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};
   step.sums = &shared;
   if (boxed) {

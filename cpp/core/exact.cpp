@@ -4,7 +4,8 @@
 #include <cstring>
 #include <type_traits>
 
-#include "simd_whole.h"
+#include "move_kernels.h"
+#include "ordered.h"
 #include "sum_kernels.h"
 #include "targets.h"
 
@@ -41,80 +42,11 @@ struct UnitDifference {
   }
 };
 
-template <class T>
-struct Square {
-  const T* x;
-  double operator()(int64_t t) const {
-    const auto v = static_cast<double>(value(x[t]));
-    return v * v;
-  }
-  Doubles wide(int64_t t) const {
-    const Doubles v = load_wide(x + t);
-    return v * v;
-  }
-};
-
-// distance.h's ordered_sum for at most 128 terms.
-template <class Term>
-inline double block_sum(const Term& term, int64_t begin, int64_t n) {
-  if (n < 8) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; ++i) sum += term(begin + i);
-    return sum;
-  }
-  Doubles part[kParts];
-#pragma GCC unroll 4
-  for (int j = 0; j < kParts; ++j) part[j] = term.wide(begin + j * kWide);
-  int64_t i = 8;
-  for (; i < n - n % 8; i += 8)
-#pragma GCC unroll 4
-    for (int j = 0; j < kParts; ++j) part[j] += term.wide(begin + i + j * kWide);
-  double p[8];
-  std::memcpy(p, part, sizeof p);
-  double sum = ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + (p[6] + p[7]));
-  for (; i < n; ++i) sum += term(begin + i);
-  return sum;
-}
-
-template <class Term>
-double ordered(const Term& term, int64_t begin, int64_t n) {
-  if (n <= 128) return block_sum(term, begin, n);
-  int64_t half = n / 2;
-  half -= half % 8;
-  return ordered(term, begin, half) + ordered(term, begin + half, n - half);
-}
-
 double distance(const double* x, const double* c, int64_t d) {
   return ordered(Difference<double>{x, c}, 0, d);
 }
 
 double norm2(const double* x, int64_t d) { return ordered(Square<double>{x}, 0, d); }
-
-template <class T>
-void widen_as(const char* row, int64_t col_stride, int64_t d, double* out) {
-  int64_t t = 0;
-  if (col_stride == static_cast<int64_t>(sizeof(T))) {
-    if constexpr (kIsNative<T>) {
-      for (; t + kWide <= d; t += kWide)
-        store(out + t, load_wide(reinterpret_cast<const T*>(row) + t));
-    } else {
-      for (; t + kLanes <= d; t += kLanes)
-        widen_lanes(reinterpret_cast<const T*>(row) + t, out + t);
-    }
-  }
-  for (; t < d; ++t) {
-    T x;
-    std::memcpy(&x, row + t * col_stride, sizeof x);
-    if constexpr (kIsNative<T>)
-      out[t] = static_cast<double>(value(x));
-    else
-      out[t] = static_cast<double>(widen(x));
-  }
-}
-
-void widen_row(const char* row, Dtype dtype, int64_t col_stride, int64_t d, double* out) {
-  with_type(dtype, [&]<class T>() { widen_as<T>(row, col_stride, d, out); });
-}
 
 // Sum(term, d) for each row, with d known to the compiler where it is small.
 template <class T, class Sum>
@@ -159,13 +91,6 @@ void few_distances_as(const Rows& rows, int64_t first, int64_t last, const int32
   }
 }
 
-// Whether kernels can read rows as they lie in memory.
-bool packed(const Rows& rows) {
-  const int64_t size = item_size(rows.dtype);
-  return is_native(rows.dtype) && rows.columns_packed() && rows.row_stride % size == 0 &&
-         reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0;
-}
-
 void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                const double* centers, double* out, double* scratch) {
   if (packed(rows)) {
@@ -183,14 +108,6 @@ void distances(const Rows& rows, int64_t first, int64_t last, const int32_t* lab
       out[i - first] = distance(scratch, centers + labels[i - first] * rows.d, rows.d);
     }
   }
-}
-
-// 1 / |x| where multiplying by it is all that distance.h does, else 0.
-template <class T>
-inline double unit_factor(const T* x, int64_t d) {
-  const Square<T> term{x};
-  const double squares = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
-  return squares >= 0x1p-900 && squares <= 0x1p900 ? 1 / std::sqrt(squares) : 0;
 }
 
 bool unit_row(const Rows& rows, int64_t i, double* out) {
@@ -229,24 +146,43 @@ void unit_distances_widened(const Rows& rows, int64_t first, int64_t last, const
   }
 }
 
+// D: the columns, or 0 where they are not known to the compiler.
+template <class T, int D>
+void unit_distances_as(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
+                       const double* centers, double* out) {
+  const int64_t d = D > 0 ? D : rows.d;
+  const int64_t size = d * static_cast<int64_t>(sizeof(T)), ahead = 2048 / (size + 1);
+  const bool same = rows.row_stride == 0;  // one row, and many centers
+  const auto row = [&](int64_t i) { return reinterpret_cast<const T*>(rows.row(i)); };
+  double factor[kRoots];
+  if (same) factor[0] = unit_factor(row(first), d);
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t p = same ? 0 : (i - first) % kRoots;
+    if (p == 0 && !same)
+      unit_factors<T>(
+          [&](int64_t r) {
+            const char* next = rows.row(i + r + ahead);
+            for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(next + at);
+            return row(i + r);
+          },
+          last - i < kRoots ? last - i : kRoots, d, factor);
+    const UnitDifference<T> term{row(i), centers + labels[i - first] * d, factor[p]};
+    const double squared = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
+    out[i - first] = factor[p] > 0 ? squared : -1;
+  }
+}
+
 void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                     const double* centers, double* out) {
-  const int64_t d = rows.d;
   if (!packed(rows)) {
     unit_distances_widened(rows, first, last, labels, centers, out);
     return;
   }
   with_native_type(rows.dtype, [&]<class T>() {
-    const T* before = nullptr;
-    double factor = 0;
-    for (int64_t i = first; i < last; ++i) {
-      const auto* x = reinterpret_cast<const T*>(rows.row(i));
-      if (x != before) factor = unit_factor(x, d);
-      before = x;
-      const UnitDifference<T> term{x, centers + labels[i - first] * d, factor};
-      const double squared = d <= 128 ? block_sum(term, 0, d) : ordered(term, 0, d);
-      out[i - first] = factor > 0 ? squared : -1;
-    }
+    const auto measure = rows.d == 3   ? unit_distances_as<T, 3>
+                         : rows.d == 2 ? unit_distances_as<T, 2>
+                                       : unit_distances_as<T, 0>;
+    measure(rows, first, last, labels, centers, out);
   });
 }
 
@@ -264,7 +200,7 @@ void magnitude(const char* row, Dtype dtype, int64_t d, void* bits) {
 
 extern const ExactKernels exact_kernels;
 const ExactKernels exact_kernels = {widen_row,      norm2,   distance,    distances, unit_row,
-                                    unit_distances, add_row, add_squares, squares,   move_few,
-                                    square_sum,     moments, magnitude};
+                                    unit_distances, add_row, squares, add_squares,   move_rows,
+                                    moments,        magnitude};
 
 }  // namespace shoal::SHOAL_TARGET

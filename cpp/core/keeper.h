@@ -1,6 +1,7 @@
 // What a shard keeps beside its rows between passes, within a budget. It saves work and never
 // changes a result.
 #pragma once
+#include <cmath>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -63,6 +64,12 @@ class Keeper {
   }
   bool bounds() const { return !upper_.empty(); }
   float* upper() { return upper_.data(); }
+  // After a pass: at most this far is a row from the center of its label, |x - c| as float64 finds
+  // it; infinity where nothing is known.
+  double farthest(int64_t i) const {
+    constexpr double kUp = 1 + 0x1p-18;
+    return before_ && bounds() ? static_cast<double>(upper_[i]) / space_->scale() * kUp : HUGE_VAL;
+  }
   float* lower() { return lower_.data(); }
 
   // Starts anew: nothing is known of any row.

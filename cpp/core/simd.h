@@ -139,18 +139,28 @@ static inline Doubles load_wide(const Half* from) {
 #endif
 }
 // The first of them, where `count` < kWide; memory behind is not touched.
-static inline Doubles load_wide_first(const double* from, int count) {
 #if defined(__AVX512F__)
-  return (Doubles)_mm512_maskz_loadu_pd((__mmask8)(count < 0       ? 0
-                                                   : count < kWide ? (1u << count) - 1
-                                                                   : 0xff),
-                                        from);
-#else
-  Doubles v{};
-  if (count > 0) std::memcpy(&v, from, sizeof(double) * (size_t)(count < kWide ? count : kWide));
-  return v;
-#endif
+static inline __mmask8 first_of(int count) {
+  return (__mmask8)(count < 0 ? 0 : count < kWide ? (1u << count) - 1 : 0xff);
 }
+static inline Doubles load_wide_first(const double* from, int count) {
+  return (Doubles)_mm512_maskz_loadu_pd(first_of(count), from);
+}
+static inline Doubles load_wide_first(const float* from, int count) {
+  return (Doubles)_mm512_cvtps_pd(_mm256_maskz_loadu_ps(first_of(count), from));
+}
+static inline Doubles load_wide_first(const Half* from, int count) {
+  return (Doubles)_mm512_cvtps_pd(
+      _mm256_cvtph_ps(_mm_maskz_loadu_epi16(first_of(count), from)));
+}
+#else
+template <class T>
+static inline Doubles load_wide_first(const T* from, int count) {
+  T some[kWide] = {};
+  if (count > 0) std::memcpy(some, from, sizeof(T) * (size_t)(count < kWide ? count : kWide));
+  return load_wide(some);
+}
+#endif
 // Rounds both to float32.
 static inline Floats narrow(Doubles low, Doubles high) {
 #if defined(__AVX512F__)

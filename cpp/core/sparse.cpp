@@ -71,11 +71,8 @@ Assignment assign_again(const SparseTask& task, int32_t* labels, const Grid& gri
   const ExactCenters exact(task.centers, task.metric, task.target.exact, &team);
   const SparseCenters centers(exact, tree, task.target.exact, team);
   const SparseFilter filter(centers, team);
-  const Known known = task.metric == Metric::cosine ? Known::unit_rows
-                      : is_double(task.rows.dtype)  ? Known::nothing
-                                                    : Known::short_values;
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), task.rows.n, sums,
-                    squares, known);
+                    squares, task.metric == Metric::cosine);
   SparseStep step{task.rows, task.weights, centers, filter, task.target, labels, nullptr};
   step.sums = &shared;
   const Assignment total = run(step, task.rows, team);

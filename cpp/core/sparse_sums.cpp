@@ -22,11 +22,11 @@ int64_t whole(double rounded) {
 struct OnGrid {
   int64_t high, low;
 
-  OnGrid(double x, double quantum, double inverse, double unit) {
+  OnGrid(double x, double error, double quantum, double inverse, double unit) {
     const double rounded = x * inverse + kRounder;
     high = whole(rounded);
     const double rest = x - (rounded - kRounder) * quantum;  // exact
-    low = whole(rest * inverse * unit + kRounder);
+    low = whole((rest + error) * inverse * unit + kRounder);
   }
 };
 
@@ -45,7 +45,8 @@ Split halves(double a) {
 Split square_of(double x) {
   const Split a = halves(x);
   const double square = x * x;
-  return {square, ((a.high * a.high - square) + 2 * (a.high * a.low)) + a.low * a.low};
+  const double rest = ((a.high * a.high - square) + 2 * (a.high * a.low)) + a.low * a.low;
+  return {square, square >= 0x1p-900 ? rest : 0};
 }
 Split weighted_square_of(double x, double weight) {
   const Split square = square_of(x);
@@ -59,29 +60,6 @@ Split weighted_square_of(double x, double weight) {
           ((s1 * w.high - high) + s1 * w.low + s2 * w.high) + s2 * w.low + square.low * weight};
 }
 
-// The sum of x^2 as two doubles: eight interleaved sums, one after the other at the end.
-Split square_sum(const SparseRow& row) {
-  double high[8] = {}, low[8] = {};
-  for (int64_t e = 0; e < row.size; ++e) {
-    const int lane = row.columns[e] % 8;
-    const double x = row.values[e];
-    const Split a = halves(x);
-    const double square = x * x;
-    const double rest =
-        ((a.high * a.high - square) + a.high * a.low + a.low * a.high) + a.low * a.low;
-    const double sum = high[lane] + square, part = sum - high[lane];
-    low[lane] += ((high[lane] - (sum - part)) + (square - part)) + rest;
-    high[lane] = sum;
-  }
-  double sum = 0, rest = 0;
-  for (int i = 0; i < 8; ++i) {
-    const double next = sum + high[i], part = next - sum;
-    rest += ((sum - (next - part)) + (high[i] - part)) + low[i];
-    sum = next;
-  }
-  return {sum, rest};
-}
-
 }  // namespace
 
 void SharedSums::add(int worker, const SparseRow& row, double weight, int32_t from, int32_t into) {
@@ -92,7 +70,7 @@ void SharedSums::add(int worker, const SparseRow& row, double weight, int32_t fr
   int64_t* const to = held.sums + into * stride_;
   int64_t* const off = from < 0 ? nullptr : held.sums + from * stride_;
   const auto move = [&](int64_t t, double x) {
-    const OnGrid value(x, grid_.quantum[t], grid_.inverse[t], unit_);
+    const OnGrid value(x, 0, grid_.quantum[t], grid_.inverse[t], unit_);
     to[t] += value.high;
     if (off != nullptr) off[t] -= value.high;
     if (grid_.levels < 2) return;
@@ -105,26 +83,19 @@ void SharedSums::add(int worker, const SparseRow& row, double weight, int32_t fr
 
 void SharedSums::add_squares(int worker, const SparseRow& row, double weight) {
   int64_t* into = squares_of(worker);
-  const auto add = [&](int64_t t, double value, int level) {
-    const OnGrid on(value, grid_.square_quantum[t], grid_.square_inverse[t], unit_);
-    into[level * padded_ + t] += on.high;
-    if (level == 0) into[padded_ + t] += on.low;
+  const auto add = [&](int64_t t, const Split& square) {
+    const OnGrid on(square.high, square.low, grid_.square_quantum[t], grid_.square_inverse[t],
+                    unit_);
+    into[t] += on.high;
+    into[padded_ + t] += on.low;
   };
-  // Below half a quantum of the first level: all of it goes to the second.
-  const auto add_both = [&](int64_t t, const Split& square) {
-    add(t, square.high, 0);
-    add(t, square.low * unit_, 1);
-  };
-  if (!row.directed) add(width_ - 1, weight, 0);
-  if (known_ == Known::short_values) {  // squares of float32 are exact
-    for (int64_t e = 0; e < row.size; ++e) add(row.columns[e], row.values[e] * row.values[e], 0);
-  } else if (known_ == Known::unit_rows) {
-    const Split sum = square_sum(row);
-    const double square = sum.high * weight;
-    add_both(0, {square, std::fma(sum.high, weight, -square) + sum.low * weight});
-  } else {
-    for (int64_t e = 0; e < row.size; ++e)
-      add_both(row.columns[e], weighted_square_of(row.values[e], weight));
+  if (!row.directed) add(width_ - 1, {weight, 0});
+  const bool rounded = unit_rows_ && grid_.levels == 1;
+  for (int64_t e = 0; e < row.size; ++e) {
+    const int64_t t = row.columns[e];
+    double x = row.values[e];
+    if (rounded) x = std::nearbyint(x * grid_.inverse[t]) * grid_.quantum[t];
+    add(t, weighted_square_of(x, weight));
   }
 }
 

@@ -1,18 +1,17 @@
 // Kernels of the integer sums (sums.h) and of the loss that follows from them (loss.h). A part of
 // exact.cpp, compiled per target without FMA contraction.
 //
-// Cost of adding a row: about 1 cycle per column and level where the sums are in L2.
+// Cost of adding a row: about 1 cycle per column and level where the sums are in L2, a third of that
+// by move_kernels.h.
 #pragma once
 #include <cstring>
-#include <type_traits>
 
+#include "ordered.h"
 #include "simd.h"
 #include "targets.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
-
-constexpr int kParts = 8 / kWide;  // registers that hold the eight interleaved sums
 
 typedef int64_t Longs __attribute__((vector_size(kWide * 8)));
 
@@ -25,26 +24,6 @@ inline Longs load_longs(const int64_t* from) {
   return v;
 }
 inline Longs whole(Doubles rounded) { return (Longs)rounded - (Longs)broadcast(kRounder); }
-
-// Columns t to t + kWide - 1 of add_row.
-template <bool kLow, bool kFrom, bool kSquare>
-inline void add_wide(const double* x, const double* inverse, const double* quantum, double unit,
-                     int64_t t, int64_t below, int64_t* into, int64_t* from) {
-  const Doubles in_quanta = load_wide(inverse + t);
-  Doubles value = load_wide(x + t);
-  if constexpr (kSquare) value *= value;
-  const Doubles rounded = value * in_quanta + kRounder;
-  const Longs high = whole(rounded);
-  store(into + t, load_longs(into + t) + high);
-  if constexpr (kFrom) store(from + t, load_longs(from + t) - high);
-  if constexpr (kLow) {
-    const Doubles rest = value - (rounded - kRounder) * load_wide(quantum + t);  // exact
-    const Longs low = whole(rest * in_quanta * unit + kRounder);
-    store(into + below + t, load_longs(into + below + t) + low);
-    if constexpr (kFrom) store(from + below + t, load_longs(from + below + t) - low);
-  }
-}
-
 inline int64_t whole(double rounded) {
   int64_t bits, offset;
   std::memcpy(&bits, &rounded, sizeof bits);
@@ -52,53 +31,65 @@ inline int64_t whole(double rounded) {
   return bits - offset;
 }
 
-// The last columns, fewer than a register holds; straight code, as rows of few columns are common.
-// (Always inlined: GCC jumps to it without clearing the upper halves of the registers, which costs
-// hundreds of cycles when code for another target follows.)
-template <bool kLow, bool kFrom, bool kSquare, int kColumns = kWide - 1>
-inline __attribute__((always_inline)) void add_last(int64_t columns, const double* x,
-                                                    const double* inverse, const double* quantum,
-                                                    double unit, int64_t below, int64_t* into,
-                                                    int64_t* from) {
-  if constexpr (kColumns > 0) {
-    if (columns < kColumns) {
-      add_last<kLow, kFrom, kSquare, kColumns - 1>(columns, x, inverse, quantum, unit, below, into,
-                                                   from);
-      return;
-    }
-#pragma GCC unroll 8
-    for (int t = 0; t < kColumns; ++t) {
-      const double value = kSquare ? x[t] * x[t] : x[t];
-      const double rounded = value * inverse[t] + kRounder;
-      const int64_t high = whole(rounded);
-      into[t] += high;
-      if constexpr (kFrom) from[t] -= high;
-      if constexpr (kLow) {
-        const double rest = value - (rounded - kRounder) * quantum[t];  // exact
-        const int64_t low = whole(rest * inverse[t] * unit + kRounder);
-        into[below + t] += low;
-        if constexpr (kFrom) from[below + t] -= low;
-      }
-    }
+// A value and an error of it, both in quanta of a grid, in whole quanta; and what is left of them in
+// quanta 2^bits = `unit` finer.
+template <bool kLow, class Real, class Whole>
+inline __attribute__((always_inline)) void to_grid(Real value, Real error, double unit, Whole& high,
+                                                   Whole& low) {
+  const Real rounded = value + kRounder;
+  high = whole(rounded);
+  if constexpr (kLow) {
+    const Real rest = value - (rounded - kRounder);  // exact
+    low = whole((rest + error) * unit + kRounder);
   }
 }
 
-template <bool kLow, bool kFrom, bool kSquare = false>
-inline void add_row_as(const double* x, const double* inverse, const double* quantum, double unit,
-                       int64_t d, int64_t below, int64_t* into, int64_t* from) {
-  int64_t t = 0;
-  for (; t + kWide <= d; t += kWide)
-    add_wide<kLow, kFrom, kSquare>(x, inverse, quantum, unit, t, below, into, from);
-  add_last<kLow, kFrom, kSquare>(d - t, x + t, inverse + t, quantum + t, unit, below, into + t,
-                                 kFrom ? from + t : nullptr);
+// Columns t to t + kWide - 1 of sums on one level or two, `below` apart.
+template <bool kLow, bool kFrom>
+inline void add_wide(Doubles value, Doubles error, double unit, int64_t t, int64_t below,
+                     int64_t* into, int64_t* from) {
+  Longs high, low;
+  to_grid<kLow>(value, error, unit, high, low);
+  store(into + t, load_longs(into + t) + high);
+  if constexpr (kFrom) store(from + t, load_longs(from + t) - high);
+  if constexpr (!kLow) return;
+  store(into + below + t, load_longs(into + below + t) + low);
+  if constexpr (kFrom) store(from + below + t, load_longs(from + below + t) - low);
 }
 
-void add_row(const double* x, const double* inverse, const double* quantum, double unit, int64_t d,
-             int64_t below, int64_t* into, int64_t* from) {
-  const auto add = below != 0 ? (from != nullptr ? add_row_as<true, true> : add_row_as<true, false>)
-                   : from != nullptr ? add_row_as<false, true>
-                                     : add_row_as<false, false>;
-  add(x, inverse, quantum, unit, d, below, into, from);
+template <bool kLow, bool kFrom, bool kError>
+void add_row_as(const double* x, const double* error, const double* inverse, double unit, int64_t d,
+                int64_t below, int64_t* into, int64_t* from) {
+  int64_t t = 0;
+  for (; t + kWide <= d; t += kWide) {
+    const Doubles scale = load_wide(inverse + t);
+    add_wide<kLow, kFrom>(load_wide(x + t) * scale,
+                          kError ? load_wide(error + t) * scale : Doubles{}, unit, t, below, into,
+                          from);
+  }
+  for (; t < d; ++t) {
+    int64_t high, low;
+    to_grid<kLow>(x[t] * inverse[t], kError ? error[t] * inverse[t] : 0.0, unit, high, low);
+    into[t] += high;
+    if constexpr (kFrom) from[t] -= high;
+    if constexpr (!kLow) continue;
+    into[below + t] += low;
+    if constexpr (kFrom) from[below + t] -= low;
+  }
+}
+
+void add_row(const double* x, const double* inverse, double unit, int64_t d, int64_t below,
+             int64_t* into, int64_t* from) {
+  const auto add = below != 0 ? (from != nullptr ? add_row_as<true, true, false>
+                                                 : add_row_as<true, false, false>)
+                   : from != nullptr ? add_row_as<false, true, false>
+                                     : add_row_as<false, false, false>;
+  add(x, nullptr, inverse, unit, d, below, into, from);
+}
+
+void add_squares(const double* high, const double* low, const double* inverse, double unit,
+                 int64_t d, int64_t below, int64_t* into) {
+  add_row_as<true, false, true>(high, low, inverse, unit, d, below, into, nullptr);
 }
 
 // --- sums of two doubles ---------------------------------------------------------------------
@@ -120,13 +111,17 @@ inline Doubles two_product(Doubles a, Doubles b, Doubles& rest) {
   return product;
 }
 
+// What is left of x^2 above it. Squares so small that it is no double have none.
+constexpr double kLeastSquare = 0x1p-900;
+
 // x^2 as two doubles.
 inline void square_values(const double* x, int64_t d, double* high, double* low) {
   constexpr double kSplit = 134217729.0;  // 2^27 + 1
   for (int64_t t = 0; t < d; ++t) {
     const double a1 = x[t] * kSplit - (x[t] * kSplit - x[t]), a2 = x[t] - a1;
     high[t] = x[t] * x[t];
-    low[t] = ((a1 * a1 - high[t]) + 2 * (a1 * a2)) + a2 * a2;
+    const double rest = ((a1 * a1 - high[t]) + 2 * (a1 * a2)) + a2 * a2;
+    low[t] = high[t] >= kLeastSquare ? rest : 0;
   }
 }
 
@@ -143,89 +138,6 @@ void squares(const double* x, double weight, int64_t d, double* high, double* lo
     high[t] = square * weight;
     low[t] = ((s1 * w1 - high[t]) + s1 * w2 + s2 * w1) + s2 * w2 + low[t] * weight;
   }
-}
-
-// Squares that are exact in float64, on two levels.
-void add_squares(const double* x, const double* inverse, const double* quantum, double unit,
-                 int64_t d, int64_t below, int64_t* into) {
-  add_row_as<true, false, true>(x, inverse, quantum, unit, d, below, into, nullptr);
-}
-
-// --- many rows of few columns ------------------------------------------------------------------
-
-// A type in memory that is none of the kernels': its values become float or double.
-template <class Wide>
-struct Other {};
-
-template <class T>
-constexpr bool kIsOther = false;
-template <class Wide>
-constexpr bool kIsOther<Other<Wide>> = true;
-
-void widen_row(const char* row, Dtype dtype, int64_t col_stride, int64_t d, double* out);
-
-template <class T, int D>
-void move_rows(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
-               int64_t* squares) {
-  constexpr bool kTwo = std::is_same_v<T, double> || std::is_same_v<T, Other<double>>;  // levels
-  constexpr int64_t kAhead = 12;
-  for (int64_t c = 0; c < few.count; ++c) {
-    __builtin_prefetch(few.rows.row(few.row[c + kAhead < few.count ? c + kAhead : c]));
-    double x[D + 1];
-    if constexpr (kIsOther<T>) {
-      widen_row(few.rows.row(few.row[c]), few.rows.dtype, few.rows.col_stride, D, x);
-    } else {
-      const auto* row = reinterpret_cast<const T*>(few.rows.row(few.row[c]));
-#pragma GCC unroll 8
-      for (int t = 0; t < D; ++t) x[t] = static_cast<double>(value(row[t]));
-    }
-    x[D] = 1;
-    int64_t* into = sums + few.now[c] * grid.stride;
-    const int32_t before = few.labels[few.row[c]];
-    if (before >= 0) {
-      add_row_as<kTwo, true>(x, grid.inverse, grid.quantum, grid.unit, D + 1, below, into,
-                             sums + before * grid.stride);
-      continue;
-    }
-    add_row_as<kTwo, false>(x, grid.inverse, grid.quantum, grid.unit, D + 1, below, into, nullptr);
-    if constexpr (!kTwo) {  // squares of float32 and narrower are exact
-      add_row_as<true, false, true>(x, grid.square_inverse, grid.square_quantum, grid.unit, D,
-                                    grid.stride, squares, nullptr);
-    } else {
-      double high[D], low[D];
-      square_values(x, D, high, low);
-      add_row_as<true, false>(high, grid.square_inverse, grid.square_quantum, grid.unit, D,
-                              grid.stride, squares, nullptr);
-      for (int t = 0; t < D; ++t) low[t] *= grid.unit;
-      add_row_as<false, false>(low, grid.square_inverse, grid.square_quantum, grid.unit, D, 0,
-                               squares + grid.stride, nullptr);
-    }
-  }
-}
-
-template <class T, int D = 1>
-void move_few_as(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
-                 int64_t* squares) {
-  if constexpr (D <= kFewColumns) {
-    if (few.rows.d == D)
-      move_rows<T, D>(few, grid, below, sums, squares);
-    else
-      move_few_as<T, D + 1>(few, grid, below, sums, squares);
-  }
-}
-
-void move_few(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
-              int64_t* squares) {
-  if (few.rows.dtype == Dtype::float32)
-    move_few_as<float>(few, grid, below, sums, squares);
-  else if (few.rows.dtype == Dtype::float16)
-    move_few_as<Half>(few, grid, below, sums, squares);
-  else if (!is_native(few.rows.dtype) && !is_double(few.rows.dtype))
-    move_few_as<Other<float>>(few, grid, below, sums, squares);
-  else if (!is_native(few.rows.dtype))
-    move_few_as<Other<double>>(few, grid, below, sums, squares);
-  else
-    move_few_as<double>(few, grid, below, sums, squares);
 }
 
 struct TwoSums {
@@ -250,23 +162,6 @@ struct TwoSums {
     total[1] = rest;
   }
 };
-
-void square_sum(const double* x, int64_t d, double* total) {
-  TwoSums squares;
-  for (int64_t t = 0; t < d; t += 8) {
-    double last[8] = {};
-    const double* from = x + t;
-    if (t + 8 > d) from = static_cast<double*>(std::memcpy(last, from, sizeof(double) * (d - t)));
-#pragma GCC unroll 4
-    for (int j = 0; j < kParts; ++j) {
-      const Doubles value = load_wide(from + j * kWide);
-      Doubles error;
-      const Doubles square = two_product(value, value, error);
-      squares.add(j, square, error);
-    }
-  }
-  squares.total(total);
-}
 
 // Eight columns of `moments`.
 inline void add_moments(const int64_t* high, const int64_t* low, const double* quantum, double fine,

@@ -9,13 +9,14 @@ namespace shoal {
 namespace {
 
 constexpr int64_t kItemRows = 4096;
-constexpr int64_t kRowsPerCluster = 64;     // below, copies cost more than locks
+// In cycles: of the locks for a row, and of clearing a column of a copy and bringing it together.
+constexpr int64_t kLock = 32, kCopied = 2;
 constexpr int64_t kCopiesBytes = 24 << 20;  // of private sums, all threads together
 
 }  // namespace
 
 SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact,
-                       int threads, int64_t n, int64_t* sums, int64_t* squares, Known known)
+                       int threads, int64_t n, int64_t* sums, int64_t* squares, bool unit_rows)
     : grid_(grid),
       k_(k),
       width_(d + 1),
@@ -23,20 +24,22 @@ SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernel
       unit_(grid.unit()),
       sums_(sums),
       squares_(squares),
-      known_(known == Known::short_values && grid.levels == 2 ? Known::nothing : known),
-      private_copies_(n >= kRowsPerCluster * k &&
+      unit_rows_(unit_rows),
+      private_copies_(n * kLock >= kCopied * threads * grid.levels * k * (d + 1) &&
                       threads * 8 * grid.levels * k * (d + 1) <= kCopiesBytes),
       padded_((width_ + 7) / 8 * 8),
       stride_(private_copies_ ? padded_ : width_),
       copies_(private_copies_ ? threads : 0),
-      squares_of_(threads) {}
+      squares_of_(threads) {
+  if (private_copies_) moving_ = padded_grid();
+}
 
 void SharedSums::add(int worker, double* x, double weight, int32_t from, int32_t into) {
   if (weight != 1)
     for (int64_t t = 0; t + 1 < width_; ++t) x[t] *= weight;
   x[width_ - 1] = weight;
   const Held held = hold(worker, from, into);
-  exact_.add_row(x, grid_.inverse, grid_.quantum, unit_, width_,
+  exact_.add_row(x, grid_.inverse, unit_, width_,
                  grid_.levels == 2 ? k_ * stride_ : 0, held.sums + into * stride_,
                  from < 0 ? nullptr : held.sums + from * stride_);
 }
@@ -66,47 +69,45 @@ void SharedSums::add_squares(int worker, const double* x, double weight, bool di
                              double* scratch) {
   int64_t* into = squares_of(worker);
   const int64_t d = width_ - 1;
-  const auto add = [&](const double* values, int64_t t, int64_t count, int64_t below, int level) {
-    exact_.add_row(values, grid_.square_inverse + t, grid_.square_quantum + t, unit_, count, below,
-                   into + level * padded_ + t, nullptr);
-  };
-  if (!directed) add(&weight, d, 1, padded_, 0);
-  if (known_ == Known::short_values) {  // squares of float32 and narrower are exact
-    exact_.add_squares(x, grid_.square_inverse, grid_.square_quantum, unit_, d, padded_, into);
-    return;
+  double* low = scratch + width_;
+  if (!directed)
+    exact_.add_row(&weight, grid_.square_inverse + d, unit_, 1, padded_, into + d, nullptr);
+  if (unit_rows_ && grid_.levels == 1) {
+    for (int64_t t = 0; t < d; ++t)
+      scratch[t] = std::nearbyint(x[t] * grid_.inverse[t]) * grid_.quantum[t];
+    x = scratch;
   }
-  int64_t columns = d;
-  double* rest = scratch + width_;
-  if (known_ == Known::unit_rows) {
-    exact_.square_sum(x, d, scratch);
-    const double square = scratch[0] * weight;
-    rest[0] = std::fma(scratch[0], weight, -square) + scratch[1] * weight;
-    scratch[0] = square;
-    columns = 1;
-  } else {
-    exact_.squares(x, weight, d, scratch, rest);
-  }
-  add(scratch, 0, columns, padded_, 0);
-  // Below half a quantum of the first level: all of it goes to the second.
-  for (int64_t t = 0; t < columns; ++t) rest[t] *= unit_;
-  add(rest, 0, columns, 0, 1);
+  exact_.squares(x, weight, d, scratch, low);
+  exact_.add_squares(scratch, low, grid_.square_inverse, unit_, d, padded_, into);
 }
 
-bool SharedSums::move_few(int worker, const FewRows& few) {
-  const Rows& rows = few.rows;
-  const int64_t size = item_size(rows.dtype);
-  const bool aligned = reinterpret_cast<uintptr_t>(rows.data) % static_cast<uintptr_t>(size) == 0 &&
-                       rows.row_stride % size == 0;
-  const bool readable = !is_native(rows.dtype) || (rows.columns_packed() && aligned);
-  const bool double_rows = is_double(rows.dtype);
-  if (known_ != (double_rows ? Known::nothing : Known::short_values) ||
-      grid_.levels != (double_rows ? 2 : 1) || !private_copies_ || rows.d > kFewColumns ||
-      !readable)
-    return false;
-  const FewGrid grid{grid_.quantum,        grid_.inverse, grid_.square_quantum,
-                     grid_.square_inverse, unit_,         padded_};
-  exact_.move_few(few, grid, k_ * stride_, copy_of(worker), squares_of(worker));
-  return true;
+// The grid as kernels read it.
+SumGrid SharedSums::padded_grid() {
+  const int64_t d = width_ - 1;
+  padded_quanta_.assign(4 * padded_, 0);
+  double *const inverse = padded_quanta_.data(), *const square_inverse = inverse + padded_;
+  double *const square_step = square_inverse + padded_, *const weight = square_step + padded_;
+  for (int64_t t = 0; t < d; ++t) {
+    inverse[t] = grid_.inverse[t];
+    square_inverse[t] = grid_.square_inverse[t];
+    square_step[t] = grid_.quantum[t] * grid_.square_inverse[t] * grid_.quantum[t];
+  }
+  weight[d] = grid_.inverse[d];
+  return {inverse,
+          square_inverse,
+          square_step,
+          weight,
+          unit_,
+          static_cast<int64_t>(grid_.inverse[d]),
+          padded_,
+          grid_.levels == 2 ? k_ * padded_ : 0,
+          unit_rows_};
+}
+
+int64_t SharedSums::move(int worker, const MovedRows& moved, double* scratch) {
+  // Float32 and narrower on two levels is rare: so many rows.
+  if (!private_copies_ || grid_.levels != (is_double(moved.rows.dtype) ? 2 : 1)) return 0;
+  return exact_.move_rows(moved, moving_, copy_of(worker), squares_of(worker), scratch);
 }
 
 void SharedSums::finish() {

@@ -5,7 +5,11 @@
 // 64-bit integers. Two levels keep the remainders on a second grid 2^bits finer: float64 rows and
 // weighted rows lose nothing that a float64 sum would have kept. Taking a row away again is exact.
 // Squares of all rows together are summed likewise, always on two levels: they hold for any labels,
-// and make the loss follow from the sums (loss.h). Cost: about d / 2 cycles a row.
+// and make the loss follow from the sums (loss.h). Rows of length one that are added on one level
+// are rounded to the grid before they are squared: the loss is then that of the rounded rows, which
+// differs by what the rounding, 2^-bits, takes from a difference x - c, not from x.
+//
+// Cost: move_kernels.h; a row by itself (with a weight, or under a lock) about 4 d cycles.
 #pragma once
 #include <array>
 #include <mutex>
@@ -29,22 +33,19 @@ struct Grid {
   double unit() const { return static_cast<double>(int64_t{1} << bits); }
 };
 
-// What is known of the rows: their values have at most 26 bits, or they are of length one.
-enum class Known : int { nothing, short_values, unit_rows };
-
 // Sums that several threads add to: INOUT sums [levels][k][d + 1], squares [2][d + 1] (weight *
-// x^2 per column; the weight of rows without direction), or null. n: rows expected, about.
+// x^2 per column; the weight of rows without direction), or null. n: rows expected, about;
+// unit_rows: they are of length one.
 class SharedSums {
  public:
   SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact, int threads,
-             int64_t n, int64_t* sums, int64_t* squares = nullptr, Known known = Known::nothing);
+             int64_t n, int64_t* sums, int64_t* squares = nullptr, bool unit_rows = false);
 
   // Adds weight * row to a cluster, and takes it away from another, unless that is -1.
   // IN x [d], as read_row gives it; its content is not kept, and x [d] is written too.
   void add(int worker, double* x, double weight, int32_t from, int32_t into);
 
-  // Adds the squares of a row, once (those of a unit row all in column 0). directed: what read_row
-  // returned; TMP scratch [2 (d + 1)].
+  // Adds the squares of a row, once. directed: what read_row returned; TMP scratch [2 (d + 1)].
   void add_squares(int worker, const double* x, double weight, bool directed, double* scratch);
 
   // The same for a sparse row (sparse_row.h): zeros add nothing, so only its values are looked at.
@@ -52,9 +53,9 @@ class SharedSums {
   void add(int worker, const SparseRow& row, double weight, int32_t from, int32_t into);
   void add_squares(int worker, const SparseRow& row, double weight);
 
-  // The same as for dense ones for many rows without weights, at once; false, and nothing is done,
-  // where they are not of the kind that ExactKernels::move_few takes.
-  bool move_few(int worker, const FewRows& few);
+  // The same as for dense ones for many rows without weights, at once. Returns how many are done:
+  // the next is to be added by itself. TMP scratch [d].
+  int64_t move(int worker, const MovedRows& moved, double* scratch);
 
   // Brings the threads' parts together; call once, when all have finished.
   void finish();
@@ -68,19 +69,22 @@ class SharedSums {
   Held hold(int worker, int32_t from, int32_t into);
   int64_t* copy_of(int worker);
   int64_t* squares_of(int worker);
+  SumGrid padded_grid();
 
   const Grid& grid_;
   const int64_t k_, width_;
   const ExactKernels& exact_;
   const double unit_;
   int64_t *sums_, *squares_;
-  Known known_;
+  const bool unit_rows_;
   bool private_copies_;  // where they are worth clearing; else all add in place, under locks
   // Of a copy, and of squares: whole cache lines. A load that straddles two waits for the last
   // store to the same place.
   int64_t padded_;
   int64_t stride_;  // of the sums that rows are added to
   std::vector<Aligned<int64_t>> copies_, squares_of_;
+  Aligned<double> padded_quanta_;  // [4][padded], of moving_
+  SumGrid moving_{};
   std::array<std::mutex, 64> locks_;
 };
 

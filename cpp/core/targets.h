@@ -120,25 +120,27 @@ struct BoundKernels {
                     int64_t count, float* upper, float* lower);
 };
 
-// Rows of few columns that change their cluster. row, now [count]: which, and their new label;
-// labels [n]: the old ones, -1 for none.
-struct FewRows {
+// Rows that change their cluster. row, now [count]: which, and their new label; labels [n]: the old
+// ones, -1 for none.
+struct MovedRows {
   const Rows& rows;
   const int32_t* row;
   const int32_t* now;
   const int32_t* labels;
   int64_t count;
 };
-inline constexpr int kFewColumns = 8;
 
-// Of sums.h.
-struct FewGrid {
-  const double* quantum;
-  const double* inverse;
-  const double* square_quantum;
-  const double* square_inverse;
+// Of sums.h: all [stride], zero behind the last column, and in it, unless it is said otherwise.
+struct SumGrid {
+  const double* inverse;         // 1 / quantum
+  const double* square_inverse;  // 1 / quantum of squares
+  const double* square_step;     // quantum^2 in quanta of squares
+  const double* weight;          // in quanta, in the column behind the last one
   double unit;
-  int64_t stride;  // of sums and squares
+  int64_t one;     // the weight again
+  int64_t stride;  // of sums and squares, a multiple of 8
+  int64_t below;   // from the first level of sums to the second; 0: there is none
+  bool unit_rows;  // rows are brought to length one
 };
 
 struct ExactKernels {
@@ -159,23 +161,21 @@ struct ExactKernels {
   // and for wide rows that kernels cannot read as they lie in memory.
   void (*unit_distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                          const double* centers, double* out);
-  // into[t] += round(x[t] / quantum[t]), and the remainder one level down, at into[below + t], if
+  // into[t] += round(x[t] * inverse[t]), and the remainder one level down, at into[below + t], if
   // there is one (below != 0). The same is taken away from `from`, unless it is null.
   // IN x [d], inverse [d]; INOUT into, from. unit: 2^bits of a level.
-  void (*add_row)(const double* x, const double* inverse, const double* quantum, double unit,
-                  int64_t d, int64_t below, int64_t* into, int64_t* from);
-  // Adds x^2, exact in float64, on two levels. INOUT into [below + d].
-  void (*add_squares)(const double* x, const double* inverse, const double* quantum, double unit,
-                      int64_t d, int64_t below, int64_t* into);
+  void (*add_row)(const double* x, const double* inverse, double unit, int64_t d, int64_t below,
+                  int64_t* into, int64_t* from);
   // weight * x^2 as two doubles. IN x [d]; OUT high [d], low [d].
   void (*squares)(const double* x, double weight, int64_t d, double* high, double* low);
-  // add_row and squares for rows of up to kFewColumns packed columns, without weights; float64 ones
-  // on two levels, `below` apart, others on one. INOUT sums [levels][k][stride], squares
-  // [2][stride].
-  void (*move_few)(const FewRows& few, const FewGrid& grid, int64_t below, int64_t* sums,
-                   int64_t* squares);
-  // The sum of x^2 as two doubles without visible rounding. IN x [d]; OUT total [2].
-  void (*square_sum)(const double* x, int64_t d, double* total);
+  // Adds these, on two levels. INOUT into [below + d].
+  void (*add_squares)(const double* high, const double* low, const double* inverse, double unit,
+                      int64_t d, int64_t below, int64_t* into);
+  // add_row, and squares and add_squares for rows that had no label, for many rows without weights.
+  // Returns how many are done: one for which unit_row gives false is left to the caller. INOUT sums
+  // [levels][k][stride], squares [2][stride]; TMP scratch [d].
+  int64_t (*move_rows)(const MovedRows& moved, const SumGrid& grid, int64_t* sums, int64_t* squares,
+                       double* scratch);
   // c.s and c.c of a center and a sum of rows, each as two doubles without visible rounding.
   // IN high [d], low [d] or null: the sum in quanta; quantum [d], fine: quantum of `low` / quantum;
   // c [d]; OUT dot [2], norm2 [2].

@@ -259,20 +259,17 @@ void Worker::take_over(int32_t changed) {
   Rows rows = step_.rows;
   rows.data = rows.row(begin_);
   int32_t* labels = step_.labels + begin_;
-  if (step_.sums != nullptr && step_.weights == nullptr &&
-      step_.sums->move_few(number_, {rows, changed_, renamed_, labels, changed})) {
-    for (int32_t c = 0; c < changed; ++c) labels[changed_[c]] = renamed_[c];
-    return;
-  }
   constexpr int32_t kAhead = 12;
-  for (int32_t c = 0; c < changed + kAhead; ++c) {
-    if (c < changed && step_.sums != nullptr) fetch(begin_ + changed_[c], Part::row);
-    if (c < kAhead) continue;
-    const int64_t i = begin_ + changed_[c - kAhead];
-    const int32_t label = renamed_[c - kAhead];
-    if (step_.sums != nullptr) change(i, step_.labels[i], label);
-    step_.labels[i] = label;
+  for (int32_t c = 0; c < changed && step_.sums != nullptr; ++c) {
+    if (step_.weights == nullptr) {
+      c += static_cast<int32_t>(step_.sums->move(
+          number_, {rows, changed_ + c, renamed_ + c, labels, changed - c}, row_.data()));
+      if (c == changed) break;
+    }
+    if (c + kAhead < changed) fetch(begin_ + changed_[c + kAhead], Part::row);
+    change(begin_ + changed_[c], labels[changed_[c]], renamed_[c]);
   }
+  for (int32_t c = 0; c < changed; ++c) labels[changed_[c]] = renamed_[c];
 }
 
 // Takes row i from one sum to another.

@@ -75,6 +75,19 @@ def add_sums(
     threads: int,
     sums: npt.NDArray[np.int64],  # INOUT [levels, k, d + 1]
 ) -> None: ...
+def farthest(
+    rows: Matrix,  # IN [n, d]
+    weights: _Floats | None,  # IN [n] float64
+    labels: npt.NDArray[np.int32],  # IN [n]
+    centers: _Floats,  # IN [k, d]
+    cosine: bool,
+    threads: int,
+    distances: _Floats | None,  # IN [n] float64, of sparse rows
+    keeper: Keeper | None,  # of the pass that gave the labels, with these centers
+    found: npt.NDArray[np.int64],  # OUT [number]
+    found_distances: _Floats,  # OUT [number] float64
+    counts: npt.NDArray[np.int64],  # OUT [k]
+) -> int: ...
 def scan(
     rows: Matrix,  # IN [n, d]
     threads: int,

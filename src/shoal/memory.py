@@ -15,7 +15,6 @@ from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Paramete
 from shoal.dtypes import check_dtype, is_double
 from shoal.errors import BadInputError
 from shoal.feed import DEFAULT_BATCH_ROWS
-from shoal.metric import is_cosine
 from shoal.model import Model
 from shoal.shard import planned_bytes
 from shoal.sources.pages import PIECE_BYTES, WINDOW_BYTES, PagedSource
@@ -143,7 +142,7 @@ def memory_estimate(
         data = shape.bytes if shape.held else 0
     k, d = planned.num_clusters, shape.dim
     double = is_double(shape.dtype)
-    levels = 2 if double or shape.weighted or is_cosine(planned.distance_metric) else 1
+    levels = 2 if double or shape.weighted else 1
     # The state before and after and what filters make of it; sums of each thread, kept and given.
     cell = 4 * (8 if double else 4) + 4 + 8 * levels * (planned.num_threads + 2)
     if shape.sparse is not None:  # centers as float64 and as a table; sums, a copy; measured

@@ -228,12 +228,32 @@ class Shard:
     def farthest(self, centers: Floats, number: int) -> Farthest:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""
         start, parts = 0, []
-        for labels, block in zip(self._labels, self._blocks, strict=True):
-            distances = self._distances(block, centers)
-            part = Farthest.among(distances, labels, block.weights, len(centers))
-            parts.append(part.first(number).after(start))
-            start += len(labels)
+        for position, block in enumerate(self._blocks):
+            parts.append(self._farthest(position, block, centers, number).after(start))
+            start += len(block.rows)
         return Farthest.of(parts, number)
+
+    def _farthest(self, position: int, block: Block, centers: Floats, number: int) -> Farthest:
+        labels = self._labels[position]
+        number = min(number, len(labels))
+        rows, distances = np.empty(number, np.int64), np.empty(number)
+        counts = np.empty(len(centers), np.int64)
+        # The core measures dense rows itself, by their labels.
+        measured = None if isinstance(block.rows, np.ndarray) else self._distances(block, centers)
+        found = _core.farthest(
+            block.rows,
+            block.weights,
+            labels,
+            centers,
+            is_cosine(self._metric),
+            self._threads,
+            measured,
+            self._keepers[position],
+            rows,
+            distances,
+            counts,
+        )
+        return Farthest(rows[:found], distances[:found], labels[rows[:found]], counts)
 
     def take(self, indices: Indices) -> tuple[Matrix, Floats | None]:
         """Rows (and weights) by their index, in the order asked for."""

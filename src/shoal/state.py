@@ -74,9 +74,8 @@ class Grid:
     """The fixed-point grid on which rows are added: one power of two per column.
 
     Values below ``2**bits`` quanta are rounded to whole quanta and added as int64, which cannot
-    overflow for the rows that were scanned. A second level holds the remainders of float64 rows,
-    of weighted rows and of rows brought to length one. Sums of integers have no order, so no
-    split of the data changes a bit.
+    overflow for the rows that were scanned. A second level holds the remainders of float64 rows
+    and of weighted rows. Sums of integers have no order, so no split of the data changes a bit.
     """
 
     quantum: Floats  # [d + 1] float64; the last column is the weight
@@ -90,7 +89,7 @@ class Grid:
         room = max(1, (max(scan.rows, 1) - 1).bit_length())
         bits = min(51, 62 - room)
         magnitude = np.append(np.ones_like(scan.magnitude) if unit_rows else scan.magnitude, 1.0)
-        levels = 2 if scan.double or scan.weighted or unit_rows or bits < 32 else 1
+        levels = 2 if scan.double or scan.weighted or bits < 32 else 1
         with np.errstate(under="ignore"):
             squares = magnitude * magnitude * scan.heaviest
         return cls(_quanta(magnitude * scan.heaviest, bits), _quanta(squares, bits), bits, levels)
@@ -169,15 +168,6 @@ class Farthest:
             np.sum([part.counts for part in parts], axis=0),
         )
         return joined.first(number)
-
-    @classmethod
-    def among(
-        cls, distances: Floats, labels: npt.NDArray[np.int32], weights: Floats | None, k: int
-    ) -> Farthest:
-        """All rows of positive weight and distance, in their order."""
-        heavy = np.ones(len(labels), bool) if weights is None else weights > 0
-        rows = np.flatnonzero(heavy & (distances > 0))
-        return cls(rows, distances[rows], labels[rows], np.bincount(labels[heavy], minlength=k))
 
     def after(self, start: int) -> Farthest:
         """The same rows behind ``start`` others."""
