@@ -117,12 +117,13 @@ double py_loss(nb::handle sums, nb::handle squares, nb::handle grid, nb::handle 
   return loss_of(from, squared, g.grid, c_rows, metric_of(cosine), simd, threads);
 }
 
-void py_means(nb::handle sums, nb::handle grid, nb::handle centers, bool cosine, int threads,
-              nb::handle means) {
+void py_means(nb::handle sums, nb::handle grid, nb::handle centers, nb::handle counts, bool cosine,
+              int threads, nb::handle means) {
   const Buffer c(centers, "centers"), s(sums, "sums"), out(means, "means", true);
   const Rows c_rows = c.rows();
   const int64_t width = c_rows.d + 1, size = c_rows.n * c_rows.d;
   const GridBuffers g(grid, width);
+  const Optional<double> n(counts, "counts", 'd', c_rows.n, false);
   const int64_t* from = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
   void* into = c_rows.dtype == Dtype::float32 ? static_cast<void*>(out.packed<float>('f', size))
                                               : static_cast<void*>(out.packed<double>('d', size));
@@ -130,7 +131,7 @@ void py_means(nb::handle sums, nb::handle grid, nb::handle centers, bool cosine,
     throw std::invalid_argument("centers are always float32 or float64");
   const Target& simd = target();
   nb::gil_scoped_release release;
-  means_of(from, g.grid, c_rows, metric_of(cosine), simd, threads, into);
+  means_of(from, g.grid, c_rows, n.data(), metric_of(cosine), simd, threads, into);
 }
 
 void py_reference_assign(nb::handle rows, nb::handle centers, bool cosine, nb::handle labels,
@@ -266,8 +267,10 @@ NB_MODULE(_core, m) {
       nb::arg("rows"), nb::arg("columns"), nb::arg("k"), "What bounds alone take, in bytes.");
   m.def("loss", &py_loss, nb::arg("sums"), nb::arg("squares"), nb::arg("grid"), nb::arg("centers"),
         nb::arg("cosine"), nb::arg("threads"), "The loss of a pass, from its sums.");
-  m.def("means", &py_means, nb::arg("sums"), nb::arg("grid"), nb::arg("centers"), nb::arg("cosine"),
-        nb::arg("threads"), nb::arg("means"), "The mean of each cluster, from the sums of a pass.");
+  m.def("means", &py_means, nb::arg("sums"), nb::arg("grid"), nb::arg("centers"),
+        nb::arg("counts").none(), nb::arg("cosine"), nb::arg("threads"), nb::arg("means"),
+        "The mean of each cluster, from the sums of a pass.\n\n"
+        "With counts [k]: of these rows and of so many before, whose means the centers are.");
   m.def("reference_assign", &py_reference_assign, nb::arg("rows"), nb::arg("centers"),
         nb::arg("cosine"), nb::arg("labels"), nb::arg("distances"),
         "The scalar reference of assign.");

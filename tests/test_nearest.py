@@ -10,7 +10,7 @@ import pytest
 
 import shoal
 from shoal import _core
-from shoal.blocks import Reread, make_block
+from shoal.blocks import Held, Reread, make_block
 from shoal.executors.local import LocalExecutor
 from shoal.nearest import Nearest, NearestOfParts, pick_by_turns
 from shoal.shard import Shard
@@ -75,7 +75,7 @@ def made(rows: Array, weights: Array | None, metric: str, cuts: list[int]) -> Lo
         make_block(Rows(rows[a:b], None if weights is None else weights[a:b]), metric, 2)
         for a, b in itertools.pairwise(bounds)
     ]
-    return LocalExecutor([Shard.of_block(b, metric, 2) for b in blocks], metric == "cosine")
+    return LocalExecutor([Shard(Held("x", b), metric, 2) for b in blocks], metric == "cosine")
 
 
 def start(executor: LocalExecutor, first: Array, metric: str, room: int = 10**9) -> Nearest:

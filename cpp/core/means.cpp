@@ -21,31 +21,31 @@ void read_sums(const int64_t* sums, const Grid& grid, int64_t k, int64_t width, 
     values[t] += static_cast<double>(low[t]) * (grid.quantum[t] * fine);
 }
 
-// IN values [d + 1], weighted sums. OUT mean [d]. False where the center stays.
-template <class T>
-bool divide(const double* values, int64_t d, bool cosine, T* mean) {
-  const double weight = values[d];
+// Whether cluster j moves. IN values [d + 1], its weighted sums.
+bool moves(const double* values, int64_t d, bool cosine) {
   bool directed = !cosine;
   for (int64_t t = 0; t < d && !directed; ++t) directed = values[t] != 0;
-  if (weight == 0 || !directed) return false;
-  for (int64_t t = 0; t < d; ++t) mean[t] = static_cast<T>(values[t] / weight);
-  return true;
+  return values[d] != 0 && directed;
 }
 
 template <class T>
-void means_as(const int64_t* sums, const Grid& grid, const Rows& centers, Metric metric,
-              const Target& target, int threads, T* means) {
+void means_as(const int64_t* sums, const Grid& grid, const Rows& centers, const double* counts,
+              Metric metric, const Target& target, int threads, T* means) {
   const int64_t k = centers.n, d = centers.d;
   const bool cosine = metric == Metric::cosine;
   threads = useful_threads(threads, static_cast<double>(k * d) * grid.levels * 2);
   parallel_for((k + kItemCenters - 1) / kItemCenters, threads, [&](int64_t item, int) {
-    std::vector<double> values(d + 1);
+    std::vector<double> values(d + 1), before(d);
     for (int64_t j = item * kItemCenters; j < k && j < (item + 1) * kItemCenters; ++j) {
       T* mean = means + j * d;
       read_sums(sums, grid, k, d + 1, j, values.data());
-      if (!divide(values.data(), d, cosine, mean)) {
-        target.exact.widen(centers.row(j), centers.dtype, centers.col_stride, d, values.data());
-        for (int64_t t = 0; t < d; ++t) mean[t] = static_cast<T>(values[t]);
+      target.exact.widen(centers.row(j), centers.dtype, centers.col_stride, d, before.data());
+      if (moves(values.data(), d, cosine)) {
+        const double count = counts != nullptr ? counts[j] : 0, total = count + values[d];
+        for (int64_t t = 0; t < d; ++t)
+          mean[t] = static_cast<T>((values[t] + count * before[t]) / total);
+      } else {
+        for (int64_t t = 0; t < d; ++t) mean[t] = static_cast<T>(before[t]);
       }
       if (!cosine) continue;
       const Rows rounded{reinterpret_cast<const char*>(mean), centers.dtype, 1, d, 0, sizeof(T)};
@@ -57,12 +57,12 @@ void means_as(const int64_t* sums, const Grid& grid, const Rows& centers, Metric
 
 }  // namespace
 
-void means_of(const int64_t* sums, const Grid& grid, const Rows& centers, Metric metric,
-              const Target& target, int threads, void* means) {
+void means_of(const int64_t* sums, const Grid& grid, const Rows& centers, const double* counts,
+              Metric metric, const Target& target, int threads, void* means) {
   if (centers.dtype == Dtype::float32)
-    means_as(sums, grid, centers, metric, target, threads, static_cast<float*>(means));
+    means_as(sums, grid, centers, counts, metric, target, threads, static_cast<float*>(means));
   else
-    means_as(sums, grid, centers, metric, target, threads, static_cast<double*>(means));
+    means_as(sums, grid, centers, counts, metric, target, threads, static_cast<double*>(means));
 }
 
 }  // namespace shoal

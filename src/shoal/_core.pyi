@@ -54,6 +54,7 @@ def means(
     sums: npt.NDArray[np.int64],  # IN [levels, k, d + 1]
     grid: Grid,
     centers: _Floats,  # IN [k, d]
+    counts: _Floats | None,  # IN [k] float64
     cosine: bool,
     threads: int,
     means: _Floats,  # OUT [k, d] in the dtype of the centers

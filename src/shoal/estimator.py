@@ -16,6 +16,7 @@ from shoal.errors import BadInputError
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 from shoal.model_dir import ModelDir
+from shoal.shard import Workspace
 from shoal.state import State
 from shoal.training import Training, check_model_dir
 
@@ -137,6 +138,7 @@ class KMeansClustering(Training):
         self._state: State | None = None
         self._columns: tuple[Any, ...] | None = None
         self._dir: ModelDir | None = None
+        self._workspace = Workspace()
         self._configure(given)
 
     def _configure(self, given: dict[str, Any]) -> None:

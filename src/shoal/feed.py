@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal.blocks import Block, FromPages, Reread, Tally, ignore, make_block
+from shoal.blocks import Block, FromPages, Held, Reread, Tally, ignore, make_block
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Parameters, RunConfig
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.local import LocalExecutor
 from shoal.metric import is_cosine
-from shoal.shard import Shard
+from shoal.shard import Shard, Workspace
 from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
@@ -51,6 +51,7 @@ class Demand:
     counted: bool = False  # a number of steps is asked for: epochs do not end the run
     keep_seeding: bool = False  # data may end before all centers are found: more will come
     told: Callable[[int], None] = ignore  # of rows read in a pass, piece by piece
+    workspace: Workspace = field(default_factory=Workspace)  # of mini-batches
 
 
 class Feed:
@@ -236,14 +237,13 @@ class Feed:
         return self._all
 
     def _make_whole(self) -> Batch:
-        keep = not self._demand.parameters.use_mini_batch
         source, parameters = self._source, self._demand.parameters
         if isinstance(source, PagedSource) and source.resident:
             tally = Tally(source.name)
             blocks = [tally.add(self._block(shard)) for shard in source.shards]
             tally.say()
             self._dropped = None
-            return join(blocks, parameters, keep)
+            return join(blocks, parameters, Workspace() if parameters.use_mini_batch else None)
         if isinstance(source, PagedSource):
             method = parameters.initial_clusters
             if isinstance(method, str) and method == KMEANS_PLUS_PLUS_INIT:
@@ -271,7 +271,7 @@ class Feed:
             blocks = list(map(self._dropped.add, blocks))
         if not any(len(block.rows) and block.scan.heaviest > 0 for block in blocks):
             return None
-        return join(blocks, self._demand.parameters)
+        return join(blocks, self._demand.parameters, self._demand.workspace)
 
     def _block(self, shard: Rows) -> Block:
         return to_block(shard, self._demand.parameters, self._demand.on_bad_rows)
@@ -282,20 +282,23 @@ def to_block(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") ->
     return make_block(shard, parameters.distance_metric, parameters.num_threads, on_bad_rows)
 
 
-def make_batch(shards: list[Rows], parameters: Parameters) -> Batch:
+def make_batch(shards: list[Rows], parameters: Parameters, workspace: Workspace) -> Batch:
     """Validate the shards of one batch and make them assignable."""
-    return join([to_block(shard, parameters) for shard in shards], parameters)
+    return join([to_block(shard, parameters) for shard in shards], parameters, workspace)
 
 
-def join(blocks: list[Block], parameters: Parameters, keep: bool = False) -> Batch:
-    """One batch of validated blocks; ``keep``: it will be passed over again and again."""
+def join(blocks: list[Block], parameters: Parameters, workspace: Workspace | None = None) -> Batch:
+    """One batch of validated blocks.
+
+    ``workspace``: of a batch that is passed over once; else it will be again and again.
+    """
     metric, threads = parameters.distance_metric, parameters.num_threads
     size = max(sum(block.rows.nbytes for block in blocks), 1)
-    budget = parameters.budget(size)
-    shares = [budget * block.rows.nbytes // size if keep else None for block in blocks]
+    budget = parameters.budget(size) if workspace is None else 0
+    shared = workspace if len(blocks) == 1 else None  # parts that are merged are apart
     parts = [
-        Shard.of_block(block, metric, threads, share)
-        for block, share in zip(blocks, shares, strict=True)
+        Shard(Held("x", block), metric, threads, budget * block.rows.nbytes // size, shared)
+        for block in blocks
     ]
     executor = LocalExecutor(parts, is_cosine(metric))
     return Batch(executor, [block.rows for block in blocks])

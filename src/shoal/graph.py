@@ -15,7 +15,7 @@ from shoal.errors import EndOfDataError, NotInitializedError
 from shoal.feed import Batch, check_columns, make_batch
 from shoal.loop import apply_step, too_few_rows
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, score_dtype
-from shoal.shard import nearest, nearest_labels
+from shoal.shard import Workspace, nearest, nearest_labels
 from shoal.sources.array import Rows, is_shard_list
 from shoal.sources.open import open_source
 from shoal.sources.pages import PagedSource
@@ -137,6 +137,7 @@ class KMeans:
         self._sharded = is_shard_list(inputs)
         self._current: list[Rows] | None = None
         self._ready: Batch | None = None
+        self._workspace = Workspace()
         self._lock = threading.RLock()
         self._state: State | None = self._given_state()
 
@@ -179,7 +180,8 @@ class KMeans:
                 "every step sees all rows"
             )
         # Validated anew even where the arrays are the same: their owner may have changed them.
-        self._current, self._ready = shards, make_batch(shards, self._parameters)
+        self._current = shards
+        self._ready = make_batch(shards, self._parameters, self._workspace)
         return self._ready
 
     def _current_batch(self) -> Batch:

@@ -17,7 +17,7 @@ from shoal.errors import TooFewRowsError
 from shoal.feed import Batch, Demand, Feed, check_columns
 from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
 from shoal.metric import is_cosine, to_unit
-from shoal.shard import loss_of
+from shoal.shard import Workspace, loss_of
 from shoal.sources.array import Floats
 from shoal.sources.open import Source
 from shoal.sources.stream import StreamSource
@@ -38,6 +38,7 @@ class Task:
     monitors: Monitors = field(default_factory=lambda: Monitors([]))
     on_bad_rows: str = "error"
     keep_seeding: bool = False  # data may end before all centers are found: more will come
+    workspace: Workspace = field(default_factory=Workspace)  # of mini-batches
 
 
 def train(state: State | None, source: Source, task: Task) -> Generator[State, None, None]:
@@ -58,8 +59,15 @@ def train(state: State | None, source: Source, task: Task) -> Generator[State, N
         state,
         lambda context: task.monitors.tell("progress", context),
     )
-    counted, told = task.stop.counted, context.read
-    demand = Demand(given, task.run, task.on_bad_rows, counted, task.keep_seeding, told)
+    demand = Demand(
+        given,
+        task.run,
+        task.on_bad_rows,
+        task.stop.counted,
+        task.keep_seeding,
+        context.read,
+        task.workspace,
+    )
     feed = Feed(source, demand)
     try:
         context.enter(SEEDING, source.rows)
@@ -115,8 +123,13 @@ def steps(
             batch.executor.assign(before)
             before = None
         current, found, loss = apply_step(current, batch, given)
-        done = judge.says_stop(current.epoch, loss, found) or current.global_step == last_step
-        current = finished(current) if done else current.replace(unfinished=judge.unfinished)
+        epoch, row = batch.position or (current.epoch, current.row)
+        done = judge.says_stop(epoch, loss, found) or current.global_step == last_step
+        current = current.replace(
+            epoch=epoch, row=row, batches=batch.number, unfinished=judge.unfinished
+        )
+        if done:
+            current = finished(current)
         context.step_ends(current, loss, found)
         yield current
         task.monitors.tell("after_step", context)
@@ -174,9 +187,6 @@ def apply_step(state: State, batch: Batch, parameters: Parameters) -> tuple[Stat
         )
     step = minibatch.step if parameters.use_mini_batch else lloyd.step
     after, found = step(state, batch.executor, parameters)
-    if batch.position is not None:
-        after = after.replace(epoch=batch.position[0], row=batch.position[1])
-    after = after.replace(batches=batch.number)
     loss = loss_of(found, state.clusters, parameters.distance_metric, parameters.num_threads)
     return after, found, loss
 

@@ -6,13 +6,14 @@ of one pass for the next.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal import _core
-from shoal.blocks import EMPTY_SCAN, Block, Blocks, Held, source_changed
+from shoal.blocks import EMPTY_SCAN, Block, Blocks, source_changed
 from shoal.metric import is_cosine
 from shoal.nearest import NearestOfBlocks
 from shoal.sources.sparse import Matrix, dense
@@ -21,6 +22,7 @@ from shoal.state import Farthest, Grid, Partial, Scan
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
 
 
 def assign_block(
@@ -85,7 +87,14 @@ def loss_of(partial: Partial, centers: Floats, metric: str, threads: int) -> flo
 def means_of(partial: Partial, before: Floats, metric: str, threads: int) -> Floats:
     """Mean of each cluster; one without rows or without a direction stays where it is."""
     means = np.empty(before.shape, before.dtype)
-    _core.means(partial.sums, partial.grid, before, is_cosine(metric), threads, means)
+    _core.means(partial.sums, partial.grid, before, None, is_cosine(metric), threads, means)
+    return means
+
+
+def running_means_of(partial: Partial, before: Floats, counts: Floats, threads: int) -> Floats:
+    """W_j + (s_j - m_j W_j) / (n_j + m_j): one mean of what was and what came; ``counts`` n."""
+    means = np.empty(before.shape, before.dtype)
+    _core.means(partial.sums, partial.grid, before, counts, False, threads, means)
     return means
 
 
@@ -95,6 +104,31 @@ def planned_bytes(rows: int, dim: int, k: int, budget: int, resident: bool) -> i
     if planned or resident:
         return planned
     return min(budget, _core.bytes_of_bounds(rows, dim, k))  # of as many blocks as have room
+
+
+class Workspace:
+    """The arrays that a pass fills and the next one writes over.
+
+    Batches that are seen once share one, so that a step allocates no sums and no labels.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+
+    def __reduce__(self) -> Any:  # of a copied or pickled model: begins empty
+        return Workspace, ()
+
+    def array(
+        self, name: str, shape: tuple[int, ...], dtype: type[np.generic], fill: int
+    ) -> npt.NDArray[Any]:
+        """An array full of ``fill``: the one of this name, if it is large enough."""
+        size = math.prod(shape)
+        array = self._arrays.get(name)
+        if array is None or len(array) < size:
+            array = self._arrays[name] = np.empty(size, dtype)
+        array = array[:size].reshape(shape)
+        array.fill(fill)
+        return array
 
 
 class Shard:
@@ -110,28 +144,28 @@ class Shard:
         How many threads a pass may use.
     budget
         How many bytes may be kept beside the rows, from pass to pass, to make passes cheaper.
-    once
-        Whether there will be one pass only: its sums are given away.
+    workspace
+        Shared with others, that is with whoever makes the next pass: each one starts anew.
     """
 
     def __init__(
-        self, blocks: Blocks, metric: str, threads: int, budget: int = 0, once: bool = False
+        self,
+        blocks: Blocks,
+        metric: str,
+        threads: int,
+        budget: int = 0,
+        workspace: Workspace | None = None,
     ) -> None:
         self._blocks = blocks
         self._metric = metric
         self._threads = threads
         self._budget = budget
-        self._once = once
+        self._shared = workspace is not None
+        self._workspace = workspace or Workspace()
         self._labels: list[Labels] = []
         self._keepers: list[_core.Keeper] = []
-        self._sums: npt.NDArray[np.int64] | None = None  # of the labels
-        self._squares = np.zeros(0, np.int64)  # of the rows
+        self._sums: tuple[Ints, Ints] | None = None  # of the labels; of the squares of the rows
         self._grid: Grid | None = None  # of the sums
-
-    @classmethod
-    def of_block(cls, block: Block, metric: str, threads: int, budget: int | None = None) -> Shard:
-        """Shard of one block in memory; no budget: for one pass."""
-        return cls(Held("x", block), metric, threads, budget or 0, once=budget is None)
 
     def scan(self) -> Scan:
         """Size and magnitudes of the rows (one pass, the first time)."""
@@ -154,11 +188,7 @@ class Shard:
         gives the same: sums of integers can be brought up to date, and the rest only says what need
         not be computed.
         """
-        shape = (grid.levels, len(centers), centers.shape[1] + 1)
-        if self._sums is None or self._sums.shape != shape or grid is not self._grid:
-            self._forget()
-            self._sums, self._grid = np.zeros(shape, np.int64), grid
-            self._squares = np.zeros((2, shape[2]), np.int64)
+        sums, squares = self._sums_on(grid, centers)
         changes = rows = 0
         try:
             for position, block in enumerate(self._blocks):
@@ -172,18 +202,29 @@ class Shard:
                     keeper,
                     labels,
                     grid,
-                    self._sums,
-                    self._squares,
+                    sums,
+                    squares,
                 )
                 changes += changed
                 rows += len(block.rows)
         except BaseException:
             self._forget()  # a pass that ends half-way leaves labels and sums of two passes
             raise
-        if self._once:
-            sums, self._sums = self._sums, None
-            return Partial(sums, self._squares, grid, rows, changes)
-        return Partial(self._sums.copy(), self._squares.copy(), grid, rows, changes)
+        return Partial(sums, squares, grid, rows, changes)
+
+    def _sums_on(self, grid: Grid, centers: Floats) -> tuple[Ints, Ints]:
+        """Sums and squares of the last pass, zero before the first."""
+        k, d = centers.shape
+        shape = (grid.levels, k, d + 1)
+        same = self._sums is not None and self._sums[0].shape == shape and grid is self._grid
+        if self._sums is None or self._shared or not same:
+            self._forget()
+            self._grid = grid
+            self._sums = (
+                self._workspace.array("sums", shape, np.int64, 0),
+                self._workspace.array("squares", (2, d + 1), np.int64, 0),
+            )
+        return self._sums
 
     def row_sums(self, indices: Indices, grid: Grid) -> npt.NDArray[np.int64]:
         """What each of some rows adds to a sum, [levels, m, d + 1] in quanta."""
@@ -276,7 +317,8 @@ class Shard:
     def _kept_of(self, position: int, rows: int, k: int) -> tuple[Labels, _core.Keeper]:
         """Labels of a block, and what else is kept of it."""
         if position == len(self._labels):
-            self._labels.append(np.full(rows, -1, np.int32))
+            name = f"labels {position}"
+            self._labels.append(self._workspace.array(name, (rows,), np.int32, -1))
             self._keepers.append(self._keeper(rows, k))
         if len(self._labels[position]) != rows:
             raise source_changed(

@@ -20,6 +20,7 @@ from shoal.hooks.saving import CheckpointSaver
 from shoal.loop import Task, train
 from shoal.model import Model
 from shoal.model_dir import ModelDir
+from shoal.shard import Workspace
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
 from shoal.state import State
@@ -33,6 +34,8 @@ Self = TypeVar("Self", bound="Training")
 
 class Training(Model):
     """A model that can be trained, and that is kept in a directory if it has one."""
+
+    _workspace: Workspace  # of partial_fit
 
     def fit(
         self: Self,
@@ -173,7 +176,8 @@ class Training(Model):
                 bars += summary_monitors(self._run, self._dir.path, last=not apart)
             shown = Monitors([*bars, *monitors, *saver])
             bad_rows = self._given["on_bad_rows"]
-            task = Task(parameters, self._run, stop, shown, bad_rows, keep_seeding=apart)
+            workspace = self._workspace if apart else Workspace()
+            task = Task(parameters, self._run, stop, shown, bad_rows, apart, workspace)
             try:
                 with closing(train(first, source, task)) as states:
                     for state in states:

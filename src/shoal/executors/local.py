@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class LocalExecutor:
                 "float64. Scale the weights down; only their ratios matter"
             )
         self._grid = Grid.of(self._scan, unit_rows)
-        self._starts = np.cumsum([0] + [scan.rows for scan in scans])
+        self._starts = np.array([0, *accumulate(scan.rows for scan in scans)])
 
     def scan(self) -> Scan:
         """Size and magnitudes of the rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,7 +95,7 @@ class PagedSource:
         self.shuffle = shuffle
         self.seed = seed
         self.name = pages.name
-        self._starts = np.cumsum([0, *pages.lengths])
+        self._starts = np.array([0, *accumulate(pages.lengths)])
         self.rows: int | None = int(self._starts[-1])
         self.dim: int | None = pages.dim
         self.columns: tuple[Any, ...] | None = pages.columns

@@ -19,16 +19,16 @@ Floats = npt.NDArray[np.floating[Any]]
 
 def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, Partial]:
     """Assign all rows, move every center, and return what was found before the move."""
-    found = batch.assign(state.clusters)
-    partial = found
-    empty = np.flatnonzero(partial.weights == 0)
-    if len(empty) and parameters.empty_clusters == "error":
-        raise BadInputError(
-            f"cluster {empty[0]} has no rows at step {state.global_step} "
-            "(empty_clusters='error'). Use fewer clusters or empty_clusters='relocate'"
-        )
-    if len(empty) and parameters.empty_clusters == "relocate":
-        partial = relocate(partial, empty, state.clusters, batch)
+    found = partial = batch.assign(state.clusters)
+    if np.count_nonzero(found.weights) < len(found.weights):
+        empty = np.flatnonzero(found.weights == 0)
+        if parameters.empty_clusters == "error":
+            raise BadInputError(
+                f"cluster {empty[0]} has no rows at step {state.global_step} "
+                "(empty_clusters='error'). Use fewer clusters or empty_clusters='relocate'"
+            )
+        if parameters.empty_clusters == "relocate":
+            partial = relocate(found, empty, state.clusters, batch)
     metric, threads = parameters.distance_metric, parameters.num_threads
     clusters = means_of(partial, state.clusters, metric, threads)
     counts = partial.weights

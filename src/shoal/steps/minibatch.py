@@ -6,17 +6,13 @@ assigns rows and takes over every ``mini_batch_steps_per_iteration`` steps.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from shoal.config import Parameters
 from shoal.executors.base import Executor
 from shoal.metric import as_stored
+from shoal.shard import running_means_of
 from shoal.state import Partial, State
-
-Floats = npt.NDArray[np.floating[Any]]
 
 
 def start(state: State, parameters: Parameters) -> State:
@@ -40,7 +36,9 @@ def resume(state: State, parameters: Parameters) -> State:
 def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, Partial]:
     """Assign the batch with ``clusters``, train ``clusters_updated``, sync if it is time."""
     partial = batch.assign(state.clusters)
-    updated, counts = running_mean(state.clusters_updated, state.counts, partial)
+    threads = parameters.num_threads
+    updated = running_means_of(partial, state.clusters_updated, state.counts, threads)
+    counts = state.counts + partial.weights
     after = state.replace(
         clusters_updated=updated, counts=counts, global_step=state.global_step + 1
     )
@@ -54,15 +52,3 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
         update_in_steps=parameters.mini_batch_steps_per_iteration,
     )
     return synced, partial
-
-
-def running_mean(centers: Floats, counts: Floats, partial: Partial) -> tuple[Floats, Floats]:
-    """W_j + (s_j - m_j W_j) / (n_j + m_j), as one mean of what was and what came; n_j + m_j."""
-    means, weights = partial.totals()
-    touched = weights > 0
-    total = counts + weights
-    means += counts[:, None] * centers
-    means /= np.where(touched, total, 1.0)[:, None]
-    if not touched.all():
-        means[~touched] = centers[~touched]
-    return means.astype(centers.dtype), total
