@@ -20,23 +20,30 @@ Worker::Worker(const Step& step, int number)
       number_(number),
       kernels_(step.target.tile),
       d_(step.rows.d),
-      tiles_(std::clamp<int64_t>(kCacheBytes / (4 * d_ * kernels_.tile), 1,
-                                 kItemRows / kernels_.tile)),
-      points_(tiles_ * kernels_.tile * d_),
-      again_(static_cast<int64_t>(kernels_.narrow) * d_),
+      tiles_(step.bytes != nullptr ? 1
+                                   : std::clamp<int64_t>(kCacheBytes / (4 * d_ * kernels_.tile), 1,
+                                                         kItemRows / kernels_.tile)),
       row_(3 * (d_ + 1)),
-      hit_lane_(kHitCapacity + kernels_.narrow * kernels_.group),
-      hit_center_(hit_lane_.size()),
       scratch_(nullptr, nullptr),
-      exact_rows_(static_cast<int64_t>(kernels_.narrow) * d_) {
+      loss_(step.measured ? std::make_unique<ExactAdder>() : nullptr) {
   if (step.search != nullptr) scratch_ = step.search->scratch();
-  if (step.bytes != nullptr) make_room_for_bytes();
+}
+
+// For rows that are not settled by their bounds: there may be none.
+void Worker::make_room() {
+  points_.resize(tiles_ * kernels_.tile * d_);
+  again_.resize(kernels_.narrow * d_);
+  exact_rows_.resize(kernels_.narrow * d_);
+  hit_lane_.resize(kHitCapacity + kernels_.narrow * kernels_.group);
+  hit_center_.resize(hit_lane_.size());
+  if (step_.bytes != nullptr) make_room_for_bytes();
 }
 
 void Worker::run(int64_t begin, int64_t end) {
   begin_ = begin;
   count_ = static_cast<int32_t>(end - begin);
   choose_active();
+  if (active_count_ > 0 && points_.empty()) make_room();
   unsure_count_ = 0;
   open_count_ = 0;
   const bool bytes = step_.bytes != nullptr;
@@ -70,7 +77,7 @@ void Worker::run_box(int64_t superbox) {
                               &distance, row_.data());
       add_distance(row[p], distance);
     }
-    loss_.flush(result.loss);
+    loss_->flush(result.loss);
   }
   if (step_.labels == nullptr) return;
   int32_t changed = 0;
@@ -288,12 +295,12 @@ void Worker::measure() {
   step_.centers.distances(step_.rows, begin_, begin_ + count_, label_, step_.target.exact, distance,
                           row_.data());
   for (int32_t p = 0; p < count_; ++p) add_distance(begin_ + p, distance[p]);
-  loss_.flush(result.loss);
+  loss_->flush(result.loss);
 }
 
 void Worker::add_distance(int64_t i, double distance) {
   if (step_.distances != nullptr) step_.distances[i] = distance;
-  loss_.add(step_.weights != nullptr ? step_.weights[i] * distance : distance);
+  loss_->add(step_.weights != nullptr ? step_.weights[i] * distance : distance);
 }
 
 }  // namespace shoal

@@ -2,6 +2,7 @@
 // rows. Places count the rows of the item; slots count those of them that are active, whose label
 // is not settled by their bounds.
 #pragma once
+#include <memory>
 #include <vector>
 
 #include "aligned.h"
@@ -50,6 +51,7 @@ class Worker {
   bool cosine() const { return step_.centers.metric == Metric::cosine; }
   int64_t row_of(int64_t slot) const { return begin_ + active_[slot]; }
 
+  void make_room();
   void choose_active();
   void load(const int32_t* places, int64_t count, int width, float* tile, float* norm2);
   void filter_chunk(int64_t at, int64_t count);
@@ -80,16 +82,16 @@ class Worker {
   Aligned<float> points_;      // [tiles][d][tile]
   Aligned<double> unit_rows_;  // [tile][d], where needed
   Aligned<float> again_;       // [d][narrow]
-  Aligned<double> row_;        // [d + 1], and [2 (d + 1)] to add it
+  Aligned<double> row_;        // [d + 1], and [2 (d + 1)] to add it; the rest: see make_room
   std::vector<int32_t> hit_lane_, hit_center_;
   std::unique_ptr<BoxSearch::Scratch, void (*)(BoxSearch::Scratch*)> scratch_;
-  Aligned<double> exact_rows_;  // [narrow][d]
-  Aligned<uint32_t> words_;     // [padded quads][tile], bytes
-  Aligned<uint32_t> finer_;     // [quads][tile], where they are kept
-  Aligned<float> panels_;       // [panels][tile], of the sweep
-  Aligned<float> dequantized_;  // [stride], a row
-  Aligned<int32_t> sums_;       // see Sweep
-  ExactAdder loss_;             // flushed after every item
+  Aligned<double> exact_rows_;        // [narrow][d]
+  Aligned<uint32_t> words_;           // [padded quads][tile], bytes
+  Aligned<uint32_t> finer_;           // [quads][tile], where they are kept
+  Aligned<float> panels_;             // [panels][tile], of the sweep
+  Aligned<float> dequantized_;        // [stride], a row
+  Aligned<int32_t> sums_;             // see Sweep
+  std::unique_ptr<ExactAdder> loss_;  // where measured; flushed after every item
   int64_t begin_ = 0;
   int32_t count_ = 0;
   int64_t active_count_ = 0, unsure_count_ = 0;
