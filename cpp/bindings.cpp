@@ -57,18 +57,18 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
 }
 
 // The grid of integer sums, as Python holds it.
-struct GridBuffers {
-  Buffer quantum, inverse, square_quantum, square_inverse;
+struct GridBuffer {
+  Buffer quanta;
   Grid grid;
 
-  GridBuffers(nb::handle object, int64_t width)
-      : quantum(object.attr("quantum"), "quantum"),
-        inverse(object.attr("inverse"), "inverse"),
-        square_quantum(object.attr("square_quantum"), "square_quantum"),
-        square_inverse(object.attr("square_inverse"), "square_inverse"),
-        grid{quantum.packed<double>('d', width),        inverse.packed<double>('d', width),
-             square_quantum.packed<double>('d', width), square_inverse.packed<double>('d', width),
-             nb::cast<int>(object.attr("bits")),        nb::cast<int>(object.attr("levels"))} {
+  GridBuffer(nb::handle object, int64_t width) : quanta(object.attr("quanta"), "quanta") {
+    const double* of = quanta.packed<double>('d', 4 * width);
+    grid = {of,
+            of + 2 * width,
+            of + width,
+            of + 3 * width,
+            nb::cast<int>(object.attr("bits")),
+            nb::cast<int>(object.attr("levels"))};
     if (grid.bits < 1 || grid.bits > 51 || grid.levels < 1 || grid.levels > 2)
       throw std::invalid_argument("the grid is none");
   }
@@ -84,7 +84,7 @@ nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle center
   if (keeper.rows() != x_rows.n) throw std::invalid_argument("the keeper is of other rows");
   const int64_t width = x_rows.d + 1;
   const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-  const GridBuffers g(grid, width);
+  const GridBuffer g(grid, width);
   const Buffer s(sums, "sums", true), q(squares, "squares", true);
   int64_t* into = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
   int64_t* squared = q.packed<int64_t>('q', 2 * width);
@@ -109,7 +109,7 @@ double py_loss(nb::handle sums, nb::handle squares, nb::handle grid, nb::handle 
   const Buffer c(centers, "centers"), s(sums, "sums"), q(squares, "squares");
   const Rows c_rows = c.rows();
   const int64_t width = c_rows.d + 1;
-  const GridBuffers g(grid, width);
+  const GridBuffer g(grid, width);
   const int64_t* from = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
   const int64_t* squared = q.packed<int64_t>('q', 2 * width);
   const Target& simd = target();
@@ -122,7 +122,7 @@ void py_means(nb::handle sums, nb::handle grid, nb::handle centers, nb::handle c
   const Buffer c(centers, "centers"), s(sums, "sums"), out(means, "means", true);
   const Rows c_rows = c.rows();
   const int64_t width = c_rows.d + 1, size = c_rows.n * c_rows.d;
-  const GridBuffers g(grid, width);
+  const GridBuffer g(grid, width);
   const Optional<double> n(counts, "counts", 'd', c_rows.n, false);
   const int64_t* from = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
   void* into = c_rows.dtype == Dtype::float32 ? static_cast<void*>(out.packed<float>('f', size))
@@ -149,7 +149,7 @@ void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool co
   const Rows x_rows = x.rows();
   const int64_t width = x_rows.d + 1;
   const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-  const GridBuffers g(grid, width);
+  const GridBuffer g(grid, width);
   const Buffer l(labels, "labels"), out(sums, "sums", true);
   const int32_t* label = l.packed<int32_t>('i', x_rows.n);
   int64_t* into = out.packed<int64_t>('q', g.grid.levels * k * width);

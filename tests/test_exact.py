@@ -448,7 +448,7 @@ def grid_of(quantum: np.ndarray, bits: int, levels: int = 2) -> Grid:
     """The grid of these quanta, with squares on one wide enough for them."""
     with np.errstate(under="ignore", over="ignore"):
         squares = np.clip(quantum * quantum * 2.0**bits, 2.0**-1000, 2.0**950)
-    return Grid(quantum, squares, bits, levels)
+    return Grid(np.stack([quantum, squares, 1 / quantum, 1 / squares]), bits, levels)
 
 
 def in_parts(
@@ -576,7 +576,7 @@ rows = {order}
 C = rows[:k].copy()
 labels, distances = np.full(len(rows), 0, np.int32), np.full(len(rows), 0.0)
 quantum = np.full(rows.shape[1] + 1, 2.0**-40)
-grid = Grid(quantum, quantum, 40, 1)
+grid = Grid(np.stack([quantum, quantum, 1 / quantum, 1 / quantum]), 40, 1)
 sums = np.zeros((1, k, rows.shape[1] + 1), np.int64)
 before = kilobytes("VmRSS")
 for cosine in (False, True):

@@ -102,13 +102,15 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
 
 
 def _check_range(scan: Scan, metric: str, name: str) -> None:
-    if metric == SQUARED_EUCLIDEAN_DISTANCE and scan.magnitude.max(initial=0) > LARGEST_VALUE:
+    largest = float(scan.magnitude.max(initial=0))
+    if metric == SQUARED_EUCLIDEAN_DISTANCE and largest > LARGEST_VALUE:
         column = int(scan.magnitude.argmax())
         raise BadInputError(
             f"{name} holds values of magnitude {scan.magnitude[column]:.3g} in column {column}: "
             f"their squares leave the range of float64. Scale the data to below {LARGEST_VALUE:g}"
         )
-    largest = 1.0 if is_cosine(metric) else float(scan.magnitude.max(initial=0))
+    if is_cosine(metric):
+        largest = 1.0
     if math.sqrt(scan.heaviest) * largest > LARGEST_VALUE:
         raise BadInputError(
             f"the weights of {name} reach {scan.heaviest:.3g}: weighted squares leave the range of "

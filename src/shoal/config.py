@@ -216,6 +216,10 @@ class RunConfig:
         return dataclasses.replace(self, **changes)
 
 
+#: What ``config=None`` means.
+DEFAULT_CONFIG = RunConfig()
+
+
 def available_threads() -> int:
     """CPUs this process may use: affinity and cgroup limits included."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -166,7 +166,7 @@ class KMeansClustering(Training):
         self._attach(folder, parameters, given["feature_columns"])
         self._given = given
         self._parameters = parameters
-        self._run = RunConfig() if config is None else config
+        self._run = names.DEFAULT_CONFIG if config is None else config
 
     # --- parameters ------------------------------------------------------------------------
 

@@ -7,8 +7,7 @@ order, to the bits of the whole. ``State`` is everything a run needs to continue
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -79,8 +78,7 @@ class Grid:
     and of weighted rows. Sums of integers have no order, so no split of the data changes a bit.
     """
 
-    quantum: Floats  # [d + 1] float64; the last column is the weight
-    square_quantum: Floats  # [d + 1] float64, of the squares; the last column is a weight again
+    quanta: Floats  # [4, d + 1] float64: of values, of squares, 1 / both; the weight comes last
     bits: int
     levels: int
 
@@ -97,19 +95,8 @@ class Grid:
             largest[1] *= largest[0]
             largest *= scan.heaviest
         # Powers of two such that the largest is below 2**bits of them.
-        exponent: npt.NDArray[np.int_] = np.frexp(largest)[1]
-        quantum, square_quantum = np.ldexp(1.0, np.maximum(exponent - bits, -1000))
-        return cls(quantum, square_quantum, bits, levels)
-
-    @cached_property
-    def inverse(self) -> Floats:
-        """1 / quantum."""
-        return 1 / self.quantum
-
-    @cached_property
-    def square_inverse(self) -> Floats:
-        """1 / square_quantum."""
-        return 1 / self.square_quantum
+        exponents = np.maximum(np.frexp(largest)[1] - bits, -1000)
+        return cls(np.ldexp(1.0, np.concatenate([exponents, -exponents])), bits, levels)
 
 
 @dataclass(frozen=True)
@@ -125,6 +112,14 @@ class Partial:
     grid: Grid
     rows: int
     changes: int  # labels that differ from the pass before
+    weights: Floats = field(init=False)  # [k] float64, of the sums
+
+    def __post_init__(self) -> None:
+        quantum = self.grid.quanta[0, -1]
+        weights = self.sums[0, :, -1] * quantum
+        if self.grid.levels == 2:
+            weights += self.sums[1, :, -1] * (quantum * 2.0**-self.grid.bits)
+        object.__setattr__(self, "weights", weights)
 
     def merge(self, other: Partial) -> Partial:
         """Return the partial of both parts: associative and commutative, to the bit."""
@@ -135,15 +130,6 @@ class Partial:
             self.rows + other.rows,
             self.changes + other.changes,
         )
-
-    @cached_property
-    def weights(self) -> Floats:
-        """Weights [k] as float64."""
-        quantum = self.grid.quantum[-1]
-        weights: Floats = self.sums[0, :, -1] * quantum
-        if self.grid.levels == 2:
-            weights += self.sums[1, :, -1] * (quantum * 2.0**-self.grid.bits)
-        return weights
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from shoal.metric import as_stored, check_magnitude
 from shoal.nearest import Nearest
 from shoal.sources.sparse import Matrix, as_given, without_gaps
 from shoal.sources.tensors import to_array
-from shoal.state import State, empty_state
+from shoal.state import State
 from shoal.steps import minibatch
 from shoal.steps.chains import afkmc2, kmc2
 from shoal.steps.random import Stream
@@ -88,10 +88,9 @@ def step(
 
 def given(parameters: Parameters) -> State:
     """The state of centers that were given: no batch is used up."""
-    centers: Floats = np.array(parameters.initial_clusters)
-    state = empty_state(centers.shape[1], centers.dtype, parameters.random_seed)
-    stored = as_stored(centers, parameters.distance_metric)
-    return ready(state.replace(clusters=stored, counts=np.zeros(len(stored))), parameters)
+    centers = as_stored(np.array(parameters.initial_clusters), parameters.distance_metric)
+    counts = np.zeros(len(centers))
+    return ready(State(centers, centers, counts, 0, False, 0, parameters.random_seed), parameters)
 
 
 def ready(state: State, parameters: Parameters) -> State:
