@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from numpy.random import Generator
 
 from shoal import _core
-from shoal.state import Grid
+from shoal.state import Grid, Scan
 
 TARGETS = _core.simd_targets()
 BYTES = {"avx512vnni", "amx"}  # targets with dot products of bytes
@@ -562,7 +562,7 @@ MEASURE = """
 import ml_dtypes
 import numpy as np
 from shoal import _core
-from shoal.state import Grid
+from shoal.state import Grid, Scan
 
 def kilobytes(field):
     with open("/proc/self/status") as status:
@@ -675,3 +675,33 @@ def test_what_is_kept_from_pass_to_pass_changes_nothing(
                 assert loss == pytest.approx(exact, rel=1e-9, abs=1e-12), about
                 assert loss == _core.loss(sums[0], squares[0], grid, C, cosine, 3), about
         assert settled > 0, f"{target}: no bound ever settled a row"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int16", "int64"])
+def test_sums_are_those_of_numpy_for_any_number_of_columns(dtype: str) -> None:
+    rng = np.random.default_rng(5)
+    for d in (1, 2, 7, 8, 9, 15, 16, 17, 33, 63, 64, 65):
+        n, k = 700, 5
+        X = (rng.normal(size=(n, d)) * 50).astype(dtype)
+        values = X.astype(np.float64)
+        double = X.dtype.itemsize == 8
+        grid = Grid.of(Scan(n, np.abs(values).max(0), 1.0, False, double), unit_rows=False)
+        (quantum, _, inverse, _), unit = grid.quanta[:, :-1], 2.0**grid.bits
+        high = np.rint(values * inverse)
+        low = np.rint((values - high * quantum) * inverse * unit)
+        sums = np.zeros((grid.levels, k, d + 1), np.int64)
+        squares = np.zeros((2, d + 1), np.int64)
+        labels = np.full(n, -1, np.int32)
+        keeper = _core.Keeper(n, 1 << 20)
+        for _ in range(3):
+            C = rng.normal(size=(k, d)) * 40
+            kept = labels, grid, sums, squares
+            _core.assign_again(X, None, C, False, 2, keeper, *kept)
+            expected = np.zeros_like(sums)
+            np.add.at(expected[0][:, :-1], labels, high.astype(np.int64))
+            np.add.at(expected[0][:, -1], labels, int(grid.quanta[2, -1]))
+            if grid.levels == 2:
+                np.add.at(expected[1][:, :-1], labels, low.astype(np.int64))
+            assert same_bits(sums, expected), f"seed 5, {dtype}, {d} columns"
+            exact = (squares[0] + squares[1] / unit)[:-1] * grid.quanta[1, :-1]
+            np.testing.assert_allclose(exact, (values**2).sum(0), rtol=1e-12)

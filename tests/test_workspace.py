@@ -7,6 +7,7 @@ import itertools
 import pickle
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -135,3 +136,28 @@ def test_copies_of_a_model_have_arrays_of_their_own(duplicate: Callable[[Any], A
     model.partial_fit(rows[1])
     twin.partial_fit(rows[1])
     np.testing.assert_array_equal(model.clusters(), twin.clusters())
+
+
+class Watching:
+    def __init__(self) -> None:
+        self.first: list[Array] = []
+
+    def after_step(self, context: Any) -> None:
+        if context.step == 1:
+            self.first.append(context.clusters)
+
+
+def test_threads_that_train_one_model_share_no_arrays() -> None:
+    """Which of them is last is open; each makes its step as if it were alone."""
+    rows = batches("float32")[0]
+    alone, watching = Watching(), Watching()
+    shoal.KMeansClustering(K, initial_clusters=rows[:K]).partial_fit(rows, monitors=[alone])
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(10):
+            model = shoal.KMeansClustering(K, initial_clusters=rows[:K])
+            calls = [pool.submit(model.partial_fit, rows, monitors=[watching]) for _ in range(2)]
+            for call in calls:
+                call.result()
+    assert len(watching.first) >= 10
+    for clusters in watching.first:
+        np.testing.assert_array_equal(clusters, alone.first[0])

@@ -143,7 +143,8 @@ def memory_estimate(
     k, d = planned.num_clusters, shape.dim
     double = is_double(shape.dtype)
     levels = 2 if double or shape.weighted else 1
-    # The state before and after and what filters make of it; sums of each thread, kept and given.
+    # The state before and after and what filters make of it; sums of each thread, of all, and a
+    # copy where a cluster is empty.
     cell = 4 * (8 if double else 4) + 4 + 8 * levels * (planned.num_threads + 2)
     if shape.sparse is not None:  # centers as float64 and as a table; sums, a copy; measured
         cell = 3 * (8 if double else 4) + (28 if levels == 1 else 56) + 6 * planned.use_mini_batch

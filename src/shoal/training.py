@@ -35,7 +35,7 @@ Self = TypeVar("Self", bound="Training")
 class Training(Model):
     """A model that can be trained, and that is kept in a directory if it has one."""
 
-    _workspace: Workspace  # of partial_fit
+    _workspace: Workspace  # of mini-batches: the next call goes on with it
 
     def fit(
         self: Self,
@@ -176,7 +176,8 @@ class Training(Model):
                 bars += summary_monitors(self._run, self._dir.path, last=not apart)
             shown = Monitors([*bars, *monitors, *saver])
             bad_rows = self._given["on_bad_rows"]
-            workspace = self._workspace if apart else Workspace()
+            # Taken, so that another thread that calls meanwhile has one of its own.
+            workspace, self._workspace = self._workspace, Workspace()
             task = Task(parameters, self._run, stop, shown, bad_rows, apart, workspace)
             try:
                 with closing(train(first, source, task)) as states:
@@ -191,6 +192,7 @@ class Training(Model):
                 if not saver:
                     self._state, self._columns = before, columns
                 raise
+            self._workspace = workspace
             self._save()
 
     # --- checkpoints -----------------------------------------------------------------------
