@@ -199,8 +199,8 @@ void magnitude(const char* row, Dtype dtype, int64_t d, void* bits) {
 }  // namespace
 
 extern const ExactKernels exact_kernels;
-const ExactKernels exact_kernels = {widen_row,      norm2,   distance,    distances, unit_row,
-                                    unit_distances, add_row, squares, add_squares,   move_rows,
-                                    moments,        magnitude};
+const ExactKernels exact_kernels = {widen_row,   norm2,          distance, distances,
+                                    unit_row,    unit_distances, add_row,  squares,
+                                    add_squares, move_rows,      moments,  magnitude};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -5,10 +5,13 @@
 // Sums are padded to whole registers. A row's last register holds a one behind its last column, the
 // weight, and zeros behind that, which add nothing.
 //
-// Cost per row in operations of registers, for each kWide columns: 4 (two levels: 9) and 1 for every
-// sum and level that changes; the first time 11 more for squares (where they are not exact, 14).
-// Rows of length one take 3 more, and roots and divisions of 5 cycles. (Measured, the first time, 16
-// columns of float32 with AVX-512: KKK1 cycles; of length one: KKK2.)
+// Cost per row in operations of registers, for each kWide columns: 4 (two levels: 9) and 1 for
+// every sum and level that changes; the first time 11 more for squares (where they are not exact,
+// 14). Rows of length one take 3 more, and roots and divisions of 5 cycles. Measured with AVX-512,
+// the first time, 16 columns in memory: float32 24 cycles, of length one 42; float64 35.
+//
+// Tried and not worth it: the sum of a row's squares as two doubles, added once per row and not in
+// each column: putting the lanes together took longer than it saved.
 #pragma once
 #include "ordered.h"
 #include "sum_kernels.h"
@@ -71,8 +74,7 @@ inline __attribute__((always_inline)) void move_row(const T* x, double factor, i
     Doubles in_quanta = v * load_wide(grid.inverse + t);
     if constexpr (kFirst) {
       Doubles rest;
-      const Doubles square =
-          squares_of<Row>(v, (in_quanta + kRounder) - kRounder, grid, t, rest);
+      const Doubles square = squares_of<Row>(v, (in_quanta + kRounder) - kRounder, grid, t, rest);
       add_wide<true, false>(square, rest, grid.unit, t, grid.stride, squares, nullptr);
     }
     if (last) in_quanta += load_wide(grid.weight + t);
@@ -117,8 +119,8 @@ int64_t move_as(const MovedRows& moved, const SumGrid& grid, int64_t* sums, int6
     if (before < 0)
       move_row<Row, true>(x, factor[c % kRoots], d, grid, into, nullptr, squares);
     else
-      move_row<Row, false>(x, factor[c % kRoots], d, grid, into,
-                           sums + before * grid.stride, nullptr);
+      move_row<Row, false>(x, factor[c % kRoots], d, grid, into, sums + before * grid.stride,
+                           nullptr);
   }
   return moved.count;
 }

@@ -55,8 +55,8 @@ double ordered(const Term& term, int64_t begin, int64_t n) {
   return ordered(term, begin, half) + ordered(term, begin + half, n - half);
 }
 
-// 1 / |x| where multiplying by it is all that distance.h does, else 0; of rows at row(0), row(1) ...
-// Roots and divisions, which take long, are made side by side.
+// 1 / |x| where multiplying by it is all that distance.h does, else 0; of rows at row(0), row(1)
+// ... Roots and divisions, which take long, are made side by side.
 constexpr int kRoots = 32;
 template <class T, class Row>
 inline __attribute__((always_inline)) void unit_factors(const Row& row, int64_t count, int64_t d,

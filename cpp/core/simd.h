@@ -150,8 +150,7 @@ static inline Doubles load_wide_first(const float* from, int count) {
   return (Doubles)_mm512_cvtps_pd(_mm256_maskz_loadu_ps(first_of(count), from));
 }
 static inline Doubles load_wide_first(const Half* from, int count) {
-  return (Doubles)_mm512_cvtps_pd(
-      _mm256_cvtph_ps(_mm_maskz_loadu_epi16(first_of(count), from)));
+  return (Doubles)_mm512_cvtps_pd(_mm256_cvtph_ps(_mm_maskz_loadu_epi16(first_of(count), from)));
 }
 #else
 template <class T>

@@ -1,8 +1,8 @@
 // Kernels of the integer sums (sums.h) and of the loss that follows from them (loss.h). A part of
 // exact.cpp, compiled per target without FMA contraction.
 //
-// Cost of adding a row: about 1 cycle per column and level where the sums are in L2, a third of that
-// by move_kernels.h.
+// Cost of adding a row: about 1 cycle per column and level where the sums are in L2, a third of
+// that by move_kernels.h.
 #pragma once
 #include <cstring>
 
@@ -31,8 +31,8 @@ inline int64_t whole(double rounded) {
   return bits - offset;
 }
 
-// A value and an error of it, both in quanta of a grid, in whole quanta; and what is left of them in
-// quanta 2^bits = `unit` finer.
+// A value and an error of it, both in quanta of a grid, in whole quanta; and what is left of them
+// in quanta 2^bits = `unit` finer.
 template <bool kLow, class Real, class Whole>
 inline __attribute__((always_inline)) void to_grid(Real value, Real error, double unit, Whole& high,
                                                    Whole& low) {
@@ -80,10 +80,11 @@ void add_row_as(const double* x, const double* error, const double* inverse, dou
 
 void add_row(const double* x, const double* inverse, double unit, int64_t d, int64_t below,
              int64_t* into, int64_t* from) {
-  const auto add = below != 0 ? (from != nullptr ? add_row_as<true, true, false>
-                                                 : add_row_as<true, false, false>)
-                   : from != nullptr ? add_row_as<false, true, false>
-                                     : add_row_as<false, false, false>;
+  const auto add =
+      below != 0
+          ? (from != nullptr ? add_row_as<true, true, false> : add_row_as<true, false, false>)
+      : from != nullptr ? add_row_as<false, true, false>
+                        : add_row_as<false, false, false>;
   add(x, nullptr, inverse, unit, d, below, into, from);
 }
 

@@ -39,9 +39,8 @@ void SharedSums::add(int worker, double* x, double weight, int32_t from, int32_t
     for (int64_t t = 0; t + 1 < width_; ++t) x[t] *= weight;
   x[width_ - 1] = weight;
   const Held held = hold(worker, from, into);
-  exact_.add_row(x, grid_.inverse, unit_, width_,
-                 grid_.levels == 2 ? k_ * stride_ : 0, held.sums + into * stride_,
-                 from < 0 ? nullptr : held.sums + from * stride_);
+  exact_.add_row(x, grid_.inverse, unit_, width_, grid_.levels == 2 ? k_ * stride_ : 0,
+                 held.sums + into * stride_, from < 0 ? nullptr : held.sums + from * stride_);
 }
 
 SharedSums::Held SharedSums::hold(int worker, int32_t from, int32_t into) {
@@ -93,14 +92,10 @@ SumGrid SharedSums::padded_grid() {
     square_step[t] = grid_.quantum[t] * grid_.square_inverse[t] * grid_.quantum[t];
   }
   weight[d] = grid_.inverse[d];
-  return {inverse,
-          square_inverse,
-          square_step,
-          weight,
-          unit_,
-          static_cast<int64_t>(grid_.inverse[d]),
-          padded_,
-          grid_.levels == 2 ? k_ * padded_ : 0,
+  return {inverse,     square_inverse,
+          square_step, weight,
+          unit_,       static_cast<int64_t>(grid_.inverse[d]),
+          padded_,     grid_.levels == 2 ? k_ * padded_ : 0,
           unit_rows_};
 }
 
