@@ -230,9 +230,8 @@ Boxes::Boxes(const Rows& rows, Metric metric, const Target& target, Team& team)
 }
 
 int64_t Boxes::bytes(int64_t n, int64_t d) {
-  const int64_t boxes = n / kBoxRows + n / 512 + 2;  // some are not full
   const int64_t supers = n / 512 + 2;
-  return 4 * n + boxes * (kBoxRows + 2) * d * 4 +
+  return 4 * n + most(n) * (kBoxRows + 2) * d * 4 +
          supers * 2 * static_cast<int64_t>(sizeof(Superbox));
 }
 

@@ -18,7 +18,7 @@ namespace shoal {
 class Team {
  public:
   explicit Team(int threads) : parts_(threads) {
-    pool_.reserve(threads - 1);
+    pool_.reserve(parts_.size());
     for (int worker = 1; worker < threads; ++worker) {
       try {
         pool_.push_back(start_thread([this, worker] { help(worker); }));
