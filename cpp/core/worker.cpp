@@ -99,12 +99,14 @@ int32_t Worker::compare_box(int64_t slot, int64_t rows, const int32_t* found, in
   if (kept == nullptr || !kept->known)
     for (int64_t p = 0; p < rows; ++p) before[p] = step_.labels[row[p]];
   uint64_t differ = step_.target.boxes->differ(before, found, rows);
-  if (differ != 0) std::copy_n(found, rows, before);
+  if (differ == 0) return changed;
   for (; differ != 0; differ &= differ - 1) {
     const int p = __builtin_ctzll(differ);
     changed_[changed] = row[p];
+    former_[changed] = before[p];
     renamed_[changed++] = found[p];
   }
+  if (kept != nullptr) std::copy_n(found, rows, before);
   return changed;
 }
 
@@ -272,7 +274,8 @@ void Worker::settle() {
     }
     changed_[changed] = static_cast<int32_t>(i - begin_);
     renamed_[changed] = index_[s];
-    changed += step_.labels != nullptr && step_.labels[i] != index_[s];
+    former_[changed] = step_.labels != nullptr ? step_.labels[i] : index_[s];
+    changed += former_[changed] != index_[s];
   }
   take_over(changed);
 }
@@ -287,11 +290,11 @@ void Worker::take_over(int32_t changed) {
   for (int32_t c = 0; c < changed && step_.sums != nullptr; ++c) {
     if (step_.weights == nullptr) {
       c += static_cast<int32_t>(step_.sums->move(
-          number_, {rows, changed_ + c, renamed_ + c, labels, changed - c}, row_.data()));
+          number_, {rows, changed_ + c, renamed_ + c, former_ + c, changed - c}, row_.data()));
       if (c == changed) break;
     }
     if (c + kAhead < changed) fetch(begin_ + changed_[c + kAhead], Part::row);
-    change(begin_ + changed_[c], labels[changed_[c]], renamed_[c]);
+    change(begin_ + changed_[c], former_[c], renamed_[c]);
   }
   for (int32_t c = 0; c < changed; ++c) labels[changed_[c]] = renamed_[c];
 }

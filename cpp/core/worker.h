@@ -114,7 +114,8 @@ class Worker {
   int32_t open_[kItemRows];
   float open_other_[kItemRows];
   std::vector<Shortlist> open_lists_;  // [kItemRows], bytes only
-  int32_t changed_[kItemRows];         // rows, and their new labels
+  int32_t changed_[kItemRows];         // rows, their old labels and their new ones
+  int32_t former_[kItemRows];
   int32_t renamed_[kItemRows];
   // By place:
   int32_t label_[kItemRows];
