@@ -75,8 +75,7 @@ void Worker::run_box(int64_t superbox) {
       before = one;
     }
     if (one >= 0) std::fill_n(index_ + first, rows, one);
-    if (step_.labels != nullptr)
-      changed = compare_box(slot + first, rows, index_ + first, changed);
+    if (step_.labels != nullptr) changed = compare_box(slot + first, rows, index_ + first, changed);
   }
   if (step_.measured) {
     for (int32_t p = 0; p < count; ++p) {
