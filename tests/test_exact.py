@@ -623,6 +623,36 @@ def test_rows_are_not_copied(order: str) -> None:
     assert growth < 64 * 1024, f"{growth} kB more than before"
 
 
+@pytest.mark.parametrize("plan", ["floats", "boxes"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16, np.int32])
+def test_rows_of_few_columns_add_up_as_one_by_one(
+    dtype: type, plan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n, k = 1500, 9  # enough rows per cluster for sums of each thread's own
+    monkeypatch.setenv("SHOAL_PLAN", plan)
+    double = dtype in (np.float64, np.int32)
+    for target in each_target():
+        for d in range(1, 9):
+            rng = np.random.default_rng(d)
+            near = rng.normal(0, 50, (k, d))[rng.integers(k, size=n)]
+            X = (near + rng.normal(size=(n, d))).astype(dtype)
+            grid = Grid.of(Scan(n, np.abs(X.astype(float)).max(0), 1.0, False, double), False)
+            kept = []
+            for _ in range(2):
+                sums = np.zeros((grid.levels, k, d + 1), np.int64)
+                labels, squares = np.full(n, -1, np.int32), np.zeros((2, d + 1), np.int64)
+                kept.append((_core.Keeper(n, 1 << 30), labels, grid, sums, squares))
+            C = X[rng.integers(0, n, k)].astype(np.float64)
+            for number in range(4):
+                about = f"seed {d}, {target}, {d} columns, pass {number}"
+                _core.assign_again(X, None, C, False, 2, *kept[0])
+                # Rows with weights are added one by one.
+                _core.assign_again(X, np.ones(n), C, False, 1, *kept[1])
+                for position in (1, 3, 4):
+                    assert same_bits(kept[0][position], kept[1][position]), about
+                C = C + rng.normal(0, 10.0 ** (1 - number), C.shape)
+
+
 def moves(rng: np.random.Generator, X: np.ndarray, k: int, passes: int) -> Iterator[np.ndarray]:
     """Centers that settle, jump, swap, meet and part."""
     C = X[rng.integers(0, len(X), k)].copy()

@@ -105,25 +105,23 @@ void separate(const Task& task, const ExactCenters& centers, const int32_t* labe
 Assignment assign(const Task& task, int32_t* labels, double* distances, bool measured) {
   Team team(threads_for(task));
   const ExactCenters exact(task.centers, task.metric, task.target.exact, &team);
+  Step step{task.rows, task.weights, exact, nullptr, task.target, labels, distances};
+  step.measured = measured;
+  if (wants_boxes(task, false)) {
+    const Boxes boxes(task.rows, task.metric, task.target, team);
+    const BoxSearch search(boxes, exact);
+    step.boxes = &boxes;
+    step.search = &search;
+    if (search.usable()) return run(step, team);
+    step.boxes = nullptr;
+    step.search = nullptr;
+  }
   const Space space(exact, task.rows.dtype);
   const Filter filter(exact, space, task.target.tile.group, team);
-  std::optional<Boxes> boxes;
-  std::optional<BoxSearch> search;
-  if (wants_boxes(task, false)) {
-    boxes.emplace(task.rows, task.metric, task.target, team);
-    if (boxes->usable()) search.emplace(*boxes, exact);
-  }
-  const bool boxed = search && search->usable();
+  step.filter = &filter;
   std::optional<ByteFilter> bytes;
-  if (!boxed && wants_bytes(task, exact, filter, false))
-    bytes.emplace(filter, *task.target.bytes, team);
-  Step step{task.rows, task.weights, exact, filter, task.target, labels, distances};
-  step.measured = measured;
+  if (wants_bytes(task, exact, filter, false)) bytes.emplace(filter, *task.target.bytes, team);
   step.bytes = bytes ? &*bytes : nullptr;
-  if (boxed) {
-    step.boxes = &*boxes;
-    step.search = &*search;
-  }
   return run(step, team);
 }
 
@@ -131,51 +129,52 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
                         int64_t* sums, int64_t* squares) {
   Team team(threads_for(task));
   ExactCenters exact(task.centers, task.metric, task.target.exact, &team);
-  // No direction, no geometry.
-  const bool regular = std::find(exact.zero.begin(), exact.zero.end(), 1) == exact.zero.end();
-  const bool comparable = keeper.before() != nullptr && keeper.before()->k == exact.k;
   const Boxes* boxes = nullptr;
   std::optional<BoxSearch> search;
   if (keeper.stays() && wants_boxes(task, true))
     boxes = keeper.boxes(task.rows, task.metric, task.target, team);
   if (boxes != nullptr) search.emplace(*boxes, exact);
   const bool boxed = search && search->usable();
+  // No direction, no geometry.
+  const bool regular = std::find(exact.zero.begin(), exact.zero.end(), 1) == exact.zero.end();
+  const bool comparable = keeper.before() != nullptr && keeper.before()->k == exact.k;
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
-  const Space& space = keeper.space(exact, task.rows.dtype);
-  const Filter filter(exact, space, task.target.tile.group, team);
   const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), expected, sums, squares,
                     task.metric == Metric::cosine);
-  Step step{task.rows, task.weights, exact, filter, task.target, labels, nullptr};
+  Step step{task.rows, task.weights, exact, nullptr, task.target, labels, nullptr};
   step.sums = &shared;
   if (boxed) {
     step.boxes = boxes;
     step.search = &*search;
-    step.boxed_labels = keeper.boxed_labels(labels);
-  } else {
-    keeper.forget_boxed_labels();
+    step.boxed_labels = keeper.boxed_labels();
+    const Assignment total = run(step, team);
+    step.boxed_labels->known = true;
+    shared.finish();
+    return total;
   }
+  keeper.forget_boxed_labels();
+  const Space& space = keeper.space(exact, task.rows.dtype);
+  const Filter filter(exact, space, task.target.tile.group, team);
+  step.filter = &filter;
+  step.keeper = &keeper;
+  keeper.make_bounds(exact.k, exact.d);
   std::optional<Bounds> bounds;
+  if (keeper.bounds() && keeper.before() != nullptr) {
+    bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
+    separate(task, exact, labels, keeper, *bounds, team);
+    step.bounds = &*bounds;
+  }
   std::optional<ByteFilter> bytes;
-  if (step.boxes == nullptr) {
-    step.keeper = &keeper;
-    keeper.make_bounds(exact.k, exact.d);
-    if (keeper.bounds() && keeper.before() != nullptr) {
-      bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
-      separate(task, exact, labels, keeper, *bounds, team);
-      step.bounds = &*bounds;
-    }
-    if (wants_bytes(task, exact, filter, keeper.bounds())) {
-      bytes.emplace(filter, *task.target.bytes, team);
-      step.bytes = &*bytes;
-      // Every row passes by only while nothing is known.
-      if (regular && (keeper.coded() || !bounds)) step.codes = keeper.codes(bytes->centers().quads);
-    }
+  if (wants_bytes(task, exact, filter, keeper.bounds())) {
+    bytes.emplace(filter, *task.target.bytes, team);
+    step.bytes = &*bytes;
+    // Every row passes by only while nothing is known.
+    if (regular && (keeper.coded() || !bounds)) step.codes = keeper.codes(bytes->centers().quads);
   }
   const Assignment total = run(step, team);
   shared.finish();
   if (step.codes != nullptr) keeper.set_coded();
-  if (step.boxes != nullptr) return total;
   if (regular && keeper.bounds())
     keeper.remember(std::move(exact));
   else
@@ -185,7 +184,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
 
 int64_t kept_bytes(const Keeper& keeper, int64_t d, int64_t k, const Target& target, Plan plan) {
   const int64_t n = keeper.rows(), budget = keeper.left();
-  const int64_t boxes = d <= kMostBoxColumns ? Boxes::bytes(n, d) + 4 * n : 0;
+  const int64_t boxes = d <= kMostBoxColumns ? Keeper::bytes_of_boxes(n, d) : 0;
   if (keeper.stays() && wants_boxes(n, d, k, plan, true) && boxes <= budget) return boxes;
   const int64_t bounds = Keeper::bytes_of_bounds(n, k, d);
   if (bounds > budget) return 0;

@@ -59,6 +59,9 @@ struct BoxKernels {
                      const int32_t* which, int64_t count, const int32_t* names,
                      const SettleBound& bound, int32_t* labels);
 
+  // A bit for each of `rows` labels that differs, up to kBoxRows. IN before, now [rows].
+  uint64_t (*differ)(const int32_t* before, const int32_t* now, int64_t rows);
+
   // The cell of each point of a tile. IN points [d][width]; OUT cell [width].
   void (*cells)(const float* points, int64_t d, int width, const BoxGrid& grid, int32_t* cell);
 

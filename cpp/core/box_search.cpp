@@ -149,8 +149,7 @@ void BoxSearch::find(int64_t s, Scratch& scratch, int32_t* labels, int32_t* whol
       boxes_.target_.boxes->near(all, {super.middle, super.half}, near_bound(d, error, size, size),
                                  1, scratch.distance.data(), local.names.data());
   if (local.k == 1) {
-    std::fill_n(labels, super.rows, local.names[0]);
-    if (whole != nullptr) std::fill_n(whole, boxes, local.names[0]);
+    std::fill_n(whole, boxes, local.names[0]);
     return;
   }
   localise(super, scratch);
@@ -159,14 +158,12 @@ void BoxSearch::find(int64_t s, Scratch& scratch, int32_t* labels, int32_t* whol
     const int64_t rows = std::min<int64_t>(kBoxRows, super.rows - first);
     const bool full = rows == kBoxRows;  // else labels have no room for a whole box
     int32_t* out = full ? labels + first : scratch.labels;
-    const int32_t one = find_in_box(super.box + b, super.slot + first, rows, scratch, out);
-    if (!full) std::copy_n(out, rows, labels + first);
-    if (whole != nullptr) whole[b] = one;
+    whole[b] = find_in_box(super.box + b, super.slot + first, rows, scratch, out);
+    if (!full && whole[b] < 0) std::copy_n(out, rows, labels + first);
   }
 }
 
-// Labels of the rows of a box; returns the label if they all were settled at once, else -1. OUT
-// labels [kBoxRows].
+// The label of all rows of a box if they were settled at once, else -1: OUT labels [kBoxRows].
 int32_t BoxSearch::find_in_box(int64_t box, int64_t slot, int64_t rows, Scratch& scratch,
                                int32_t* labels) const {
   const BoxKernels& kernels = *boxes_.target_.boxes;
@@ -177,10 +174,7 @@ int32_t BoxSearch::find_in_box(int64_t box, int64_t slot, int64_t rows, Scratch&
   int64_t left =
       kernels.near(local.centers(), {extent, extent + d}, scratch.near,
                    d < kFineColumns || local.k < 32 ? 1 : kTries, scratch.distance.data(), which);
-  if (left == 1) {
-    std::fill_n(labels, kBoxRows, local.names[which[0]]);
-    return local.names[which[0]];
-  }
+  if (left == 1) return local.names[which[0]];
   const float* points = boxes_.points_.get() + box * kBoxRows * d;
   if (d < kFineColumns || left * (2 * d + 5) < kFineWork) {
     const uint64_t unsure = kernels.settle(points, kBoxRows, local.centers(), which, left,

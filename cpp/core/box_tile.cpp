@@ -216,6 +216,18 @@ uint64_t settle(const float* points, int64_t rows, const BoxCenters& centers, co
   });
 }
 
+uint64_t differ(const int32_t* before, const int32_t* now, int64_t rows) {
+  const Floats one = broadcast(1.0f);
+  uint64_t lanes = 0;
+  int64_t p = 0;
+  for (; p + kLanes <= rows; p += kLanes) {
+    const auto other = (Floats)((Ints)(load(before + p) != load(now + p)) & (Ints)one);
+    lanes |= uint64_t{not_below(other, one)} << p;
+  }
+  for (; p < rows; ++p) lanes |= uint64_t{before[p] != now[p]} << p;
+  return lanes;
+}
+
 // --- putting rows in order -------------------------------------------------------------------
 
 // table[place] by lanes; at most 32 places are in the table if `few`.
@@ -335,6 +347,6 @@ void part(const float* values, int64_t count, float low, float high, int64_t spa
 }  // namespace
 
 extern const BoxKernels box_kernels;
-const BoxKernels box_kernels = {near, settle, cells, range, below, part};
+const BoxKernels box_kernels = {near, settle, differ, cells, range, below, part};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -93,21 +93,43 @@ class BoxBuilder {
     return largest == 0 || (scaled >= 0x1p-20 && scaled <= 0x1p20);
   }
 
+  // Large segments are spread by all threads together, the others each by one.
   void find_parts() {
-    std::vector<Segment> open{{0, rows_.n, 0}};
+    std::vector<Segment> open{{0, rows_.n, 0}}, others;
     if (rows_.n <= kPartRows)
       for (int64_t i = 0; i < rows_.n; ++i) boxes_.order_[i] = static_cast<int32_t>(i);
     while (!open.empty()) {
+      const Segment segment = open.back();
+      open.pop_back();
+      if (is_spread(segment) && segment.rows * 4 * team_.size() > rows_.n)
+        spread(segment, &team_, open);
+      else
+        others.push_back(segment);
+    }
+    std::vector<std::vector<BoxPart>> parts(others.size());
+    team_.run(static_cast<int64_t>(others.size()),
+              [&](int64_t at, int) { cut(others[at], parts[at]); });
+    for (const auto& some : parts) parts_.insert(parts_.end(), some.begin(), some.end());
+  }
+
+  static bool is_spread(const Segment& segment) {
+    return segment.rows > kPartRows && segment.depth < kDeepest;
+  }
+
+  // Cuts a segment into parts, on one thread.
+  void cut(const Segment& whole, std::vector<BoxPart>& parts) const {
+    std::vector<Segment> open{whole};
+    while (!open.empty()) {
       Segment segment = open.back();
       open.pop_back();
-      if (segment.rows > kPartRows && segment.depth < kDeepest) {
-        spread(segment, open);
+      if (is_spread(segment)) {
+        spread(segment, nullptr, open);
         continue;
       }
       // Rows that look alike to every grid are cut anywhere.
       for (int64_t some; segment.rows > 0; segment.slot += some, segment.rows -= some) {
         some = std::min(segment.rows, kPartRows);
-        parts_.push_back({segment.slot, some, 0});
+        parts.push_back({segment.slot, some, 0});
       }
     }
   }
@@ -127,21 +149,21 @@ class BoxBuilder {
     int64_t end(int64_t range) const { return std::min(segment.rows, (range + 1) * step); }
   };
 
-  void spread(const Segment& segment, std::vector<Segment>& open) {
+  void spread(const Segment& segment, Team* team, std::vector<Segment>& open) const {
     const bool ordered = segment.depth > 0;
     const int width = boxes_.target_.tile.tile;
-    const int64_t ranges = team_.size() * int64_t{2};
+    const int64_t ranges = team != nullptr ? team->size() * int64_t{2} : 1;
     const int64_t step = (segment.rows / ranges / width + 1) * width;
     Spread spread{segment, ordered, make_grid(segment, ordered),
                   ranges,  step,    std::unique_ptr<uint16_t[]>(new uint16_t[segment.rows]),
                   {},      {},      {}};
-    count_cells(spread);
-    find_leaves(spread, open);
+    count_cells(spread, team);
+    find_leaves(spread, team, open);
     const auto [slot, n, depth] = segment;
     std::vector<int32_t> before;
     if (ordered) before.assign(boxes_.order_.get() + slot, boxes_.order_.get() + slot + n);
     const int64_t leaves = static_cast<int64_t>(spread.next.size()) / ranges;
-    team_.run(ranges, [&](int64_t range, int) {
+    run_with(team, ranges, [&](int64_t range, int) {
       int32_t* next = spread.next.data() + range * leaves;
       int32_t* const order = boxes_.order_.get();
       const int32_t *const leaf = spread.leaf.data(), *const old = before.data();
@@ -163,7 +185,7 @@ class BoxBuilder {
     return BoxCells(columns, rows_.d, std::clamp(std::ilogb(segment.rows) - 4, 4, 16));
   }
 
-  void count_cells(Spread& spread) {
+  void count_cells(Spread& spread, Team* team) const {
     const int64_t cells = spread.cells.cells();
     const int width = boxes_.target_.tile.tile;
     std::vector<double> shift(rows_.d + 16);
@@ -173,7 +195,7 @@ class BoxBuilder {
     const FilterSpace space{boxes_.scale_, shift.data(), shift32.data(),
                             static_cast<float>(boxes_.scale_), boxes_.metric_ == Metric::cosine};
     spread.in_cell.resize(spread.ranges * cells);
-    team_.run(spread.ranges, [&](int64_t range, int) {
+    run_with(team, spread.ranges, [&](int64_t range, int) {
       BoxLoader loader(rows_, boxes_.metric_, boxes_.target_);
       int32_t* rows = spread.in_cell.data() + range * cells;
       int32_t found[kBoxRows];
@@ -192,7 +214,7 @@ class BoxBuilder {
   }
 
   // The leaves, each a segment, and where each range puts its rows.
-  void find_leaves(Spread& spread, std::vector<Segment>& open) const {
+  void find_leaves(Spread& spread, Team* team, std::vector<Segment>& open) const {
     const int64_t cells = spread.cells.cells(), ranges = spread.ranges;
     std::vector<int32_t> total(cells);
     for (int64_t range = 0; range < ranges; ++range)
@@ -200,11 +222,11 @@ class BoxBuilder {
     spread.leaf.resize(cells);
     const int64_t leaves = spread.cells.leaves(total, kLeafRows, spread.leaf.data());
     spread.next.resize(ranges * leaves);
-    for (int64_t range = 0; range < ranges; ++range)
-      for (int64_t c = 0; c < cells; ++c) {
-        const int32_t rows = spread.in_cell[range * cells + c];
-        if (rows > 0) spread.next[range * leaves + spread.leaf[c]] += rows;
-      }
+    run_with(team, ranges, [&](int64_t range, int) {
+      int32_t* next = spread.next.data() + range * leaves;
+      const int32_t *leaf = spread.leaf.data(), *rows = spread.in_cell.data() + range * cells;
+      for (int64_t c = 0; c < cells; ++c) next[leaf[c]] += rows[c];
+    });
     const int depth = leaves > 1 ? spread.segment.depth + 1 : kDeepest;
     auto at = static_cast<int32_t>(spread.segment.slot);
     for (int64_t l = 0; l < leaves; ++l) {
@@ -230,9 +252,8 @@ Boxes::Boxes(const Rows& rows, Metric metric, const Target& target, Team& team)
 }
 
 int64_t Boxes::bytes(int64_t n, int64_t d) {
-  const int64_t boxes = n / kBoxRows + n / 512 + 2;  // some are not full
   const int64_t supers = n / 512 + 2;
-  return 4 * n + boxes * (kBoxRows + 2) * d * 4 +
+  return 4 * n + most(n) * (kBoxRows + 2) * d * 4 +
          supers * 2 * static_cast<int64_t>(sizeof(Superbox));
 }
 

@@ -66,6 +66,8 @@ class Boxes {
   Boxes(const Boxes&) = delete;
   Boxes& operator=(const Boxes&) = delete;
 
+  // At most so many boxes hold n rows; some are not full.
+  static int64_t most(int64_t n) { return n / kBoxRows + n / 512 + 2; }
   // What boxes of n rows take; twice 4 n bytes more while they are made.
   static int64_t bytes(int64_t n, int64_t d);
 
@@ -82,6 +84,8 @@ class Boxes {
   int64_t superboxes() const { return static_cast<int64_t>(supers_.size()); }
   // Superbox s holds slots begin(s) to begin(s + 1).
   int64_t begin(int64_t s) const { return s < superboxes() ? supers_[s].slot : rows_.n; }
+  // The first box of superbox s.
+  int64_t first_box(int64_t s) const { return supers_[s].box; }
   const int32_t* order() const { return order_.get(); }  // [n], the row in each slot
 
  private:
@@ -101,6 +105,17 @@ class Boxes {
   std::unique_ptr<float[]> extents_;  // [boxes][2][d], middle and half
 };
 
+// The labels of rows in boxes, kept from pass to pass: those of boxes that a test settles again, as
+// it did the last time, are not looked at.
+struct BoxLabels {
+  explicit BoxLabels(int64_t n) : of_slots(new int32_t[n]), of_boxes(new int32_t[Boxes::most(n)]) {}
+  static int64_t bytes(int64_t n) { return 4 * (n + Boxes::most(n)); }
+
+  bool known = false;                   // else only room
+  std::unique_ptr<int32_t[]> of_slots;  // [n]
+  std::unique_ptr<int32_t[]> of_boxes;  // [boxes], of all rows, or -1 where it is not known
+};
+
 // The centers of one pass over boxes.
 class BoxSearch {
  public:
@@ -116,9 +131,9 @@ class BoxSearch {
   struct Scratch;  // one thread's buffers
   std::unique_ptr<Scratch, void (*)(Scratch*)> scratch() const;
 
-  // Labels of the rows of a superbox by slot, as float64 decides. OUT labels [rows of s];
-  // whole [boxes of s] (or null): the label of a box whose rows all were settled at once, else -1.
-  void find(int64_t s, Scratch& scratch, int32_t* labels, int32_t* whole = nullptr) const;
+  // Labels of the rows of a superbox by slot, as float64 decides. OUT whole [boxes of s]: the label
+  // of a box whose rows all were settled at once, else -1; labels [rows of s], of the other boxes.
+  void find(int64_t s, Scratch& scratch, int32_t* labels, int32_t* whole) const;
 
  private:
   void localise(const Superbox& super, Scratch& scratch) const;

@@ -53,6 +53,9 @@ class Keeper {
   static int64_t bytes_of_bounds(int64_t n, int64_t k, int64_t d) {
     return 8 * n + 8 * k * (d + 1);
   }
+  static int64_t bytes_of_boxes(int64_t n, int64_t d) {
+    return Boxes::bytes(n, d) + BoxLabels::bytes(n);
+  }
   static int64_t bytes_of_codes(int64_t n, int64_t quads) { return n * (quads * 8 + 12); }
 
   // Makes room for the bounds and for the centers that they are about, if the budget has any.
@@ -93,20 +96,17 @@ class Keeper {
   // where float32 cannot tell the rows apart.
   const Boxes* boxes(const Rows& rows, Metric metric, const Target& target, Team& team) {
     if (boxes_ && !boxes_->same(rows, metric)) boxes_.reset();
-    if (!boxes_ && spend(Boxes::bytes(rows.n, rows.d) + 4 * rows.n))
+    if (!boxes_ && spend(bytes_of_boxes(rows.n, rows.d)))
       boxes_ = std::make_unique<Boxes>(rows, metric, target, team);
     return boxes_ && boxes_->usable() ? boxes_.get() : nullptr;
   }
 
-  // Labels by slot of the boxes, as they are in `labels` [n] by row.
-  int32_t* boxed_labels(const int32_t* labels) {
-    if (boxed_labels_.empty()) {
-      boxed_labels_.resize(n_);
-      for (int64_t slot = 0; slot < n_; ++slot) boxed_labels_[slot] = labels[boxes_->order()[slot]];
-    }
-    return boxed_labels_.data();
+  // Room for their labels.
+  BoxLabels* boxed_labels() {
+    if (!boxed_labels_) boxed_labels_.emplace(n_);
+    return &*boxed_labels_;
   }
-  void forget_boxed_labels() { boxed_labels_.clear(); }
+  void forget_boxed_labels() { boxed_labels_.reset(); }
 
   // Room for the rows as bytes, or null where the budget has none.
   const ByteRows* codes(int64_t quads) {
@@ -136,7 +136,7 @@ class Keeper {
   std::vector<float> upper_, lower_;
   std::optional<ExactCenters> before_;
   std::unique_ptr<Boxes> boxes_;
-  std::vector<int32_t> boxed_labels_;
+  std::optional<BoxLabels> boxed_labels_;
   std::optional<Space> space_;
   std::optional<Room<uint32_t>> words_;
   std::optional<Room<float>> numbers_;

@@ -115,7 +115,7 @@ int64_t move_as(const MovedRows& moved, const SumGrid& grid, int64_t* sums, int6
     }
     const T* x = read(c);
     int64_t* into = sums + moved.now[c] * grid.stride;
-    const int32_t before = moved.labels[moved.row[c]];
+    const int32_t before = moved.before[c];
     if (before < 0)
       move_row<Row, true>(x, factor[c % kRoots], d, grid, into, nullptr, squares);
     else

@@ -6,8 +6,9 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "thread.h"
 
 namespace shoal {
 
@@ -35,7 +36,7 @@ void parallel_for(int64_t items, int threads, const Work& work) {
   pool.reserve(threads - 1);
   for (int worker = 1; worker < threads; ++worker) {
     try {
-      pool.emplace_back(run, worker);
+      pool.push_back(start_thread([&run, worker] { run(worker); }));
     } catch (...) {
       break;  // The machine gives no more threads: those already running do all the items.
     }

@@ -149,12 +149,13 @@ struct TwoSums {
     high[part] = two_sum(high[part], value, error);
     low[part] += error + rest;
   }
-  // The eight interleaved sums one after the other: the same for every target. OUT total [2].
-  void total(double* total) const {
+  // The eight interleaved sums one after the other, or of fewer columns as many: the same for every
+  // target. OUT total [2].
+  void total(int64_t d, double* total) const {
     double h[8], l[8], sum = 0, rest = 0;
     std::memcpy(h, high, sizeof h);
     std::memcpy(l, low, sizeof l);
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < 8 && i < d; ++i) {
       const double next = sum + h[i], part = next - sum;
       rest += ((sum - (next - part)) + (h[i] - part)) + l[i];
       sum = next;
@@ -205,8 +206,8 @@ void moments(const int64_t* high, const int64_t* low, const double* quantum, dou
     }
     add_moments(h, l, q, fine, x, dots, squares);
   }
-  dots.total(dot);
-  squares.total(norm2);
+  dots.total(d, dot);
+  squares.total(d, norm2);
 }
 
 }  // namespace

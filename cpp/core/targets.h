@@ -120,13 +120,13 @@ struct BoundKernels {
                     int64_t count, float* upper, float* lower);
 };
 
-// Rows that change their cluster. row, now [count]: which, and their new label; labels [n]: the old
-// ones, -1 for none.
+// Rows that change their cluster. row, now, before [count]: which, their new label, and their old
+// one, -1 for none.
 struct MovedRows {
   const Rows& rows;
   const int32_t* row;
   const int32_t* now;
-  const int32_t* labels;
+  const int32_t* before;
   int64_t count;
 };
 

@@ -9,17 +9,19 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "thread.h"
 
 namespace shoal {
 
 class Team {
  public:
   explicit Team(int threads) : parts_(threads) {
+    pool_.reserve(parts_.size());
     for (int worker = 1; worker < threads; ++worker) {
       try {
-        pool_.emplace_back([this, worker] { help(worker); });
+        pool_.push_back(start_thread([this, worker] { help(worker); }));
       } catch (...) {
         break;  // The machine gives no more threads.
       }

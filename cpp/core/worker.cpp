@@ -56,7 +56,7 @@ void Worker::run(int64_t begin, int64_t end) {
   if (bytes) step_.target.bytes->end();
   if (bytes) resolve();
   if (step_.keeper != nullptr)
-    step_.target.bounds.distances(near_, far_, norm2_, step_.filter.bound(), active_count_, upper_,
+    step_.target.bounds.distances(near_, far_, norm2_, step_.filter->bound(), active_count_, upper_,
                                   lower_);
   measure_open();
   for (int64_t at = 0; at < unsure_count_; at += kernels_.narrow)
@@ -68,8 +68,22 @@ void Worker::run_box(int64_t superbox) {
   const int64_t slot = step_.boxes->begin(superbox);
   const int32_t* row = step_.boxes->order() + slot;
   const auto count = static_cast<int32_t>(step_.boxes->begin(superbox + 1) - slot);
+  int32_t whole[kSuperRows / kBoxRows], changed = 0;
+  static_assert(kSuperRows <= kItemRows);
   begin_ = 0;
-  step_.search->find(superbox, *scratch_, index_);
+  step_.search->find(superbox, *scratch_, index_, whole);
+  BoxLabels* kept = step_.boxed_labels;
+  for (int32_t first = 0; first < count; first += kBoxRows) {
+    const int64_t rows = std::min(kBoxRows, count - first);
+    const int32_t one = whole[first / kBoxRows];
+    if (kept != nullptr) {
+      int32_t& before = kept->of_boxes[step_.boxes->first_box(superbox) + first / kBoxRows];
+      if (kept->known && one >= 0 && one == before) continue;
+      before = one;
+    }
+    if (one >= 0) std::fill_n(index_ + first, rows, one);
+    if (step_.labels != nullptr) changed = compare_box(slot + first, rows, index_ + first, changed);
+  }
   if (step_.measured) {
     for (int32_t p = 0; p < count; ++p) {
       double distance;
@@ -79,16 +93,27 @@ void Worker::run_box(int64_t superbox) {
     }
     loss_->flush(result.loss);
   }
-  if (step_.labels == nullptr) return;
-  int32_t changed = 0;
-  int32_t* boxed = step_.boxed_labels != nullptr ? step_.boxed_labels + slot : nullptr;
-  for (int32_t p = 0; p < count; ++p) {
-    changed_[changed] = row[p];
-    renamed_[changed] = index_[p];
-    changed += (boxed != nullptr ? boxed[p] : step_.labels[row[p]]) != index_[p];
-  }
-  if (boxed != nullptr && changed > 0) std::copy_n(index_, count, boxed);
   take_over(changed);
+}
+
+// Notes the rows of a box whose label changed, behind `changed` others; returns how many there are.
+int32_t Worker::compare_box(int64_t slot, int64_t rows, const int32_t* found, int32_t changed) {
+  const int32_t* row = step_.boxes->order() + slot;
+  int32_t of_box[kBoxRows];
+  BoxLabels* kept = step_.boxed_labels;
+  int32_t* before = kept != nullptr ? kept->of_slots.get() + slot : of_box;
+  if (kept == nullptr || !kept->known)
+    for (int64_t p = 0; p < rows; ++p) before[p] = step_.labels[row[p]];
+  uint64_t differ = step_.target.boxes->differ(before, found, rows);
+  if (differ == 0) return changed;
+  for (; differ != 0; differ &= differ - 1) {
+    const int p = __builtin_ctzll(differ);
+    changed_[changed] = row[p];
+    former_[changed] = before[p];
+    renamed_[changed++] = found[p];
+  }
+  if (kept != nullptr) std::copy_n(found, rows, before);
+  return changed;
 }
 
 // The places of the rows whose label is not settled by their bounds.
@@ -110,7 +135,7 @@ void Worker::load(const int32_t* places, int64_t count, int width, float* tile, 
   const char* pointers[kMostLanes];
   for (int64_t p = 0; p < count; ++p) pointers[p] = step_.rows.row(begin_ + places[p]);
   const TileRows rows{pointers, count, step_.rows.dtype, step_.rows.col_stride, d_};
-  FilterSpace space = step_.filter.space().map();
+  FilterSpace space = step_.filter->space().map();
   if ((!cosine() || space.unit) && kernels_.load(rows, space, width, tile, norm2)) return;
   // Rows, or a space, for which float32 will not do: unit rows of float64.
   if (unit_rows_.empty()) unit_rows_.resize(kernels_.tile * d_);
@@ -131,21 +156,21 @@ void Worker::filter_chunk(int64_t at, int64_t count) {
   if (!filter_few(at, count)) filter_tiles(at, count);
   int32_t* unsure = unsure_ + unsure_count_;
   const int64_t found = kernels_.unsure({near_ + at, far_ + at, index_ + at}, norm2_ + at,
-                                        step_.filter.bound(), count, unsure);
+                                        step_.filter->bound(), count, unsure);
   for (int64_t u = 0; u < found; ++u) unsure[u] += static_cast<int32_t>(at);
   unsure_count_ += found;
 }
 
 // Scores of few centers with rows as they lie; false where they are not of that kind.
 bool Worker::filter_few(int64_t at, int64_t count) {
-  const FewCenters few = step_.filter.few();
+  const FewCenters few = step_.filter->few();
   if (few.k == 0 || d_ < kFewFrom) return false;
   for (int64_t first = at; first < at + count; first += kernels_.narrow) {
     const char* pointers[kMostLanes];
     const int64_t rows = std::min<int64_t>(kernels_.narrow, at + count - first);
     for (int64_t p = 0; p < rows; ++p) pointers[p] = step_.rows.row(row_of(first + p));
     if (!kernels_.best_few({pointers, rows, step_.rows.dtype, step_.rows.col_stride, d_},
-                           step_.filter.space().map(), few,
+                           step_.filter->space().map(), few,
                            {near_ + first, far_ + first, index_ + first}, norm2_ + first))
       return false;
   }
@@ -163,7 +188,7 @@ void Worker::filter_tiles(int64_t at, int64_t count) {
   std::fill_n(near_ + at, tiles * width, -kInfinity);
   std::fill_n(far_ + at, tiles * width, -kInfinity);
   std::fill_n(index_ + at, tiles * width, 0);
-  const PackedCenters packed = step_.filter.packed();
+  const PackedCenters packed = step_.filter->packed();
   const int64_t block =
       std::max<int64_t>(1, kCacheBytes / (4 * d_ * kernels_.group)) * kernels_.group;
   for (int64_t j = 0; j < packed.k; j += block)
@@ -178,8 +203,8 @@ void Worker::filter_tiles(int64_t at, int64_t count) {
 // scores below `far`.
 void Worker::bound_slot(int64_t slot, double nearest, double second, float far) {
   if (step_.keeper == nullptr) return;
-  const double scale = step_.filter.space().scale(), chord = cosine() ? 2 : 1;
-  const TileBound& bound = step_.filter.bound();
+  const double scale = step_.filter->space().scale(), chord = cosine() ? 2 : 1;
+  const TileBound& bound = step_.filter->bound();
   const double norm2 = static_cast<double>(norm2_[slot]);
   const double others =
       norm2 * (1 - static_cast<double>(bound.norm) - 0x1p-20) - 2 * static_cast<double>(far);
@@ -206,11 +231,11 @@ void Worker::look_again(const int32_t* slots, int64_t count) {
   for (int64_t p = 0; p < count; ++p) places[p] = active_[slots[p]];
   load(places, count, kernels_.narrow, again_.data(), norm2);
   for (int64_t p = 0; p < kernels_.narrow; ++p) {
-    const float error = 1.01f * step_.filter.error(norm2[p]);
+    const float error = 1.01f * step_.filter->error(norm2[p]);
     threshold[p] = p < count ? near_[slots[p]] - error : kInfinity;
     far[p] = threshold[p] + error;  // of those whose packed score is below the threshold
   }
-  const PackedCenters packed = step_.filter.packed();
+  const PackedCenters packed = step_.filter->packed();
   const int64_t groups = (packed.k + kernels_.group - 1) / kernels_.group;
   for (int64_t group = 0; group < groups;) {
     Hits hits{hit_lane_.data(), hit_center_.data(), static_cast<int64_t>(hit_lane_.size()), 0};
@@ -255,7 +280,8 @@ void Worker::settle() {
     }
     changed_[changed] = static_cast<int32_t>(i - begin_);
     renamed_[changed] = index_[s];
-    changed += step_.labels != nullptr && step_.labels[i] != index_[s];
+    former_[changed] = step_.labels != nullptr ? step_.labels[i] : index_[s];
+    changed += former_[changed] != index_[s];
   }
   take_over(changed);
 }
@@ -270,11 +296,11 @@ void Worker::take_over(int32_t changed) {
   for (int32_t c = 0; c < changed && step_.sums != nullptr; ++c) {
     if (step_.weights == nullptr) {
       c += static_cast<int32_t>(step_.sums->move(
-          number_, {rows, changed_ + c, renamed_ + c, labels, changed - c}, row_.data()));
+          number_, {rows, changed_ + c, renamed_ + c, former_ + c, changed - c}, row_.data()));
       if (c == changed) break;
     }
     if (c + kAhead < changed) fetch(begin_ + changed_[c + kAhead], Part::row);
-    change(begin_ + changed_[c], labels[changed_[c]], renamed_[c]);
+    change(begin_ + changed_[c], former_[c], renamed_[c]);
   }
   for (int32_t c = 0; c < changed; ++c) labels[changed_[c]] = renamed_[c];
 }

@@ -20,7 +20,7 @@ struct Step {
   const Rows& rows;
   const double* weights;
   const ExactCenters& centers;
-  const Filter& filter;
+  const Filter* filter;  // null: boxes filter
   const Target& target;
   int32_t* labels;                    // null: not kept
   double* distances;                  // null: not wanted
@@ -32,7 +32,7 @@ struct Step {
   const ByteRows* codes = nullptr;    // null: rows are rounded to bytes as they come
   const Boxes* boxes = nullptr;       // and `search`; null: rows come in their own order
   const BoxSearch* search = nullptr;
-  int32_t* boxed_labels = nullptr;  // the labels by slot; null: not kept
+  BoxLabels* boxed_labels = nullptr;  // null: not kept
 };
 
 class Worker {
@@ -52,6 +52,7 @@ class Worker {
   int64_t row_of(int64_t slot) const { return begin_ + active_[slot]; }
 
   void make_room();
+  int32_t compare_box(int64_t slot, int64_t rows, const int32_t* found, int32_t changed);
   void choose_active();
   void load(const int32_t* places, int64_t count, int width, float* tile, float* norm2);
   void filter_chunk(int64_t at, int64_t count);
@@ -115,7 +116,8 @@ class Worker {
   int32_t open_[kItemRows];
   float open_other_[kItemRows];
   std::vector<Shortlist> open_lists_;  // [kItemRows], bytes only
-  int32_t changed_[kItemRows];         // rows, and their new labels
+  int32_t changed_[kItemRows];         // rows, their old labels and their new ones
+  int32_t former_[kItemRows];
   int32_t renamed_[kItemRows];
   // By place:
   int32_t label_[kItemRows];

@@ -57,7 +57,7 @@ bool Worker::screen_tile(int64_t at, int64_t count) {
   load_bytes(at, count);
   const ByteCenters& centers = step_.bytes->centers();
   const Sweep sweep{panels_.data(), threshold_, sums_.empty() ? nullptr : sums_.data()};
-  screen.sweep(points, norm2_ + at, step_.filter.bound(), centers, sweep);
+  screen.sweep(points, norm2_ + at, step_.filter->bound(), centers, sweep);
   if (!screen.shortlist(points, centers, sweep, count, looks_, lists_, far_ + at)) return false;
   std::copy_n(threshold_, kernels_.tile, near_ + at);
   int32_t open = open_count_;
