@@ -186,6 +186,7 @@ struct ExactKernels {
 };
 
 struct ByteKernels;
+struct BrainKernels;
 struct BoxKernels;
 struct SeedingKernels;
 struct SparseKernels;
@@ -196,6 +197,7 @@ struct Target {
   BoundKernels bounds;
   ExactKernels exact;
   const ByteKernels* bytes;  // null where the target has no dot products of bytes
+  const BrainKernels* brains;  // null where it has none of bfloat16
   const BoxKernels* boxes;
   const SeedingKernels* seeding;
   const SparseKernels* sparse;

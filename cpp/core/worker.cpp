@@ -31,6 +31,7 @@ Worker::Worker(const Step& step, int number)
       exact_rows_(static_cast<int64_t>(kernels_.narrow) * d_) {
   if (step.search != nullptr) scratch_ = step.search->scratch();
   if (step.bytes != nullptr) make_room_for_bytes();
+  if (step.brains != nullptr) words_.resize(step.brains->centers().depth * 16 * kernels_.tile);
 }
 
 void Worker::run(int64_t begin, int64_t end) {
@@ -39,15 +40,7 @@ void Worker::run(int64_t begin, int64_t end) {
   choose_active();
   unsure_count_ = 0;
   open_count_ = 0;
-  const bool bytes = step_.bytes != nullptr;
-  if (bytes) step_.target.bytes->begin();
-  const int64_t chunk = bytes ? kernels_.tile : tiles_ * kernels_.tile;
-  for (int64_t at = 0; at < active_count_; at += chunk) {
-    const int64_t count = std::min(chunk, active_count_ - at);
-    if (!bytes || !screen_tile(at, count)) filter_chunk(at, count);
-  }
-  if (bytes) step_.target.bytes->end();
-  if (bytes) resolve();
+  filter();
   if (step_.keeper != nullptr)
     step_.target.bounds.distances(near_, far_, norm2_, step_.filter.bound(), active_count_, upper_,
                                   lower_);
@@ -82,6 +75,25 @@ void Worker::run_box(int64_t superbox) {
   }
   if (boxed != nullptr && changed > 0) std::copy_n(index_, count, boxed);
   take_over(changed);
+}
+
+// Best center of all active rows by one of the filters.
+void Worker::filter() {
+  const bool bytes = step_.bytes != nullptr, brains = step_.brains != nullptr;
+  const int64_t chunk = bytes || brains ? kernels_.tile : tiles_ * kernels_.tile;
+  if (bytes) step_.target.bytes->begin();
+  if (brains) step_.target.brains->begin();
+  for (int64_t at = 0; at < active_count_; at += chunk) {
+    const int64_t count = std::min(chunk, active_count_ - at);
+    if (brains)
+      sweep_brains(at, count);
+    else if (!bytes || !screen_tile(at, count))
+      filter_chunk(at, count);
+  }
+  if (bytes) step_.target.bytes->end();
+  if (brains) step_.target.brains->end();
+  if (bytes) resolve();
+  if (brains) filter_open();
 }
 
 // The places of the rows whose label is not settled by their bounds.
@@ -236,7 +248,7 @@ void Worker::look_again(const int32_t* slots, int64_t count) {
 // Labels, bounds, sums and loss of the item.
 void Worker::settle() {
   if (step_.measured) {
-    std::copy_n(index_, count_, label_);  // all rows are active
+    for (int64_t s = 0; s < active_count_; ++s) label_[active_[s]] = index_[s];  // all rows
     measure();
   }
   int32_t changed = 0;

@@ -29,6 +29,8 @@ struct Step {
   SharedSums* sums = nullptr;         // null: not wanted
   const ByteFilter* bytes = nullptr;  // null: float32 filters
   const ByteRows* codes = nullptr;    // null: rows are rounded to bytes as they come
+  const BrainFilter* brains = nullptr;     // null: they do not filter
+  const BrainRows* brain_codes = nullptr;  // as codes
   const Boxes* boxes = nullptr;       // and `search`; null: rows come in their own order
   const BoxSearch* search = nullptr;
   int32_t* boxed_labels = nullptr;  // the labels by slot; null: not kept
@@ -51,6 +53,7 @@ class Worker {
   int64_t row_of(int64_t slot) const { return begin_ + active_[slot]; }
 
   void choose_active();
+  void filter();
   void load(const int32_t* places, int64_t count, int width, float* tile, float* norm2);
   void filter_chunk(int64_t at, int64_t count);
   bool filter_few(int64_t at, int64_t count);
@@ -58,10 +61,12 @@ class Worker {
   void make_room_for_bytes();
   bool screen_tile(int64_t at, int64_t count);
   void load_bytes(int64_t at, int64_t count);
+  void sweep_brains(int64_t at, int64_t count);
+  void filter_open();
   void resolve();
   void measure_open();
   void choose_candidate(int64_t slot, const Shortlist& list);
-  enum class Part { row, bytes, finer };
+  enum class Part { row, bytes, finer, brains };
   void fetch(int64_t i, Part part) const;
   BytePoints byte_points();
   void look_again(const int32_t* slots, int64_t count);
@@ -93,13 +98,14 @@ class Worker {
   int64_t begin_ = 0;
   int32_t count_ = 0;
   int64_t active_count_ = 0, unsure_count_ = 0;
-  // By slot:
-  alignas(64) float near_[kItemRows];  // below the score of the best center
-  alignas(64) float far_[kItemRows];   // above the scores of all others
-  alignas(64) float norm2_[kItemRows];
-  alignas(64) float upper_[kItemRows];  // the bounds, see bounds.h
-  alignas(64) float lower_[kItemRows];
-  alignas(64) int32_t index_[kItemRows];
+  // By slot, with room for a tile that begins at the last one:
+  static constexpr int64_t kSlots = kItemRows + kMostLanes;
+  alignas(64) float near_[kSlots];  // below the score of the best center
+  alignas(64) float far_[kSlots];   // above the scores of all others
+  alignas(64) float norm2_[kSlots];
+  alignas(64) float upper_[kSlots];  // the bounds, see bounds.h
+  alignas(64) float lower_[kSlots];
+  alignas(64) int32_t index_[kSlots];
   int32_t active_[kItemRows];  // place of each slot
   int32_t unsure_[kItemRows];  // slots
   // By lane of a tile:
@@ -124,7 +130,10 @@ class Worker {
 SHOAL_INLINE void Worker::fetch(int64_t i, Part part) const {
   const char* row = step_.rows.row(i);
   int64_t size = d_ * item_size(step_.rows.dtype);
-  if (part != Part::row) {
+  if (part == Part::brains) {
+    size = (d_ + 1) / 2 * 4;
+    row = reinterpret_cast<const char*>(step_.brain_codes->words) + i * size;
+  } else if (part != Part::row) {
     const uint32_t* words = part == Part::bytes ? step_.codes->words : step_.codes->finer;
     size = step_.bytes->centers().quads * 4;
     row = reinterpret_cast<const char*>(words) + i * size;
