@@ -139,11 +139,12 @@ inline void judge_panel(const Block& scores, const BrainCenters& centers, int64_
 
 int64_t sweep_tile(const BrainPoints& points, const float* norm2, const TileBound& bound,
                    const BrainCenters& centers, int64_t count, const RunningBest& found,
-                   int32_t* open) {
+                   int32_t* open, Ahead& ahead) {
   // A panel is multiplied while the one before is judged. Both buffers lie within 4 KB: else loads
   // from one would wait for stores to the other, whose addresses look alike.
   alignas(64) Block ring[2][2];
   int64_t opened = 0;
+  const int64_t share = (ahead.count + centers.panels * 2 - 1) / (centers.panels * 2);
   for (int v = 0; v < kVectors; v += 2) {
     Lanes lanes[2];
     for (int i = 0; i < 2; ++i) {
@@ -168,6 +169,7 @@ int64_t sweep_tile(const BrainPoints& points, const float* norm2, const TileBoun
     }
     for (int64_t p = 0; p <= centers.panels; ++p) {
       if (p < centers.panels) multiply_panel(points, centers, p, v, ring[p % 2]);
+      ahead.fetch(share);
       if (p == 0) continue;
       judge_panel(ring[(p - 1) % 2][0], centers, p - 1, lanes[0]);
       judge_panel(ring[(p - 1) % 2][1], centers, p - 1, lanes[1]);

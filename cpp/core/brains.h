@@ -23,6 +23,7 @@
 
 namespace shoal {
 
+inline constexpr int kMostAhead = 1024;
 inline constexpr int kBrainPanel = 16;  // centers with common bounds
 
 // Centers in panels of 16, the last filled up with centers that cannot be nearest.
@@ -49,6 +50,20 @@ struct BrainRows {
   float* norm2;     // [n], |X|^2 as the tile loader gives it
 };
 
+// Memory that will be needed soon. Asked for all at once, it would keep a core waiting: kernels ask
+// for a part of it now and then.
+struct Ahead {
+  const char* line[kMostAhead];
+  int64_t count = 0;
+
+  void add(const char* from, int64_t bytes) {
+    for (int64_t at = 0; at < bytes && count < kMostAhead; at += 64) line[count++] = from + at;
+  }
+  SHOAL_INLINE void fetch(int64_t most) {
+    for (int64_t i = 0; i < most && count > 0; ++i) __builtin_prefetch(line[--count]);
+  }
+};
+
 struct BrainKernels {
   // Before the first and after the last call on a thread.
   void (*begin)();
@@ -69,7 +84,7 @@ struct BrainKernels {
   // which that does not settle it. Returns how many.
   int64_t (*sweep)(const BrainPoints& points, const float* norm2, const TileBound& bound,
                    const BrainCenters& centers, int64_t count, const RunningBest& found,
-                   int32_t* open);
+                   int32_t* open, Ahead& ahead);
 };
 
 inline int64_t brain_depth(int64_t d) { return (d + 31) / 32; }

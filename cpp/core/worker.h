@@ -2,6 +2,7 @@
 // rows. Places count the rows of the item; slots count those of them that are active, whose label
 // is not settled by their bounds.
 #pragma once
+#include <utility>
 #include <vector>
 
 #include "aligned.h"
@@ -67,6 +68,8 @@ class Worker {
   void measure_open();
   void choose_candidate(int64_t slot, const Shortlist& list);
   enum class Part { row, bytes, finer, brains };
+  void ahead(int64_t i, Part part);
+  std::pair<const char*, int64_t> place_of(int64_t i, Part part) const;
   void fetch(int64_t i, Part part) const;
   BytePoints byte_points();
   void look_again(const int32_t* slots, int64_t count);
@@ -114,6 +117,7 @@ class Worker {
       other_[kMostLanes], threshold_[kMostLanes];
   Shortlist lists_[kMostLanes];
   Looks looks_;
+  Ahead ahead_;
   // Slots with several candidates, resolved at the end of an item: until then their memory comes.
   int32_t open_count_ = 0;
   int32_t open_[kItemRows];
@@ -125,22 +129,30 @@ class Worker {
   int32_t label_[kItemRows];
 };
 
+// Where a part of row i lies, and how many bytes of it; none where its columns are not packed.
+SHOAL_INLINE std::pair<const char*, int64_t> Worker::place_of(int64_t i, Part part) const {
+  if (part == Part::row) {
+    const int64_t size = d_ * item_size(step_.rows.dtype);
+    return {step_.rows.row(i), step_.rows.columns_packed() ? size : 0};
+  }
+  const int64_t size = part == Part::brains ? (d_ + 1) / 2 * 4 : step_.bytes->centers().quads * 4;
+  const uint32_t* words = part == Part::brains  ? step_.brain_codes->words
+                          : part == Part::bytes ? step_.codes->words
+                                                : step_.codes->finer;
+  return {reinterpret_cast<const char*>(words) + i * size, size};
+}
+
 // Asks for the memory of row i, which will be read soon. (Not inlined, it looks like a function
 // without effect, and is optimised away.)
 SHOAL_INLINE void Worker::fetch(int64_t i, Part part) const {
-  const char* row = step_.rows.row(i);
-  int64_t size = d_ * item_size(step_.rows.dtype);
-  if (part == Part::brains) {
-    size = (d_ + 1) / 2 * 4;
-    row = reinterpret_cast<const char*>(step_.brain_codes->words) + i * size;
-  } else if (part != Part::row) {
-    const uint32_t* words = part == Part::bytes ? step_.codes->words : step_.codes->finer;
-    size = step_.bytes->centers().quads * 4;
-    row = reinterpret_cast<const char*>(words) + i * size;
-  } else if (!step_.rows.columns_packed()) {
-    return;
-  }
-  for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(row + at);
+  const auto [from, size] = place_of(i, part);
+  for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(from + at);
+}
+
+// The same, while the next tile is swept.
+SHOAL_INLINE void Worker::ahead(int64_t i, Part part) {
+  const auto [from, size] = place_of(i, part);
+  ahead_.add(from, size);
 }
 
 }  // namespace shoal

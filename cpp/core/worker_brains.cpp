@@ -16,7 +16,7 @@ void Worker::sweep_brains(int64_t at, int64_t count) {
   if (step_.brain_codes != nullptr && step_.keeper->coded()) {
     screen.take(*step_.brain_codes, pairs, row, count, points, norm2_ + at);
     for (int64_t p = at + count; p < std::min(at + count + kernels_.tile, active_count_); ++p)
-      fetch(row_of(p), Part::brains);  // of the next tile
+      ahead(row_of(p), Part::brains);  // of the next tile
   } else {
     load(active_ + at, count, kernels_.tile, points_.data(), norm2_ + at);
     screen.round(points_.data(), d_, points);
@@ -26,10 +26,10 @@ void Worker::sweep_brains(int64_t at, int64_t count) {
   int32_t* open = open_ + open_count_;
   const int64_t found =
       screen.sweep(points, norm2_ + at, step_.filter.bound(), step_.brains->centers(), count,
-                   {near_ + at, far_ + at, index_ + at}, open);
+                   {near_ + at, far_ + at, index_ + at}, open, ahead_);
   for (int64_t o = 0; o < found; ++o) {
     open[o] += static_cast<int32_t>(at);
-    fetch(row_of(open[o]), Part::row);
+    ahead(row_of(open[o]), Part::row);
   }
   open_count_ += static_cast<int32_t>(found);
 }
@@ -50,6 +50,7 @@ void Worker::filter_open() {
     norm2_[at] = norm2_[slot];
     index_[at] = index_[slot];
   }
+  ahead_.fetch(kMostAhead);
   const int64_t chunk = tiles_ * kernels_.tile;
   for (int64_t at = behind; at < active_count_; at += chunk)
     filter_chunk(at, std::min(chunk, active_count_ - at));
