@@ -158,25 +158,24 @@ bool Worker::filter_few(int64_t at, int64_t count) {
 }
 
 void Worker::filter_tiles(int64_t at, int64_t count) {
-  const int width = kernels_.tile;
-  const int64_t tiles = (count + width - 1) / width;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t first = i * width;
-    load(active_ + at + first, std::min<int64_t>(width, count - first), width,
+  const int64_t padded = (count + kernels_.narrow - 1) / kernels_.narrow * kernels_.narrow;
+  const auto width_at = [&](int64_t first) {
+    return static_cast<int>(std::min<int64_t>(kernels_.tile, padded - first));
+  };
+  for (int64_t first = 0; first < padded; first += kernels_.tile)
+    load(active_ + at + first, std::min<int64_t>(kernels_.tile, count - first), width_at(first),
          points_.data() + first * d_, norm2_ + at + first);
-  }
-  std::fill_n(near_ + at, tiles * width, -kInfinity);
-  std::fill_n(far_ + at, tiles * width, -kInfinity);
-  std::fill_n(index_ + at, tiles * width, 0);
+  std::fill_n(near_ + at, padded, -kInfinity);
+  std::fill_n(far_ + at, padded, -kInfinity);
+  std::fill_n(index_ + at, padded, 0);
   const PackedCenters packed = step_.filter.packed();
   const int64_t block =
       std::max<int64_t>(1, kCacheBytes / (4 * d_ * kernels_.group)) * kernels_.group;
   for (int64_t j = 0; j < packed.k; j += block)
-    for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t first = at + i * width;
-      kernels_.best(points_.data() + i * width * d_, packed, j, std::min(j + block, packed.k),
-                    {near_ + first, far_ + first, index_ + first});
-    }
+    for (int64_t first = 0; first < padded; first += kernels_.tile)
+      kernels_.best(points_.data() + first * d_, width_at(first), packed, j,
+                    std::min(j + block, packed.k),
+                    {near_ + at + first, far_ + at + first, index_ + at + first});
 }
 
 // Bounds of a row whose nearest centers are at these distances, as users see them; all others have
