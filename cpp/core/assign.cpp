@@ -17,14 +17,15 @@ enum class Screen { none, bytes, brains };
 // What filters cost in cycles per row (measured, 16 lanes): the work on 16 centers, and what a row
 // costs whatever the number of centers; kept rows were rounded once.
 double cost_of_floats(int64_t k, double d) {
-  return 20 + 1.1 * d + static_cast<double>(k) / 16 * (0.62 * d + 8);
+  return 9 + 1.05 * d + static_cast<double>(k) / 16 * (0.58 * d + 1.4);
 }
 double cost_of_bytes(double panels, double d, bool kept, bool blocks) {
-  const double sweep = blocks ? 4 + 0.05 * d : 3 + 0.16 * d;
-  return panels * sweep + (kept ? 130 + 0.85 * d : 110 + (blocks ? 1.8 : 2.2) * d);
+  const double sweep = blocks ? 4.5 + 0.1 * d : 1.8 + 0.245 * d;
+  const double row = blocks ? 88 + 2.2 * d : 63 + 2.7 * d;
+  return panels * sweep + (kept ? row - 4 - (blocks ? 1.05 : 1.5) * d : row);
 }
 double cost_of_brains(double panels, double d, bool kept) {
-  return panels * (4 + 0.05 * d) + (kept ? 60 + 0.6 * d : 60 + 1.5 * d);
+  return panels * (4.2 + 0.19 * d) + (kept ? 14 + 1.2 * d : 10 + 1.65 * d);
 }
 
 bool wants_boxes(int64_t n, int64_t d, int64_t k, Plan plan, bool again) {
@@ -47,7 +48,7 @@ Screen choose_screen(int64_t k, int64_t d, const Target& target, Plan plan, bool
   const auto panels = static_cast<double>((k + kPanel - 1) / kPanel);
   const double by_floats = cost_of_floats(k, columns);
   const double by_bytes = cost_of_bytes(panels, columns, kept, target.bytes->blocks);
-  const double by_brains = brains ? cost_of_brains(panels, columns, kept) : by_floats;
+  const double by_brains = brains && panels > 1 ? cost_of_brains(panels, columns, kept) : by_floats;
   if (by_floats <= std::min(by_bytes, by_brains)) return Screen::none;
   return by_brains < by_bytes ? Screen::brains : Screen::bytes;
 }

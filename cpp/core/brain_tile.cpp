@@ -130,9 +130,8 @@ inline void judge_panel(const Block& scores, const BrainCenters& centers, int64_
       (lanes.residual * centers.length[p] + (lanes.other + broadcast(centers.slack[p])));
   const Floats upper = best + error;
   lanes.low = max(lanes.low, best - error);
-  lanes.place =
-      choose_greater(upper, lanes.best,
-                     ((Ints)best & 15) + static_cast<int32_t>(p * kBrainPanel), lanes.place);
+  lanes.place = choose_greater(
+      upper, lanes.best, ((Ints)best & 15) + static_cast<int32_t>(p * kBrainPanel), lanes.place);
   lanes.second = max(max(lanes.second, second + error), min(lanes.best, upper));
   lanes.best = max(lanes.best, upper);
 }

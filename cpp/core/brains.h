@@ -4,11 +4,11 @@
 // finely, so that nineteen rows of twenty are settled by the sweep alone.
 //
 // In filter space (filter.h), X = h + r with h of bfloat16 values, C_j = h_j + r_j likewise. Then
-// X.C_j = h.h_j + h.r_j + r.C_j, and by Cauchy-Schwarz the last two are at most |h||r_j| + |r||C_j|.
-// Products of bfloat16 values are exact in float32; AMX adds those of even and of odd columns of a
-// tile of 32, then both sums, then the bias: no more roundings on the way of a product than filter.h
-// counts, so f + e_j of there covers them (|h||h_j| is within 1 % of |X||C_j|, and f + e_j is taken
-// twice). AMX takes values below 2^-126 for zero: part of f's 2^-110.
+// X.C_j = h.h_j + h.r_j + r.C_j, and by Cauchy-Schwarz the last two are at most |h||r_j| +
+// |r||C_j|. Products of bfloat16 values are exact in float32; AMX adds those of even and of odd
+// columns of a tile of 32, then both sums, then the bias: no more roundings on the way of a product
+// than filter.h counts, so f + e_j of there covers them (|h||h_j| is within 1 % of |X||C_j|, and f
+// + e_j is taken twice). AMX takes values below 2^-126 for zero: part of f's 2^-110.
 //
 // The sweep keeps the best score of each point, which center has it, and the second best, in three
 // operations per score: the number of a center within its panel takes the last four bits of the

@@ -22,17 +22,17 @@ struct Step {
   const ExactCenters& centers;
   const Filter& filter;
   const Target& target;
-  int32_t* labels;                    // null: not kept
-  double* distances;                  // null: not wanted
-  bool measured = false;              // distances and loss
-  Keeper* keeper = nullptr;           // null: a pass by itself
-  const Bounds* bounds = nullptr;     // null: nothing is known yet
-  SharedSums* sums = nullptr;         // null: not wanted
-  const ByteFilter* bytes = nullptr;  // null: float32 filters
-  const ByteRows* codes = nullptr;    // null: rows are rounded to bytes as they come
+  int32_t* labels;                         // null: not kept
+  double* distances;                       // null: not wanted
+  bool measured = false;                   // distances and loss
+  Keeper* keeper = nullptr;                // null: a pass by itself
+  const Bounds* bounds = nullptr;          // null: nothing is known yet
+  SharedSums* sums = nullptr;              // null: not wanted
+  const ByteFilter* bytes = nullptr;       // null: float32 filters
+  const ByteRows* codes = nullptr;         // null: rows are rounded to bytes as they come
   const BrainFilter* brains = nullptr;     // null: they do not filter
   const BrainRows* brain_codes = nullptr;  // as codes
-  const Boxes* boxes = nullptr;       // and `search`; null: rows come in their own order
+  const Boxes* boxes = nullptr;            // and `search`; null: rows come in their own order
   const BoxSearch* search = nullptr;
   int32_t* boxed_labels = nullptr;  // the labels by slot; null: not kept
 };
