@@ -308,6 +308,14 @@ def test_any_power_of_two_scale(cosine: bool) -> None:
         check_exact(*scaled, cosine, f"seed 5, times 2**{exponent}")
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_few_centers_almost_in_one_direction(dtype: type) -> None:
+    rng = np.random.default_rng(7)
+    for k in (2, 3, 4):
+        X, C = (rng.standard_normal((rows, 300)) + 1e3 for rows in (60, k))
+        check_exact(X.astype(dtype), C.astype(dtype), True, f"seed 7, k = {k}")
+
+
 @METRICS
 def test_centers_of_another_dtype(cosine: bool) -> None:
     X, C = plain(np.random.default_rng(6), np.float64, (200, 12, 15))

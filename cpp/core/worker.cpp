@@ -144,7 +144,7 @@ void Worker::filter_chunk(int64_t at, int64_t count) {
 // Scores of few centers with rows as they lie; false where they are not of that kind.
 bool Worker::filter_few(int64_t at, int64_t count) {
   const FewCenters few = step_.filter.few();
-  if (few.k == 0 || d_ < kFewFrom) return false;
+  if (few.k == 0 || d_ < kFewFrom || cosine()) return false;
   for (int64_t first = at; first < at + count; first += kernels_.narrow) {
     const char* pointers[kMostLanes];
     const int64_t rows = std::min<int64_t>(kernels_.narrow, at + count - first);
