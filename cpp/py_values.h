@@ -24,9 +24,10 @@ inline Plan plan() {
   if (name.empty()) return Plan::automatic;
   if (name == "floats") return Plan::floats;
   if (name == "bytes") return Plan::bytes;
+  if (name == "brains") return Plan::brains;
   if (name == "boxes") return Plan::boxes;
   throw std::invalid_argument("SHOAL_PLAN=" + name +
-                              " is not known; plans are: floats, bytes, boxes");
+                              " is not known; plans are: floats, bytes, brains, boxes");
 }
 
 // IN limbs [ExactSum::kLimbs].

@@ -90,11 +90,13 @@ def assign(
 
 
 def each_target() -> Iterator[str]:
-    """Every SIMD level; where there are dot products of bytes, they filter at any size."""
-    for target in TARGETS:
+    """Every SIMD level; where it has a screen, that filters at any size."""
+    plans = [(target, "bytes" if target in BYTES else "floats") for target in TARGETS]
+    plans += [(target, "brains") for target in TARGETS if target == "amx"]
+    for target, plan in plans:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SHOAL_SIMD", target)
-            patch.setenv("SHOAL_PLAN", "bytes" if target in BYTES else "floats")
+            patch.setenv("SHOAL_PLAN", plan)
             assert _core.simd_target() == target
             yield target
 
@@ -304,6 +306,14 @@ def test_any_power_of_two_scale(cosine: bool) -> None:
     for exponent in sorted({*range(-1070, 501, 31), *near_underflow}):
         scaled = np.ldexp(X, exponent), np.ldexp(C, exponent)
         check_exact(*scaled, cosine, f"seed 5, times 2**{exponent}")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_few_centers_almost_in_one_direction(dtype: type) -> None:
+    rng = np.random.default_rng(7)
+    for k in (2, 3, 4):
+        X, C = (rng.standard_normal((rows, 300)) + 1e3 for rows in (60, k))
+        check_exact(X.astype(dtype), C.astype(dtype), True, f"seed 7, k = {k}")
 
 
 @METRICS

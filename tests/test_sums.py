@@ -54,23 +54,24 @@ def test_sums_and_squares(
     for _ in range(3):  # moved to and fro
         centers = rng.standard_normal((k, columns)).astype(np.float32) * 40
         _core.assign_again(rows, None, centers, cosine, 2, keeper, labels, grid, sums, squares)
+    quantum, square_quantum, inverse, _ = grid.quanta
     seen = unit(rows) if cosine else rows.astype(np.float64)
-    in_quanta = seen * grid.inverse[:-1]
+    in_quanta = seen * inverse[:-1]
     high = np.rint(in_quanta)
     scale = 2**grid.bits
     for j in np.unique(labels):
         mine = labels == j
-        assert sums[0, j].tolist() == [*whole_sum(high[mine]), int(mine.sum() * grid.inverse[-1])]
+        assert sums[0, j].tolist() == [*whole_sum(high[mine]), int(mine.sum() * inverse[-1])]
         if grid.levels == 2:
             low = np.rint((in_quanta - high)[mine] * scale)
             assert sums[1, j].tolist() == [*whole_sum(low), 0]
-    kept = high * grid.quantum[:-1] if grid.levels == 1 and cosine else seen
+    kept = high * quantum[:-1] if grid.levels == 1 and cosine else seen
     for t in range(columns):
         exact = sum(Fraction(x) ** 2 for x in kept[:, t].tolist())
-        found = (int(squares[0, t]) * scale + int(squares[1, t])) * Fraction(grid.square_quantum[t])
-        assert abs(found - scale * exact) <= len(rows) * Fraction(grid.square_quantum[t])
+        found = (int(squares[0, t]) * scale + int(squares[1, t])) * Fraction(square_quantum[t])
+        assert abs(found - scale * exact) <= len(rows) * Fraction(square_quantum[t])
     assert squares[:, columns].tolist() == [
-        int((~rows.any(1)).sum() / grid.square_quantum[-1]) if cosine else 0,
+        int((~rows.any(1)).sum() / square_quantum[-1]) if cosine else 0,
         0,
     ]
 

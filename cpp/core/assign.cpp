@@ -12,15 +12,20 @@ namespace {
 
 constexpr int64_t kItemBytes = 768 * 1024;
 
-// Whether bytes save more than they cost, in cycles per row (measured, 16 lanes): the work on 16
-// centers, and what a row costs whatever the number of centers; kept rows were rounded once.
-bool screen_pays(int64_t k, int64_t d, bool kept, bool blocks) {
-  const double columns = static_cast<double>(d);
-  const double panels = static_cast<double>((k + kPanel - 1) / kPanel);
-  const double floats = 20 + 1.1 * columns + static_cast<double>(k) / 16 * (0.62 * columns + 8);
-  const double sweep = blocks ? 4 + 0.05 * columns : 3 + 0.16 * columns;
-  const double row = kept ? 130 + 0.85 * columns : 110 + (blocks ? 1.8 : 2.2) * columns;
-  return panels * sweep + row < floats;
+enum class Screen { none, bytes, brains };
+
+// What filters cost in cycles per row (measured, 16 lanes): the work on 16 centers, and what a row
+// costs whatever the number of centers; kept rows were rounded once.
+double cost_of_floats(int64_t k, double d) {
+  return 9 + 1.05 * d + static_cast<double>(k) / 16 * (0.58 * d + 1.4);
+}
+double cost_of_bytes(double panels, double d, bool kept, bool blocks) {
+  const double sweep = blocks ? 4.5 + 0.1 * d : 1.8 + 0.245 * d;
+  const double row = blocks ? 88 + 2.2 * d : 63 + 2.7 * d;
+  return panels * sweep + (kept ? row - 4 - (blocks ? 1.05 : 1.5) * d : row);
+}
+double cost_of_brains(double panels, double d, bool kept) {
+  return panels * (4.2 + 0.19 * d) + (kept ? 14 + 1.2 * d : 10 + 1.65 * d);
 }
 
 bool wants_boxes(int64_t n, int64_t d, int64_t k, Plan plan, bool again) {
@@ -32,15 +37,25 @@ bool wants_boxes(const Task& task, bool again) {
   return wants_boxes(task.rows.n, task.rows.d, task.centers.n, task.plan, again);
 }
 
-bool wants_bytes(int64_t k, int64_t d, const Target& target, Plan plan, bool kept) {
-  const ByteKernels* bytes = target.bytes;
-  if (bytes == nullptr || plan == Plan::floats || plan == Plan::boxes || d > kMostByteColumns)
-    return false;
-  return plan == Plan::bytes || screen_pays(k, d, kept, bytes->blocks);
+// The screen to put before float64, in place of the float32 filter.
+Screen choose_screen(int64_t k, int64_t d, const Target& target, Plan plan, bool kept) {
+  const bool bytes = target.bytes != nullptr && d <= kMostByteColumns;
+  const bool brains = target.brains != nullptr && d <= kMostByteColumns;
+  if (plan == Plan::bytes) return bytes ? Screen::bytes : Screen::none;
+  if (plan == Plan::brains) return brains ? Screen::brains : Screen::none;
+  if (plan != Plan::automatic || !bytes) return Screen::none;
+  const auto columns = static_cast<double>(d);
+  const auto panels = static_cast<double>((k + kPanel - 1) / kPanel);
+  const double by_floats = cost_of_floats(k, columns);
+  const double by_bytes = cost_of_bytes(panels, columns, kept, target.bytes->blocks);
+  const double by_brains = brains && panels > 1 ? cost_of_brains(panels, columns, kept) : by_floats;
+  if (by_floats <= std::min(by_bytes, by_brains)) return Screen::none;
+  return by_brains < by_bytes ? Screen::brains : Screen::bytes;
 }
 
-bool wants_bytes(const Task& task, const ExactCenters& centers, const Filter& filter, bool kept) {
-  return filter.usable() && wants_bytes(centers.k, centers.d, task.target, task.plan, kept);
+Screen choose_screen(const Task& task, const Filter& filter, bool kept) {
+  if (!filter.usable()) return Screen::none;
+  return choose_screen(filter.k(), filter.d(), task.target, task.plan, kept);
 }
 
 int threads_for(const Task& task) {
@@ -120,8 +135,12 @@ Assignment assign(const Task& task, int32_t* labels, double* distances, bool mea
   const Filter filter(exact, space, task.target.tile.group, team);
   step.filter = &filter;
   std::optional<ByteFilter> bytes;
-  if (wants_bytes(task, exact, filter, false)) bytes.emplace(filter, *task.target.bytes, team);
+  std::optional<BrainFilter> brains;
+  const Screen screen = choose_screen(task, filter, false);
+  if (screen == Screen::bytes) bytes.emplace(filter, *task.target.bytes, team);
+  if (screen == Screen::brains) brains.emplace(filter, team);
   step.bytes = bytes ? &*bytes : nullptr;
+  step.brains = brains ? &*brains : nullptr;
   return run(step, team);
 }
 
@@ -166,15 +185,22 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
     step.bounds = &*bounds;
   }
   std::optional<ByteFilter> bytes;
-  if (wants_bytes(task, exact, filter, keeper.bounds())) {
+  std::optional<BrainFilter> brains;
+  const Screen screen = choose_screen(task, filter, keeper.bounds());
+  // Every row passes by only while nothing is known.
+  const bool codable = regular && (keeper.coded() || !bounds);
+  if (screen == Screen::bytes) {
     bytes.emplace(filter, *task.target.bytes, team);
     step.bytes = &*bytes;
-    // Every row passes by only while nothing is known.
-    if (regular && (keeper.coded() || !bounds)) step.codes = keeper.codes(bytes->centers().quads);
+    if (codable) step.codes = keeper.codes(bytes->centers().quads);
+  } else if (screen == Screen::brains) {
+    brains.emplace(filter, team);
+    step.brains = &*brains;
+    if (codable) step.brain_codes = keeper.brains((exact.d + 1) / 2);
   }
   const Assignment total = run(step, team);
   shared.finish();
-  if (step.codes != nullptr) keeper.set_coded();
+  if (step.codes != nullptr || step.brain_codes != nullptr) keeper.set_coded();
   if (regular && keeper.bounds())
     keeper.remember(std::move(exact));
   else
@@ -188,8 +214,11 @@ int64_t kept_bytes(const Keeper& keeper, int64_t d, int64_t k, const Target& tar
   if (keeper.stays() && wants_boxes(n, d, k, plan, true) && boxes <= budget) return boxes;
   const int64_t bounds = Keeper::bytes_of_bounds(n, k, d);
   if (bounds > budget) return 0;
-  const int64_t codes = Keeper::bytes_of_codes(n, (d + 3) / 4);
-  return bounds + (wants_bytes(k, d, target, plan, true) && bounds + codes <= budget ? codes : 0);
+  const Screen screen = choose_screen(k, d, target, plan, true);
+  const int64_t codes = screen == Screen::bytes    ? Keeper::bytes_of_codes(n, (d + 3) / 4)
+                        : screen == Screen::brains ? Keeper::bytes_of_brains(n, (d + 1) / 2)
+                                                   : 0;
+  return bounds + (bounds + codes <= budget ? codes : 0);
 }
 
 }  // namespace shoal

@@ -26,7 +26,7 @@ struct Assignment {
 
 // How rows are filtered before float64 decides; never changes a result. `bytes` needs a target
 // that has them, `boxes` few columns; where that is not so, floats filter.
-enum class Plan : int { automatic, floats, bytes, boxes };
+enum class Plan : int { automatic, floats, bytes, brains, boxes };
 
 // What is common to both kinds of pass. IN rows [n, d], weights [n] or null, centers [k, d] (any
 // dtype).

@@ -66,21 +66,6 @@ void round_tile(const float* tile, const float* norm2, int64_t d, const BytePoin
   complete(points, norm2, quads, quads);
 }
 
-void put_words(const uint32_t* words, int64_t quads, const int64_t* row, int64_t count,
-               uint32_t* to) {
-  for (int64_t p = 0; p < count; p += kLanes)
-    for (int64_t t = 0; t < quads; t += kLanes) {
-      Floats block[kLanes];
-      const auto wide = static_cast<int>(quads - t < kLanes ? quads - t : kLanes);
-      for (int i = 0; i < kLanes; ++i)
-        block[i] = i < wide ? (Floats)load(words + (t + i) * kTile + p) : Floats{};
-      transpose(block);
-      for (int i = 0; i < kLanes && p + i < count; ++i)
-        _mm512_mask_storeu_ps(to + row[p + i] * quads + t, (__mmask16)((1u << wide) - 1),
-                              (__m512)block[i]);
-    }
-}
-
 void put(const BytePoints& points, const float* norm2, int64_t quads, const int64_t* row,
          int64_t count, const ByteRows& rows) {
   put_words(points.words, quads, row, count, rows.words);
@@ -94,17 +79,7 @@ void put(const BytePoints& points, const float* norm2, int64_t quads, const int6
 
 void take(const ByteRows& rows, int64_t quads, const int64_t* row, int64_t count,
           const BytePoints& points, float* norm2) {
-  for (int p = 0; p < kTile; p += kLanes)
-    for (int64_t t = 0; t < quads; t += kLanes) {
-      Floats block[kLanes];
-      const auto wide = static_cast<int>(quads - t < kLanes ? quads - t : kLanes);
-      for (int i = 0; i < kLanes; ++i) {
-        const int64_t r = row[p + i < count ? p + i : count - 1];
-        block[i] = load_first(reinterpret_cast<const float*>(rows.words) + r * quads + t, wide);
-      }
-      transpose(block);
-      for (int i = 0; i < wide; ++i) store(points.words + (t + i) * kTile + p, (Ints)block[i]);
-    }
+  take_words(rows.words, quads, row, count, points.words);
   for (int p = 0; p < kTile; ++p) {
     const int64_t r = row[p < count ? p : count - 1];
     points.scale[p] = rows.scale[r];

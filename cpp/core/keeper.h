@@ -12,6 +12,7 @@
 #endif
 
 #include "boxes.h"
+#include "brains.h"
 #include "bytes.h"
 #include "filter.h"
 
@@ -110,7 +111,7 @@ class Keeper {
 
   // Room for the rows as bytes, or null where the budget has none.
   const ByteRows* codes(int64_t quads) {
-    if (!codes_ && bounds() && spend(bytes_of_codes(n_, quads))) {
+    if (!codes_ && !brains_ && bounds() && spend(bytes_of_codes(n_, quads))) {
       words_.emplace(n_ * quads * 2);
       numbers_.emplace(n_ * 3);
       float* numbers = numbers_->data();
@@ -119,9 +120,19 @@ class Keeper {
     }
     return codes_ ? &*codes_ : nullptr;
   }
+  // The same as bfloat16.
+  static int64_t bytes_of_brains(int64_t n, int64_t pairs) { return n * (pairs * 4 + 8); }
+  const BrainRows* brains(int64_t pairs) {
+    if (!codes_ && !brains_ && bounds() && spend(bytes_of_brains(n_, pairs))) {
+      words_.emplace(n_ * pairs);
+      numbers_.emplace(n_ * 2);
+      brains_ = {words_->data(), numbers_->data(), numbers_->data() + n_};
+    }
+    return brains_ ? &*brains_ : nullptr;
+  }
   // Whether they hold every row.
   bool coded() const { return coded_; }
-  void set_coded() { coded_ = codes_.has_value(); }
+  void set_coded() { coded_ = codes_ || brains_; }
 
  private:
   bool spend(int64_t bytes) {
@@ -141,6 +152,7 @@ class Keeper {
   std::optional<Room<uint32_t>> words_;
   std::optional<Room<float>> numbers_;
   std::optional<ByteRows> codes_;
+  std::optional<BrainRows> brains_;
   bool coded_ = false;
 };
 

@@ -79,16 +79,16 @@ struct TileKernels {
   int group;   // centers in a packed group
 
   // Writes the rows to lanes, in filter space. OUT tile [d][width], norm2 [width]: their squared
-  // lengths there. width is `tile` or `narrow`. With space.unit: norm2 is -1 for a row of zeros,
-  // which has no direction; false, and nothing is defined, where a row is too long or too short to
-  // be brought to length one in float32 (outside 2^-30 to 2^50).
+  // lengths there. width is a multiple of `narrow`, at most `tile`. With space.unit: norm2 is -1
+  // for a row of zeros, which has no direction; false, and nothing is defined, where a row is too
+  // long or too short to be brought to length one in float32 (outside 2^-30 to 2^50).
   bool (*load)(const TileRows& rows, const FilterSpace& space, int width, float* tile,
                float* norm2);
 
-  // Updates the running best of a full tile (IN [d][tile]) with centers first..last-1;
-  // first is a multiple of `group`.
-  void (*best)(const float* tile, const PackedCenters& centers, int64_t first, int64_t last,
-               const RunningBest& running);
+  // Updates the running best of a tile (IN [d][width], as load writes it) with centers
+  // first..last-1; first is a multiple of `group`.
+  void (*best)(const float* tile, int width, const PackedCenters& centers, int64_t first,
+               int64_t last, const RunningBest& running);
 
   // The running best, from the start, of up to `narrow` rows and all centers, and their norm2. OUT
   // running [narrow], norm2 [narrow]. False, and nothing is done, where columns are not packed, or
@@ -186,6 +186,7 @@ struct ExactKernels {
 };
 
 struct ByteKernels;
+struct BrainKernels;
 struct BoxKernels;
 struct SeedingKernels;
 struct SparseKernels;
@@ -195,7 +196,8 @@ struct Target {
   TileKernels tile;
   BoundKernels bounds;
   ExactKernels exact;
-  const ByteKernels* bytes;  // null where the target has no dot products of bytes
+  const ByteKernels* bytes;    // null where the target has no dot products of bytes
+  const BrainKernels* brains;  // null where it has none of bfloat16
   const BoxKernels* boxes;
   const SeedingKernels* seeding;
   const SparseKernels* sparse;

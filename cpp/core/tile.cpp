@@ -33,19 +33,18 @@ inline __attribute__((always_inline)) void score_group(const float* points, cons
   }
 }
 
-template <int C>
+template <int V, int C>
 inline __attribute__((always_inline)) void best_of_group(const float* points, const float* centers,
                                                          const float* bias, int64_t d, int32_t j,
-                                                         Floats (&best)[kVectors],
-                                                         Floats (&second)[kVectors],
-                                                         Ints (&index)[kVectors]) {
-  Floats score[C][kVectors];
-  score_group<kVectors, C>(points, centers, bias, d, score);
+                                                         Floats (&best)[V], Floats (&second)[V],
+                                                         Ints (&index)[V]) {
+  Floats score[C][V];
+  score_group<V, C>(points, centers, bias, d, score);
 #pragma GCC unroll 8
   for (int c = 0; c < C; ++c) {
     const Ints here = broadcast(j + c);
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) {
+    for (int v = 0; v < V; ++v) {
       index[v] = choose_greater(score[c][v], best[v], here, index[v]);
       second[v] = max(second[v], min(best[v], score[c][v]));
       best[v] = max(best[v], score[c][v]);
@@ -64,28 +63,42 @@ inline __attribute__((always_inline)) void visit_rest(int rest, const Visit& vis
   }
 }
 
-void best(const float* tile, const PackedCenters& centers, int64_t first, int64_t last,
-          const RunningBest& running) {
-  Floats best[kVectors], second[kVectors];
-  Ints index[kVectors];
-  for (int v = 0; v < kVectors; ++v) {
+// For V registers of points.
+template <int V>
+void best_of(const float* tile, const PackedCenters& centers, int64_t first, int64_t last,
+             const RunningBest& running) {
+  Floats best[V], second[V];
+  Ints index[V];
+  for (int v = 0; v < V; ++v) {
     best[v] = load(running.best + v * kLanes);
     second[v] = load(running.second + v * kLanes);
     index[v] = load(running.index + v * kLanes);
   }
   int64_t j = first;
   for (; j + kGroup <= last; j += kGroup)
-    best_of_group<kGroup>(tile, centers.values + j * centers.d, centers.bias + j, centers.d,
-                          static_cast<int32_t>(j), best, second, index);
+    best_of_group<V, kGroup>(tile, centers.values + j * centers.d, centers.bias + j, centers.d,
+                             static_cast<int32_t>(j), best, second, index);
   visit_rest(static_cast<int>(last - j), [&]<int C>() {
-    best_of_group<C>(tile, centers.values + j * centers.d, centers.bias + j, centers.d,
-                     static_cast<int32_t>(j), best, second, index);
+    best_of_group<V, C>(tile, centers.values + j * centers.d, centers.bias + j, centers.d,
+                        static_cast<int32_t>(j), best, second, index);
   });
-  for (int v = 0; v < kVectors; ++v) {
+  for (int v = 0; v < V; ++v) {
     store(running.best + v * kLanes, best[v]);
     store(running.second + v * kLanes, second[v]);
     store(running.index + v * kLanes, index[v]);
   }
+}
+
+template <int V = kVectors>
+void best(const float* tile, int width, const PackedCenters& centers, int64_t first, int64_t last,
+          const RunningBest& running) {
+  if constexpr (V > 1) {
+    if (width < V * kLanes) {
+      best<V - 1>(tile, width, centers, first, last, running);
+      return;
+    }
+  }
+  best_of<V>(tile, centers, first, last, running);
 }
 
 template <int C>
@@ -230,6 +243,6 @@ int64_t unsure(const RunningBest& running, const float* norm2, const TileBound& 
 }  // namespace
 
 extern const TileKernels tile_kernels;
-const TileKernels tile_kernels = {kTile, kLanes, kGroup, load_tile, best, best_few, unsure, hits};
+const TileKernels tile_kernels = {kTile, kLanes, kGroup, load_tile, best<>, best_few, unsure, hits};
 
 }  // namespace shoal::SHOAL_TARGET

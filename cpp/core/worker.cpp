@@ -37,6 +37,7 @@ void Worker::make_room() {
   hit_lane_.resize(kHitCapacity + kernels_.narrow * kernels_.group);
   hit_center_.resize(hit_lane_.size());
   if (step_.bytes != nullptr) make_room_for_bytes();
+  if (step_.brains != nullptr) words_.resize(step_.brains->centers().depth * 16 * kernels_.tile);
 }
 
 void Worker::run(int64_t begin, int64_t end) {
@@ -46,15 +47,7 @@ void Worker::run(int64_t begin, int64_t end) {
   if (active_count_ > 0 && points_.empty()) make_room();
   unsure_count_ = 0;
   open_count_ = 0;
-  const bool bytes = step_.bytes != nullptr;
-  if (bytes) step_.target.bytes->begin();
-  const int64_t chunk = bytes ? kernels_.tile : tiles_ * kernels_.tile;
-  for (int64_t at = 0; at < active_count_; at += chunk) {
-    const int64_t count = std::min(chunk, active_count_ - at);
-    if (!bytes || !screen_tile(at, count)) filter_chunk(at, count);
-  }
-  if (bytes) step_.target.bytes->end();
-  if (bytes) resolve();
+  filter();
   if (step_.keeper != nullptr)
     step_.target.bounds.distances(near_, far_, norm2_, step_.filter->bound(), active_count_, upper_,
                                   lower_);
@@ -116,6 +109,25 @@ int32_t Worker::compare_box(int64_t slot, int64_t rows, const int32_t* found, in
   return changed;
 }
 
+// Best center of all active rows by one of the filters.
+void Worker::filter() {
+  const bool bytes = step_.bytes != nullptr, brains = step_.brains != nullptr;
+  const int64_t chunk = bytes || brains ? kernels_.tile : tiles_ * kernels_.tile;
+  if (bytes) step_.target.bytes->begin();
+  if (brains) step_.target.brains->begin();
+  for (int64_t at = 0; at < active_count_; at += chunk) {
+    const int64_t count = std::min(chunk, active_count_ - at);
+    if (brains)
+      sweep_brains(at, count);
+    else if (!bytes || !screen_tile(at, count))
+      filter_chunk(at, count);
+  }
+  if (bytes) step_.target.bytes->end();
+  if (brains) step_.target.brains->end();
+  if (bytes) resolve();
+  if (brains) filter_open();
+}
+
 // The places of the rows whose label is not settled by their bounds.
 void Worker::choose_active() {
   if (step_.bounds == nullptr) {
@@ -164,7 +176,7 @@ void Worker::filter_chunk(int64_t at, int64_t count) {
 // Scores of few centers with rows as they lie; false where they are not of that kind.
 bool Worker::filter_few(int64_t at, int64_t count) {
   const FewCenters few = step_.filter->few();
-  if (few.k == 0 || d_ < kFewFrom) return false;
+  if (few.k == 0 || d_ < kFewFrom || cosine()) return false;
   for (int64_t first = at; first < at + count; first += kernels_.narrow) {
     const char* pointers[kMostLanes];
     const int64_t rows = std::min<int64_t>(kernels_.narrow, at + count - first);
@@ -178,25 +190,24 @@ bool Worker::filter_few(int64_t at, int64_t count) {
 }
 
 void Worker::filter_tiles(int64_t at, int64_t count) {
-  const int width = kernels_.tile;
-  const int64_t tiles = (count + width - 1) / width;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t first = i * width;
-    load(active_ + at + first, std::min<int64_t>(width, count - first), width,
+  const int64_t padded = (count + kernels_.narrow - 1) / kernels_.narrow * kernels_.narrow;
+  const auto width_at = [&](int64_t first) {
+    return static_cast<int>(std::min<int64_t>(kernels_.tile, padded - first));
+  };
+  for (int64_t first = 0; first < padded; first += kernels_.tile)
+    load(active_ + at + first, std::min<int64_t>(kernels_.tile, count - first), width_at(first),
          points_.data() + first * d_, norm2_ + at + first);
-  }
-  std::fill_n(near_ + at, tiles * width, -kInfinity);
-  std::fill_n(far_ + at, tiles * width, -kInfinity);
-  std::fill_n(index_ + at, tiles * width, 0);
+  std::fill_n(near_ + at, padded, -kInfinity);
+  std::fill_n(far_ + at, padded, -kInfinity);
+  std::fill_n(index_ + at, padded, 0);
   const PackedCenters packed = step_.filter->packed();
   const int64_t block =
       std::max<int64_t>(1, kCacheBytes / (4 * d_ * kernels_.group)) * kernels_.group;
   for (int64_t j = 0; j < packed.k; j += block)
-    for (int64_t i = 0; i < tiles; ++i) {
-      const int64_t first = at + i * width;
-      kernels_.best(points_.data() + i * width * d_, packed, j, std::min(j + block, packed.k),
-                    {near_ + first, far_ + first, index_ + first});
-    }
+    for (int64_t first = 0; first < padded; first += kernels_.tile)
+      kernels_.best(points_.data() + first * d_, width_at(first), packed, j,
+                    std::min(j + block, packed.k),
+                    {near_ + at + first, far_ + at + first, index_ + at + first});
 }
 
 // Bounds of a row whose nearest centers are at these distances, as users see them; all others have
@@ -268,7 +279,7 @@ void Worker::look_again(const int32_t* slots, int64_t count) {
 // Labels, bounds, sums and loss of the item.
 void Worker::settle() {
   if (step_.measured) {
-    std::copy_n(index_, count_, label_);  // all rows are active
+    for (int64_t s = 0; s < active_count_; ++s) label_[active_[s]] = index_[s];  // all rows
     measure();
   }
   int32_t changed = 0;

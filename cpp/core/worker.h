@@ -3,6 +3,7 @@
 // is not settled by their bounds.
 #pragma once
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "aligned.h"
@@ -22,15 +23,17 @@ struct Step {
   const ExactCenters& centers;
   const Filter* filter;  // null: boxes filter
   const Target& target;
-  int32_t* labels;                    // null: not kept
-  double* distances;                  // null: not wanted
-  bool measured = false;              // distances and loss
-  Keeper* keeper = nullptr;           // null: a pass by itself
-  const Bounds* bounds = nullptr;     // null: nothing is known yet
-  SharedSums* sums = nullptr;         // null: not wanted
-  const ByteFilter* bytes = nullptr;  // null: float32 filters
-  const ByteRows* codes = nullptr;    // null: rows are rounded to bytes as they come
-  const Boxes* boxes = nullptr;       // and `search`; null: rows come in their own order
+  int32_t* labels;                         // null: not kept
+  double* distances;                       // null: not wanted
+  bool measured = false;                   // distances and loss
+  Keeper* keeper = nullptr;                // null: a pass by itself
+  const Bounds* bounds = nullptr;          // null: nothing is known yet
+  SharedSums* sums = nullptr;              // null: not wanted
+  const ByteFilter* bytes = nullptr;       // null: float32 filters
+  const ByteRows* codes = nullptr;         // null: rows are rounded to bytes as they come
+  const BrainFilter* brains = nullptr;     // null: they do not filter
+  const BrainRows* brain_codes = nullptr;  // as codes
+  const Boxes* boxes = nullptr;            // and `search`; null: rows come in their own order
   const BoxSearch* search = nullptr;
   BoxLabels* boxed_labels = nullptr;  // null: not kept
 };
@@ -54,6 +57,7 @@ class Worker {
   void make_room();
   int32_t compare_box(int64_t slot, int64_t rows, const int32_t* found, int32_t changed);
   void choose_active();
+  void filter();
   void load(const int32_t* places, int64_t count, int width, float* tile, float* norm2);
   void filter_chunk(int64_t at, int64_t count);
   bool filter_few(int64_t at, int64_t count);
@@ -61,10 +65,14 @@ class Worker {
   void make_room_for_bytes();
   bool screen_tile(int64_t at, int64_t count);
   void load_bytes(int64_t at, int64_t count);
+  void sweep_brains(int64_t at, int64_t count);
+  void filter_open();
   void resolve();
   void measure_open();
   void choose_candidate(int64_t slot, const Shortlist& list);
-  enum class Part { row, bytes, finer };
+  enum class Part { row, bytes, finer, brains };
+  void ahead(int64_t i, Part part);
+  std::pair<const char*, int64_t> place_of(int64_t i, Part part) const;
   void fetch(int64_t i, Part part) const;
   BytePoints byte_points();
   void look_again(const int32_t* slots, int64_t count);
@@ -96,13 +104,14 @@ class Worker {
   int64_t begin_ = 0;
   int32_t count_ = 0;
   int64_t active_count_ = 0, unsure_count_ = 0;
-  // By slot:
-  alignas(64) float near_[kItemRows];  // below the score of the best center
-  alignas(64) float far_[kItemRows];   // above the scores of all others
-  alignas(64) float norm2_[kItemRows];
-  alignas(64) float upper_[kItemRows];  // the bounds, see bounds.h
-  alignas(64) float lower_[kItemRows];
-  alignas(64) int32_t index_[kItemRows];
+  // By slot, with room for a tile that begins at the last one:
+  static constexpr int64_t kSlots = kItemRows + kMostLanes;
+  alignas(64) float near_[kSlots];  // below the score of the best center
+  alignas(64) float far_[kSlots];   // above the scores of all others
+  alignas(64) float norm2_[kSlots];
+  alignas(64) float upper_[kSlots];  // the bounds, see bounds.h
+  alignas(64) float lower_[kSlots];
+  alignas(64) int32_t index_[kSlots];
   int32_t active_[kItemRows];  // place of each slot
   int32_t unsure_[kItemRows];  // slots
   // By lane of a tile:
@@ -111,6 +120,7 @@ class Worker {
       other_[kMostLanes], threshold_[kMostLanes];
   Shortlist lists_[kMostLanes];
   Looks looks_;
+  Ahead ahead_;
   // Slots with several candidates, resolved at the end of an item: until then their memory comes.
   int32_t open_count_ = 0;
   int32_t open_[kItemRows];
@@ -123,19 +133,30 @@ class Worker {
   int32_t label_[kItemRows];
 };
 
+// Where a part of row i lies, and how many bytes of it; none where its columns are not packed.
+SHOAL_INLINE std::pair<const char*, int64_t> Worker::place_of(int64_t i, Part part) const {
+  if (part == Part::row) {
+    const int64_t size = d_ * item_size(step_.rows.dtype);
+    return {step_.rows.row(i), step_.rows.columns_packed() ? size : 0};
+  }
+  const int64_t size = part == Part::brains ? (d_ + 1) / 2 * 4 : step_.bytes->centers().quads * 4;
+  const uint32_t* words = part == Part::brains  ? step_.brain_codes->words
+                          : part == Part::bytes ? step_.codes->words
+                                                : step_.codes->finer;
+  return {reinterpret_cast<const char*>(words) + i * size, size};
+}
+
 // Asks for the memory of row i, which will be read soon. (Not inlined, it looks like a function
 // without effect, and is optimised away.)
 SHOAL_INLINE void Worker::fetch(int64_t i, Part part) const {
-  const char* row = step_.rows.row(i);
-  int64_t size = d_ * item_size(step_.rows.dtype);
-  if (part != Part::row) {
-    const uint32_t* words = part == Part::bytes ? step_.codes->words : step_.codes->finer;
-    size = step_.bytes->centers().quads * 4;
-    row = reinterpret_cast<const char*>(words) + i * size;
-  } else if (!step_.rows.columns_packed()) {
-    return;
-  }
-  for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(row + at);
+  const auto [from, size] = place_of(i, part);
+  for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(from + at);
+}
+
+// The same, while the next tile is swept.
+SHOAL_INLINE void Worker::ahead(int64_t i, Part part) {
+  const auto [from, size] = place_of(i, part);
+  ahead_.add(from, size);
 }
 
 }  // namespace shoal
