@@ -443,6 +443,9 @@ def expected(dtype: type, cosine: bool, weighted: bool) -> Expected:
     labels, nearest = matrix.argmin(1).astype(np.int32), matrix.min(1)
     w = np.ones(len(X)) if weights is None else weights
     rows = unit_rows(X.astype(np.float64)) if cosine else X.astype(np.float64)
+    if cosine and dtype != np.float64:  # the grid of unit rows on one level
+        step = 2.0 ** (1 - BITS)
+        rows = np.rint(rows / step) * step
     rows = np.column_stack([rows, np.ones(len(X))]) * w[:, None]
     quantum = np.ldexp(1.0, np.frexp(np.abs(rows).max(0))[1] - BITS)
     high = np.rint(rows / quantum)

@@ -159,8 +159,8 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   const bool comparable = keeper.before() != nullptr && keeper.before()->k == exact.k;
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
-  SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), expected, sums, squares,
-                    task.metric == Metric::cosine);
+  SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), expected,
+                    unit_rows(task.metric, task.rows.dtype), sums, squares);
   Step step{task.rows, task.weights, exact, nullptr, task.target, labels, nullptr};
   step.sums = &shared;
   if (boxed) {

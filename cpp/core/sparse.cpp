@@ -71,8 +71,8 @@ Assignment assign_again(const SparseTask& task, int32_t* labels, const Grid& gri
   const ExactCenters exact(task.centers, task.metric, task.target.exact, &team);
   const SparseCenters centers(exact, tree, task.target.exact, team);
   const SparseFilter filter(centers, team);
-  SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), task.rows.n, sums,
-                    squares, task.metric == Metric::cosine);
+  SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), task.rows.n,
+                    unit_rows(task.metric, task.rows.dtype), sums, squares);
   SparseStep step{task.rows, task.weights, centers, filter, task.target, labels, nullptr};
   step.sums = &shared;
   const Assignment total = run(step, task.rows, team);
@@ -84,7 +84,8 @@ void add_sums(const SparseRows& rows, const double* weights, const int32_t* labe
               Metric metric, const Grid& grid, const Target& target, int threads, int64_t* sums) {
   threads = threads_for(rows, 8, threads);
   const OrderTree tree(rows.d);
-  SharedSums shared(grid, k, rows.d, target.exact, threads, rows.n, sums);
+  SharedSums shared(grid, k, rows.d, target.exact, threads, rows.n, unit_rows(metric, rows.dtype),
+                    sums);
   for_each_row(rows, metric, tree, threads, [&](int64_t i, const SparseRow& row, int worker) {
     shared.add(worker, row, weights != nullptr ? weights[i] : 1, -1, labels[i]);
   });

@@ -63,6 +63,8 @@ Split weighted_square_of(double x, double weight) {
 }  // namespace
 
 void SharedSums::add(int worker, const SparseRow& row, double weight, int32_t from, int32_t into) {
+  if (rounds())
+    for (int64_t e = 0; e < row.size; ++e) row.values[e] = round(row.values[e], row.columns[e]);
   if (weight != 1)
     for (int64_t e = 0; e < row.size; ++e) row.values[e] *= weight;
   const Held held = hold(worker, from, into);
@@ -90,11 +92,9 @@ void SharedSums::add_squares(int worker, const SparseRow& row, double weight) {
     into[padded_ + t] += on.low;
   };
   if (!row.directed) add(width_ - 1, {weight, 0});
-  const bool rounded = unit_rows_ && grid_.levels == 1;
   for (int64_t e = 0; e < row.size; ++e) {
     const int64_t t = row.columns[e];
-    double x = row.values[e];
-    if (rounded) x = std::nearbyint(x * grid_.inverse[t]) * grid_.quantum[t];
+    const double x = rounds() ? round(row.values[e], t) : row.values[e];
     add(t, weighted_square_of(x, weight));
   }
 }

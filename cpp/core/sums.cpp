@@ -16,7 +16,7 @@ constexpr int64_t kCopiesBytes = 24 << 20;  // of private sums, all threads toge
 }  // namespace
 
 SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact,
-                       int threads, int64_t n, int64_t* sums, int64_t* squares, bool unit_rows)
+                       int threads, int64_t n, UnitRows unit_rows, int64_t* sums, int64_t* squares)
     : grid_(grid),
       k_(k),
       width_(d + 1),
@@ -35,6 +35,8 @@ SharedSums::SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernel
 }
 
 void SharedSums::add(int worker, double* x, double weight, int32_t from, int32_t into) {
+  if (rounds())
+    for (int64_t t = 0; t + 1 < width_; ++t) x[t] = round(x[t], t);
   if (weight != 1)
     for (int64_t t = 0; t + 1 < width_; ++t) x[t] *= weight;
   x[width_ - 1] = weight;
@@ -71,9 +73,8 @@ void SharedSums::add_squares(int worker, const double* x, double weight, bool di
   double* low = scratch + width_;
   if (!directed)
     exact_.add_row(&weight, grid_.square_inverse + d, unit_, 1, padded_, into + d, nullptr);
-  if (unit_rows_ && grid_.levels == 1) {
-    for (int64_t t = 0; t < d; ++t)
-      scratch[t] = std::nearbyint(x[t] * grid_.inverse[t]) * grid_.quantum[t];
+  if (rounds()) {
+    for (int64_t t = 0; t < d; ++t) scratch[t] = round(x[t], t);
     x = scratch;
   }
   exact_.squares(x, weight, d, scratch, low);
@@ -92,11 +93,15 @@ SumGrid SharedSums::padded_grid() {
     square_step[t] = grid_.quantum[t] * grid_.square_inverse[t] * grid_.quantum[t];
   }
   weight[d] = grid_.inverse[d];
-  return {inverse,     square_inverse,
-          square_step, weight,
-          unit_,       static_cast<int64_t>(grid_.inverse[d]),
-          padded_,     grid_.levels == 2 ? k_ * padded_ : 0,
-          unit_rows_};
+  return {inverse,
+          square_inverse,
+          square_step,
+          weight,
+          unit_,
+          static_cast<int64_t>(grid_.inverse[d]),
+          padded_,
+          grid_.levels == 2 ? k_ * padded_ : 0,
+          unit_rows_ != UnitRows::none};
 }
 
 int64_t SharedSums::move(int worker, const MovedRows& moved, double* scratch) {
@@ -117,7 +122,8 @@ void SharedSums::finish() {
 void add_sums(const Rows& rows, const double* weights, const int32_t* labels, int64_t k,
               Metric metric, const Grid& grid, const Target& target, int threads, int64_t* sums) {
   threads = useful_threads(threads, static_cast<double>(rows.n) * static_cast<double>(rows.d + 1));
-  SharedSums shared(grid, k, rows.d, target.exact, threads, rows.n, sums);
+  SharedSums shared(grid, k, rows.d, target.exact, threads, rows.n, unit_rows(metric, rows.dtype),
+                    sums);
   std::vector<std::vector<double>> buffer(threads);
   const int64_t items = (rows.n + kItemRows - 1) / kItemRows;
   parallel_for(items, threads, [&](int64_t item, int worker) {

@@ -5,9 +5,10 @@
 // 64-bit integers. Two levels keep the remainders on a second grid 2^bits finer: float64 rows and
 // weighted rows lose nothing that a float64 sum would have kept. Taking a row away again is exact.
 // Squares of all rows together are summed likewise, always on two levels: they hold for any labels,
-// and make the loss follow from the sums (loss.h). Rows of length one that are added on one level
-// are rounded to the grid before they are squared: the loss is then that of the rounded rows, which
-// differs by what the rounding, 2^-bits, takes from a difference x - c, not from x.
+// and make the loss follow from the sums (loss.h). Rows of length one that were float32 or narrower
+// are rounded to the grid of one level before anything else, also where weights ask for two, so
+// that weights of one change no bit. The loss is then that of the rounded rows, which differs by
+// what the rounding, 2^-bits, takes from a difference x - c, not from x.
 //
 // Cost: move_kernels.h; a row by itself (with a weight, or under a lock) about 4 d cycles.
 #pragma once
@@ -33,13 +34,19 @@ struct Grid {
   double unit() const { return static_cast<double>(int64_t{1} << bits); }
 };
 
+// Rows are brought to length one, of float64 or as wide, or of float32 or narrower.
+enum class UnitRows : int { none, wide, narrow };
+inline UnitRows unit_rows(Metric metric, Dtype dtype) {
+  if (metric != Metric::cosine) return UnitRows::none;
+  return is_double(dtype) ? UnitRows::wide : UnitRows::narrow;
+}
+
 // Sums that several threads add to: INOUT sums [levels][k][d + 1], squares [2][d + 1] (weight *
-// x^2 per column; the weight of rows without direction), or null. n: rows expected, about;
-// unit_rows: they are of length one.
+// x^2 per column; the weight of rows without direction), or null. n: rows expected, about.
 class SharedSums {
  public:
   SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact, int threads,
-             int64_t n, int64_t* sums, int64_t* squares = nullptr, bool unit_rows = false);
+             int64_t n, UnitRows unit_rows, int64_t* sums, int64_t* squares = nullptr);
 
   // Adds weight * row to a cluster, and takes it away from another, unless that is -1.
   // IN x [d], as read_row gives it; its content is not kept, and x [d] is written too.
@@ -70,13 +77,22 @@ class SharedSums {
   int64_t* copy_of(int worker);
   int64_t* squares_of(int worker);
   SumGrid padded_grid();
+  bool rounds() const {
+    return unit_rows_ == UnitRows::narrow && (grid_.levels == 1 || grid_.bits >= 32);
+  }
+  // Where rows are rounded: a value of column t.
+  double round(double x, int64_t t) const {
+    constexpr double kRounder = 0x1.8p52;  // leaves the nearest whole number, ties to even
+    const double step = grid_.levels == 1 ? grid_.quantum[t] : 2 / unit_;
+    return (x / step + kRounder - kRounder) * step;
+  }
 
   const Grid& grid_;
   const int64_t k_, width_;
   const ExactKernels& exact_;
   const double unit_;
   int64_t *sums_, *squares_;
-  const bool unit_rows_;
+  const UnitRows unit_rows_;
   bool private_copies_;  // where they are worth clearing; else all add in place, under locks
   // Of a copy, and of squares: whole cache lines. A load that straddles two waits for the last
   // store to the same place.
