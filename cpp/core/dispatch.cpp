@@ -31,7 +31,8 @@ extern const SeedingKernels seeding_kernels;
 }  // namespace avx512vnni
 namespace amx {
 extern const ByteKernels byte_kernels;
-}
+extern const SeedingKernels seeding_kernels;
+}  // namespace amx
 #elif defined(__aarch64__)
 SHOAL_DECLARE(neon)
 #else
@@ -74,7 +75,7 @@ std::vector<const Target*> find_targets() {
   // The other kernels of avx512, and bytes.
   static const Target kAvx512Vnni{"avx512vnni",
                                   SHOAL_TABLES(avx512, &avx512vnni::byte_kernels, avx512vnni)};
-  static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::byte_kernels, avx512vnni)};
+  static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::byte_kernels, amx)};
   usable.push_back(&kBaseline);
   if (!has_f16c()) return usable;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);
