@@ -98,6 +98,7 @@ CodedCandidates::CodedCandidates(const ExactCenters& candidates, const CodeSpace
   const int64_t d = candidates.d, per_quad = bytes_ ? 1 : 2;
   const int64_t groups = (k_ + kMostCandidates - 1) / kMostCandidates;
   width_ = (k_ + groups - 1) / groups;
+  apart_ = kernels.apart_from > 0 && width_ >= kFewApart && quads_ * width_ >= kernels.apart_from;
   words_.resize(quads_ * per_quad * k_);
   start_.resize(k_);
   std::vector<double> c(d);
@@ -125,14 +126,14 @@ CodedCandidates::CodedCandidates(const ExactCenters& candidates, const CodeSpace
       const auto code = static_cast<int32_t>(p);
       total += code;
       int32_t* word = words_.data() + from * quads_ * per_quad;
-      word += kernels.apart ? (j - from) * quads_ + t / 4 : t / 4 * per_quad * m + (j - from);
+      word += apart_ ? (j - from) * quads_ + t / 4 : t / 4 * per_quad * m + (j - from);
       if (bytes_)
         *word |= static_cast<int32_t>(static_cast<uint32_t>(code & 0xff) << (t % 4 * 8));
       else
         word[t % 2 * m] |=
             static_cast<int32_t>(static_cast<uint32_t>(code & 0xffff) << (t % 4 / 2 * 16));
     }
-    start_[j] = -kernels.zero * total;
+    start_[j] = -128 * total;
     scale_[j] = scale;
     half_[j] = round_down(norm2 / 2 * (1 - kSlack));
     norm_[j] = round_up(std::sqrt(norm2) * (1 + kSlack));
@@ -149,7 +150,8 @@ CodedGroup CodedCandidates::group(int64_t g) const {
           norm_.data() + from,
           error_.data() + from,
           quads_,
-          static_cast<int>(std::min(width_, k_ - from))};
+          static_cast<int>(std::min(width_, k_ - from)),
+          apart_};
 }
 
 RowCodes::RowCodes(CodeSpace space, int64_t tiles, int64_t d)

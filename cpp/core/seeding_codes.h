@@ -35,6 +35,7 @@ namespace shoal {
 inline constexpr int kCodeTile = 32;        // rows in a tile of codes
 inline constexpr int kTilesAtOnce = 32;     // at most, that a kernel takes at a time
 inline constexpr int kMostCandidates = 12;  // the same
+inline constexpr int kFewApart = 4;
 
 // Candidates as a kernel takes them: m of them side by side. norm and error are readable up to
 // kMostCandidates rounded up to 16.
@@ -48,11 +49,12 @@ struct CodedGroup {
   const float* error;    // [m], at least |e|
   int64_t quads;
   int m;
+  bool apart;
 };
 
 // Tiles of rows, at most kTilesAtOnce.
 struct CodedTiles {
-  const uint32_t* words;  // [count][quads][kCodeTile], bytes + zero
+  const uint32_t* words;  // [count][quads][kCodeTile], bytes + 128
   const float* least;     // [count][kCodeTile]
   const float* inverse;   // [count][kCodeTile], at most 1/s
   const float* length;    // [count], at least |q| + |r|/s of each row
@@ -75,8 +77,9 @@ struct GainBounds {
 
 struct SeedingKernels {
   double largest_code;  // of a candidate: 127 where products of bytes are summed, else 32767
-  uint8_t zero;         // what is added to the bytes of rows: 128, or 0 where they have a sign
-  bool apart;           // the words of a candidate lie side by side, not those of a column
+  // Words times candidates from which the words of a candidate lie side by side, not those of a
+  // column, if there are at least kFewApart candidates; or 0: never.
+  int64_t apart_from;
 
   // Which rows each candidate can be nearer to, and what that would gain. OUT reached
   // [m][kTilesAtOnce], a bit per row; INOUT bounds [m] or null: added to.
@@ -84,7 +87,7 @@ struct SeedingKernels {
                 GainBounds* bounds);
 
   // Rounds a row to bytes. INOUT x [d, rounded up to 16], 0 behind d: x', then not defined.
-  // OUT bytes [as many], q + zero.
+  // OUT bytes [as many], q + 128.
   RoundedRow (*round)(double* x, int64_t d, uint8_t* bytes);
 };
 
@@ -121,7 +124,7 @@ class CodedCandidates {
 
  private:
   int64_t k_, quads_, width_;
-  bool bytes_, some_unbounded_ = false;
+  bool bytes_, apart_, some_unbounded_ = false;
   std::vector<int32_t> words_, start_;
   std::vector<float> scale_, half_, norm_, error_;
   std::vector<uint8_t> unbounded_;

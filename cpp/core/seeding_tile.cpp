@@ -15,6 +15,12 @@
 #include "seeding_codes.h"
 #include "simd.h"
 
+#if defined(__AMX_INT8__)
+namespace shoal::avx512vnni {
+extern const SeedingKernels seeding_kernels;
+}
+#endif
+
 namespace shoal::SHOAL_TARGET {
 namespace {
 
@@ -23,9 +29,8 @@ typedef int32_t Sums[kMostCandidates][kCodeTile];
 
 #if defined(__AMX_INT8__)
 
-constexpr bool kApart = true;
+constexpr int64_t kApartFrom = 64;
 constexpr double kLargestCode = 127;
-constexpr uint8_t kZero = 0;
 
 // Tiles: 0 to 3 sums of 16 rows each, by turns; 4 candidates and 5 rows, 16 words of each; 6 and 7
 // the same, the words that are left.
@@ -43,23 +48,23 @@ struct alignas(64) TileShape {
   }
 };
 
-// Macros, as the compiler wants tiles by their numbers. Sums start as loaded zeros: after
-// _tile_zero, a product waits for the last one into the same tile.
+// Macros, as the compiler wants tiles by their numbers. Sums start in memory: after _tile_zero, a
+// product would wait for the last one into the same tile.
 #define SHOAL_MULTIPLY(first, second)                            \
-  _tile_loadd(first, kZeros, 0);                                 \
-  _tile_loadd(second, kZeros, 0);                                \
+  _tile_loadd(first, start_, 64);                                \
+  _tile_loadd(second, start_, 64);                               \
   for (int64_t t = 0; t < whole_; ++t, rows += 16 * kCodeTile) { \
     _tile_loadd(4, group_.words + t * 16, group_.quads * 4);     \
     _tile_loadd(5, rows, kStride);                               \
-    _tile_dpbssd(first, 4, 5);                                   \
+    _tile_dpbsud(first, 4, 5);                                   \
     _tile_loadd(5, rows + 16, kStride);                          \
-    _tile_dpbssd(second, 4, 5);                                  \
+    _tile_dpbsud(second, 4, 5);                                  \
   }                                                              \
   if (rest_) {                                                   \
     _tile_loadd(7, rows, kStride);                               \
-    _tile_dpbssd(first, 6, 7);                                   \
+    _tile_dpbsud(first, 6, 7);                                   \
     _tile_loadd(7, rows + 16, kStride);                          \
-    _tile_dpbssd(second, 6, 7);                                  \
+    _tile_dpbsud(second, 6, 7);                                  \
   }
 #define SHOAL_STORE(first, second)       \
   _tile_stored(first, sums[0], kStride); \
@@ -69,6 +74,7 @@ class Multiplier {
  public:
   explicit Multiplier(const CodedGroup& group)
       : group_(group), whole_(group.quads / 16), rest_(group.quads % 16 != 0) {
+    for (int c = 0; c < group.m; ++c) std::fill_n(start_[c], 16, group.start[c]);
     const TileShape shape(group);
     _tile_loadconfig(&shape);
     if (rest_) _tile_loadd(6, group.words + whole_ * 16, group.quads * 4);
@@ -96,8 +102,8 @@ class Multiplier {
 
  private:
   static constexpr int kStride = kCodeTile * 4;
-  alignas(64) static constexpr int32_t kZeros[16] = {};
 
+  alignas(64) int32_t start_[kMostCandidates][16];
   const CodedGroup& group_;
   int64_t whole_;
   bool rest_;
@@ -105,8 +111,7 @@ class Multiplier {
 
 #else
 
-constexpr bool kApart = false;
-constexpr uint8_t kZero = 128;
+constexpr int64_t kApartFrom = 0;
 
 // Registers of rows at a time: with up to 12 candidates, their sums stay in registers.
 #if defined(__AVX512F__)
@@ -273,6 +278,12 @@ void add_up(const Floats& upper, const Floats& lower, GainBounds& bounds) {
 
 void reach(const CodedTiles& tiles, const CodedGroup& group, uint32_t* reached,
            GainBounds* bounds) {
+#if defined(__AMX_INT8__)
+  if (!group.apart) {  // too few products to store tiles for
+    avx512vnni::seeding_kernels.reach(tiles, group, reached, bounds);
+    return;
+  }
+#endif
   Multiplier multiply(group);
   const int64_t size = group.quads * kCodeTile;
   alignas(64) Sums ring[2];
@@ -323,8 +334,8 @@ RoundedRow round(double* x, int64_t d, uint8_t* bytes) {
   for (int64_t t = 0; t < d; t += kDoubles) {
     Doubles v;
     std::memcpy(&v, x + t, sizeof v);
-    const Doubles rounded = v * inverse + (kRounder + kZero);
-    const Doubles left = v - s * (rounded - (kRounder + kZero));
+    const Doubles rounded = v * inverse + (kRounder + 128);
+    const Doubles left = v - s * (rounded - (kRounder + 128));
     rest += left * left;
     const Longs bits = (Longs)rounded;
     for (int i = 0; i < kDoubles; ++i) bytes[t + i] = static_cast<uint8_t>(bits[i]);
@@ -335,6 +346,6 @@ RoundedRow round(double* x, int64_t d, uint8_t* bytes) {
 }  // namespace
 
 extern const SeedingKernels seeding_kernels;
-const SeedingKernels seeding_kernels = {kLargestCode, kZero, kApart, reach, round};
+const SeedingKernels seeding_kernels = {kLargestCode, kApartFrom, reach, round};
 
 }  // namespace shoal::SHOAL_TARGET
