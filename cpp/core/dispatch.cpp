@@ -32,6 +32,7 @@ extern const SeedingKernels seeding_kernels;
 namespace amx {
 extern const ByteKernels byte_kernels;
 extern const BrainKernels brain_kernels;
+extern const SeedingKernels seeding_kernels;
 }  // namespace amx
 #elif defined(__aarch64__)
 SHOAL_DECLARE(neon)
@@ -77,7 +78,7 @@ std::vector<const Target*> find_targets() {
   static const Target kAvx512Vnni{
       "avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::byte_kernels, nullptr, avx512vnni)};
   static const Target kAmx{
-      "amx", SHOAL_TABLES(avx512, &amx::byte_kernels, &amx::brain_kernels, avx512vnni)};
+      "amx", SHOAL_TABLES(avx512, &amx::byte_kernels, &amx::brain_kernels, amx)};
   usable.push_back(&kBaseline);
   if (!has_f16c()) return usable;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);

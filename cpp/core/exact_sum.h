@@ -5,6 +5,7 @@
 // accumulator: Kulisch 2002; Neal 2015, "Fast exact summation using small and large
 // superaccumulators", section 3.) Cost: a few cycles per addition.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -52,6 +53,21 @@ class ExactSum {
     }
   }
 
+  // In float64, off by less than 2^-50 of it; only where that is not below 2^-800.
+  double rounded() const {
+    double sum = 0;
+    for (uint64_t left = used_ & ~uint64_t{3}; left != 0; left &= left - 1) {
+      const int i = __builtin_ctzll(left);
+      const auto low = static_cast<double>(static_cast<uint64_t>(bins_[i]));
+      const auto high = static_cast<double>(static_cast<uint64_t>(bins_[i] >> 64));
+      const uint64_t bits = static_cast<uint64_t>(32 * i - 1074 + 1023) << 52;
+      double unit;
+      std::memcpy(&unit, &bits, sizeof unit);
+      sum += (high * 0x1p64 + low) * unit;
+    }
+    return sum;
+  }
+
   // Limbs below and from here on are 0.
   int lowest() const { return used_ != 0 ? __builtin_ctzll(used_) : 0; }
   int highest() const { return used_ != 0 ? 68 - __builtin_clzll(used_) : 0; }
@@ -83,6 +99,9 @@ class ExactSum {
   unsigned __int128 bins_[kBins] = {};
   uint64_t used_ = 0;  // a bit for each bin that more than 0 was added to
 };
+
+// An exact sum as one integer, least significant first.
+using Limbs = std::array<uint32_t, ExactSum::kLimbs>;
 
 // Adds many values fast: mantissas of equal exponent are added in 64 bits first, in two places by
 // turns, so that one addition need not wait for the one before. No branch depends on a value.

@@ -1,19 +1,19 @@
 #include "seeding.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "assign.h"
+#include "limbs.h"
 #include "parallel.h"
 #include "sparse.h"
 
 namespace shoal {
 namespace {
 
-constexpr int64_t kChunkRows = 256;  // rows that share a sum
 constexpr int64_t kItemRows = 1024;  // rows a thread takes at a time: whole chunks and tiles
-static_assert(kItemRows % kChunkRows == 0 && kChunkRows % kCodeTile == 0);
-static_assert(kChunkRows <= ExactAdder::kRoom);
+static_assert(kItemRows == kCodeTile * kTilesAtOnce);
 
 int64_t count_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
@@ -25,59 +25,6 @@ double cost(const WeightedRows& given, int64_t candidates) {
            static_cast<double>(candidates);
   return static_cast<double>(rows.n) * static_cast<double>(rows.d + 16) / 8 *
          static_cast<double>(candidates);
-}
-
-// The highest limb below `end` that is not 0, or the lowest.
-int top_of(const Limbs& a, int end) {
-  int i = std::max(end, 1) - 1;
-  while (i > 0 && a[i] == 0) --i;
-  return i;
-}
-
-// Whether a > b, which have nothing above these limbs.
-bool greater(const Limbs& a, int top_a, const Limbs& b, int top_b) {
-  if (top_a != top_b) return top_a > top_b;
-  while (top_a > 0 && a[top_a] == b[top_a]) --top_a;
-  return a[top_a] > b[top_a];
-}
-
-bool greater(const Limbs& a, const Limbs& b) {
-  return greater(a, top_of(a, ExactSum::kLimbs), b, top_of(b, ExactSum::kLimbs));
-}
-
-// sum * draw / 2^53, rounded down.
-Limbs share_of(const Limbs& sum, uint64_t draw) {
-  const uint64_t low = draw & 0xffffffffu, high = draw >> 32;
-  Limbs share{};
-  uint32_t product[ExactSum::kLimbs + 2];
-  unsigned __int128 carry = 0;
-  for (int i = 0; i < ExactSum::kLimbs + 2; ++i) {
-    if (i < ExactSum::kLimbs) carry += low * static_cast<unsigned __int128>(sum[i]);
-    if (i > 0 && i <= ExactSum::kLimbs) carry += high * static_cast<unsigned __int128>(sum[i - 1]);
-    product[i] = static_cast<uint32_t>(carry);
-    carry >>= 32;
-  }
-  for (int i = 0; i < ExactSum::kLimbs; ++i)  // 53 = 32 + 21
-    share[i] = product[i + 1] >> 21 | product[i + 2] << 11;
-  return share;
-}
-
-// a - b, which is not negative.
-Limbs difference(const Limbs& a, const Limbs& b) {
-  Limbs rest;
-  uint64_t borrow = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const uint64_t word = static_cast<uint64_t>(a[i]) - b[i] - borrow;
-    rest[i] = static_cast<uint32_t>(word);
-    borrow = word >> 63;
-  }
-  return rest;
-}
-
-Limbs limbs_of(const ExactSum& sum) {
-  Limbs limbs;
-  sum.limbs(limbs.data());
-  return limbs;
 }
 
 }  // namespace
@@ -94,20 +41,22 @@ struct alignas(128) Seeding::Part {  // a cache line of its own
     int32_t candidate;
   };
 
-  const ExactCenters* candidates = nullptr;
-  std::vector<double> row;  // [d]
-  std::vector<Pair> pairs;  // rows of an item, and what they may be near
+  std::vector<double> row;        // [d]
+  std::vector<uint32_t> reached;  // [k][kTilesAtOnce], rows of an item that may be nearer
+  std::vector<Pair> pairs;        // the same as a list
+  std::vector<GainBounds> bounds;
   std::vector<ExactSum> before, after;
   std::vector<Fall> falls;
   std::optional<SparseLooker> looker;
+};
 
-  void start(const ExactCenters& of_pass) {
-    candidates = &of_pass;
-    row.resize(of_pass.d);
-    before.assign(of_pass.k, {});
-    after.assign(of_pass.k, {});
-    falls.clear();
-  }
+// Candidates, and which of them a pass measures.
+struct Seeding::Offer {
+  const ExactCenters& centers;
+  std::optional<CodedCandidates> coded;
+  std::optional<SparseCandidates> sparse;
+  std::vector<int32_t> which;
+  bool surveyed = false;  // reached_ says where
 };
 
 Seeding::~Seeding() = default;
@@ -155,37 +104,6 @@ void Seeding::measure_first(const WeightedRows& given, const Rows& centers, cons
   });
 }
 
-ExactSum Seeding::total() const {
-  ExactSum sum;
-  for (const ExactSum& chunk : sums_) sum.merge(chunk);
-  return sum;
-}
-
-void Seeding::find(const double* weights, const Limbs* targets, int64_t m, int64_t* found) const {
-  std::fill_n(found, m, int64_t{-1});
-  std::vector<int> top(m);
-  for (int64_t j = 0; j < m; ++j) top[j] = top_of(targets[j], ExactSum::kLimbs);
-  const ExactSum all = total();
-  const int lowest = all.lowest(), highest = all.highest();  // all others are 0
-  ExactSum sum;
-  Limbs before{}, now{};
-  int64_t left = m;
-  for (size_t chunk = 0; chunk < sums_.size() && left > 0; ++chunk) {
-    sum.merge(sums_[chunk]);
-    sum.limbs_between(lowest, highest, now.data());
-    const int top_now = top_of(now, highest);
-    for (int64_t j = 0; j < m; ++j) {
-      if (found[j] >= 0 || !greater(now, top_now, targets[j], top[j])) continue;
-      ExactRest rest(difference(targets[j], before).data());
-      int64_t i = static_cast<int64_t>(chunk) * kChunkRows;
-      while (rest.take(mass(weights, i))) ++i;
-      found[j] = i;
-      --left;
-    }
-    std::copy(now.begin() + lowest, now.begin() + highest, before.begin() + lowest);
-  }
-}
-
 void Seeding::encode(const Rows& rows, const Target& target, Team& team) {
   const int64_t tiles =
       std::min(count_of(rows.n, kCodeTile), room_ / RowCodes::bytes_per_tile(rows.d));
@@ -206,30 +124,75 @@ void Seeding::encode(const Rows& rows, const Target& target, Team& team) {
   });
 }
 
+Seeding::Offer Seeding::offer(const WeightedRows& given, const ExactCenters& centers,
+                              const Target& target, Team& team) {
+  if (!codes_ && room_ > 0 && given.sparse == nullptr) encode(given.rows, target, team);
+  while (parts_.size() < static_cast<size_t>(team.size()))
+    parts_.push_back(std::make_unique<Part>());
+  for (auto& part : parts_) part->row.resize(centers.d);
+  Offer made{centers, {}, {}, std::vector<int32_t>(centers.k)};
+  std::iota(made.which.begin(), made.which.end(), 0);
+  if (codes_) made.coded.emplace(centers, codes_->space(), *target.seeding);
+  if (given.sparse != nullptr) made.sparse.emplace(centers, *tree_, target, team);
+  return made;
+}
+
+// Leaves only the candidates that can be the best of an offer, by the codes of all rows.
+void Seeding::survey(Offer& offer, const Target& target, Team& team) {
+  const int64_t k = offer.centers.k, items = count_of(codes_->tiles(), kTilesAtOnce);
+  reached_.resize(items * k * kTilesAtOnce);
+  for (auto& part : parts_) part->bounds.assign(k, {});
+  team.run(items, [&](int64_t item, int worker) {
+    codes_->reach(item * kTilesAtOnce, std::min(codes_->tiles(), (item + 1) * kTilesAtOnce),
+                  *offer.coded, *target.seeding, reached_.data() + item * k * kTilesAtOnce,
+                  parts_[worker]->bounds.data());
+  });
+  offer.surveyed = true;
+  std::vector<double> upper(k);
+  double least = 0;
+  for (int64_t j = 0; j < k; ++j) {
+    double lower = 0;
+    for (const auto& part : parts_) {
+      upper[j] += part->bounds[j].upper;
+      lower += part->bounds[j].lower;
+    }
+    least = std::max(least, codes_->gained_at_least(lower));
+  }
+  std::erase_if(offer.which, [&](int32_t j) { return upper[j] < least; });
+}
+
 // Finds what candidates are nearer to, of the rows of an item.
 template <class Visit>
-void Seeding::look_at(int64_t item, const Rows& rows, const CodedCandidates* coded,
-                      const Target& target, Part& part, const Visit& visit) const {
-  const int64_t begin = item * kItemRows, end = std::min(rows.n, begin + kItemRows);
-  const ExactCenters& candidates = *part.candidates;
-  part.pairs.clear();
+void Seeding::look_at(int64_t item, const Rows& rows, const Offer& offer, const Target& target,
+                      Part& part, const Visit& visit) const {
+  const ExactCenters& candidates = offer.centers;
+  const int64_t end = std::min(rows.n, (item + 1) * kItemRows);
   const int64_t fetched =
       rows.columns_packed() ? std::min<int64_t>(rows.d * item_size(rows.dtype) - 1, 512) : 0;
-  int64_t i = begin;
-  for (; coded != nullptr && i < end && i / kCodeTile < codes_->tiles(); i += kCodeTile)
-    for (int64_t g = 0; g < coded->groups(); ++g) {
-      uint32_t reached[kMostCandidates];
-      const int m = codes_->reach(i / kCodeTile, *coded, g, *target.seeding, reached);
-      for (int j = 0; j < m; ++j)
-        for (uint32_t lanes = reached[j]; lanes != 0; lanes &= lanes - 1) {
-          const int64_t row = i + __builtin_ctz(lanes);
+  int64_t i = item * kItemRows;
+  part.pairs.clear();
+  if (offer.coded && i / kCodeTile < codes_->tiles()) {
+    const int64_t first = i / kCodeTile, size = candidates.k * kTilesAtOnce;
+    const int64_t last = std::min(codes_->tiles(), first + kTilesAtOnce);
+    const uint32_t* reached = reached_.data() + item * size;
+    if (!offer.surveyed) {
+      part.reached.resize(size);
+      codes_->reach(first, last, *offer.coded, *target.seeding, part.reached.data(), nullptr);
+      reached = part.reached.data();
+    }
+    i = std::min(end, last * kCodeTile);
+    for (const int32_t j : offer.which)
+      for (int64_t tile = first; tile < last; ++tile)
+        for (uint32_t lanes = reached[j * kTilesAtOnce + tile - first]; lanes != 0;
+             lanes &= lanes - 1) {
+          const int64_t row = tile * kCodeTile + __builtin_ctz(lanes);
           const char* at = rows.row(row);
           for (int64_t byte = 0; byte < fetched; byte += 64) __builtin_prefetch(at + byte);
           __builtin_prefetch(at + fetched);
           __builtin_prefetch(&nearest_[row]);
-          part.pairs.push_back({row, static_cast<int32_t>(coded->first(g) + j)});
+          part.pairs.push_back({row, j});
         }
-    }
+  }
   for (const auto& [row, j] : part.pairs) {
     double distance;
     if (metric_ == Metric::squared_euclidean) {
@@ -244,9 +207,9 @@ void Seeding::look_at(int64_t item, const Rows& rows, const CodedCandidates* cod
   for (; i < end; ++i) {
     if (nearest_[i] == 0) continue;
     read_row(rows, i, metric_, target.exact, part.row.data());
-    for (int64_t j = 0; j < candidates.k; ++j) {
+    for (const int32_t j : offer.which) {
       const double distance = candidates.distance(part.row.data(), true, j, target.exact);
-      if (distance < nearest_[i]) visit(static_cast<int32_t>(j), i, distance);
+      if (distance < nearest_[i]) visit(j, i, distance);
     }
   }
 }
@@ -263,32 +226,29 @@ void Seeding::look_at_sparse(int64_t item, const WeightedRows& given,
 // Calls visit(part, j, row, distance) wherever candidate j is nearer to a row than its nearest
 // center, in parallel.
 template <class Visit>
-void Seeding::pass(const WeightedRows& given, const ExactCenters& candidates, const Target& target,
-                   Team& team, const Visit& visit) {
-  std::optional<CodedCandidates> coded;
-  std::optional<SparseCandidates> sparse;
-  if (codes_) coded.emplace(candidates, codes_->space(), target.seeding->largest_code);
-  if (given.sparse != nullptr) sparse.emplace(candidates, *tree_, target, team);
-  while (parts_.size() < static_cast<size_t>(team.size()))
-    parts_.push_back(std::make_unique<Part>());
-  for (auto& part : parts_) part->start(candidates);
+void Seeding::pass(const WeightedRows& given, const Offer& offer, const Target& target, Team& team,
+                   const Visit& visit) {
   team.run(count_of(given.rows.n, kItemRows), [&](int64_t item, int worker) {
     Part& part = *parts_[worker];
     const auto nearer = [&](int32_t j, int64_t i, double distance) { visit(part, j, i, distance); };
-    if (sparse)
-      look_at_sparse(item, given, *sparse, part, nearer);
+    if (offer.sparse)
+      look_at_sparse(item, given, *offer.sparse, part, nearer);
     else
-      look_at(item, given.rows, coded ? &*coded : nullptr, target, part, nearer);
+      look_at(item, given.rows, offer, target, part, nearer);
   });
   for (auto& part : parts_) part->looker.reset();  // it knows where the rows are now
 }
 
-void Seeding::lower(const WeightedRows& given, ExactCenters candidates, const Target& target,
-                    Team& team, Limbs* gains) {
-  if (!codes_ && room_ > 0 && given.sparse == nullptr) encode(given.rows, target, team);
-  candidates_.emplace(std::move(candidates));
+// OUT gains, of the candidates that are measured.
+void Seeding::measure(const WeightedRows& given, const Offer& offer, const Target& target,
+                      Team& team, Limbs* gains) {
   const auto room = static_cast<size_t>((given.rows.n / 6 + 1024) / team.size());
-  pass(given, *candidates_, target, team, [&](Part& part, int32_t j, int64_t i, double distance) {
+  for (auto& part : parts_) {
+    part->before.assign(offer.centers.k, {});
+    part->after.assign(offer.centers.k, {});
+    part->falls.clear();
+  }
+  pass(given, offer, target, team, [&](Part& part, int32_t j, int64_t i, double distance) {
     const double weight = given.weights != nullptr ? given.weights[i] : 1;
     part.before[j].add(weight * nearest_[i]);
     part.after[j].add(weight * distance);
@@ -296,7 +256,7 @@ void Seeding::lower(const WeightedRows& given, ExactCenters candidates, const Ta
   });
   falls_complete_ = true;
   for (const auto& part : parts_) falls_complete_ = falls_complete_ && part->falls.size() < room;
-  for (int64_t j = 0; j < candidates_->k; ++j) {
+  for (const int32_t j : offer.which) {
     ExactSum before, after;
     for (const auto& part : parts_) {
       before.merge(part->before[j]);
@@ -304,6 +264,13 @@ void Seeding::lower(const WeightedRows& given, ExactCenters candidates, const Ta
     }
     gains[j] = difference(limbs_of(before), limbs_of(after));
   }
+}
+
+// Makes the one candidate that an offer has left a center.
+void Seeding::take(const WeightedRows& given, const Offer& offer, const Target& target,
+                   Team& team) {
+  pass(given, offer, target, team,
+       [&](Part&, int32_t, int64_t i, double distance) { apply(given.weights, i, distance); });
 }
 
 void Seeding::choose(const WeightedRows& given, int64_t j, const Target& target, Team& team) {
@@ -315,14 +282,14 @@ void Seeding::choose(const WeightedRows& given, int64_t j, const Target& target,
     return;
   }
   const ExactCenters one(*candidates_, j);
-  pass(given, one, target, team,
-       [&](Part&, int32_t, int64_t i, double distance) { apply(given.weights, i, distance); });
+  take(given, offer(given, one, target, team), target, team);
 }
 
 void Seeding::lower(const WeightedRows& given, const Rows& candidates, const Target& target,
                     int threads, Limbs* gains) {
   Team team(useful_threads(threads, cost(given, candidates.n)));
-  lower(given, ExactCenters(candidates, metric_, target.exact), target, team, gains);
+  candidates_.emplace(candidates, metric_, target.exact);
+  measure(given, offer(given, *candidates_, target, team), target, team, gains);
 }
 
 void Seeding::choose(const WeightedRows& given, int64_t j, const Target& target, int threads) {
@@ -333,21 +300,25 @@ void Seeding::choose(const WeightedRows& given, int64_t j, const Target& target,
 int64_t Seeding::pick(const WeightedRows& given, const uint64_t* draws, int64_t picks, int64_t m,
                       const Target& target, int threads, int64_t* picked) {
   Team team(useful_threads(threads, cost(given, m)));
-  std::vector<Limbs> targets(m), gains(m);
+  std::vector<Limbs> gains(m);
   std::vector<int64_t> found(m);
   for (int64_t number = 0; number < picks; ++number) {
-    const Limbs sum = limbs_of(total());
-    if (sum == Limbs{}) return number;
-    for (int64_t j = 0; j < m; ++j) targets[j] = share_of(sum, draws[number * m + j]);
-    find(given.weights, targets.data(), m, found.data());
-    lower(given,
-          given.sparse != nullptr ? spread_rows(*given.sparse, found, metric_, *tree_)
-                                  : ExactCenters(given.rows, found, metric_, target.exact),
-          target, team, gains.data());
-    int64_t best = 0;
-    for (int64_t j = 1; j < m; ++j)
-      if (greater(gains[j], gains[best])) best = j;
-    choose(given, best, target, team);
+    if (!draw(given.weights, draws + number * m, m, found.data())) return number;
+    candidates_.emplace(given.sparse != nullptr
+                            ? spread_rows(*given.sparse, found, metric_, *tree_)
+                            : ExactCenters(given.rows, found, metric_, target.exact));
+    Offer offered = offer(given, *candidates_, target, team);
+    const bool all_coded = codes_ && codes_->tiles() * kCodeTile >= given.rows.n;
+    if (m > 1 && all_coded && given.weights == nullptr) survey(offered, target, team);
+    int32_t best = offered.which[0];
+    if (offered.which.size() == 1) {
+      take(given, offered, target, team);
+    } else {
+      measure(given, offered, target, team, gains.data());
+      for (const int32_t j : offered.which)
+        if (greater(gains[j], gains[best])) best = j;
+      choose(given, best, target, team);
+    }
     picked[number] = found[best];
   }
   return picks;

@@ -4,13 +4,16 @@
 // The potential is the sum of weight * distance, each product rounded once and the sum exact
 // (exact_sum.h), so nothing here depends on threads, SIMD target or the order of rows. A candidate
 // changes few rows once there are some centers: bytes (seeding_codes.h) say which rows it may be
-// nearer to, those are measured in float64, and only their change of the sum is added up.
+// nearer to, those are measured in float64, and only their change of the sum is added up. `pick`,
+// which needs no gains but the best one, first has bytes bound them all, and measures only the
+// candidates that can be the best: two of nine on GloVe, and one alone half of the time, which then
+// needs no sums of gains at all.
 //
-// Cost per row and candidate: about d / 128 + 1 / 6 cycles with VNNI, twice that with AVX-512
-// alone, and four times with AVX2; about 100 cycles more where the candidate is nearer, most of it
-// waiting for the row. Memory per row: d + 28 bytes with codes, else 16.
+// Cost per row and candidate: about d / 128 + 1 / 6 cycles with VNNI, two thirds of that with AMX,
+// twice with AVX-512 alone, and four times with AVX2 (but no less than reading the bytes takes);
+// about 100 cycles more where a measured candidate is nearer, most of it waiting for the row.
+// Memory per row: d + 28 bytes with codes, and a bit for each candidate, else 16.
 #pragma once
-#include <array>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -30,9 +33,6 @@ struct WeightedRows {
   const double* weights;  // IN [n] or null
   const SparseRows* sparse = nullptr;
 };
-
-// An exact sum as one integer, least significant first.
-using Limbs = std::array<uint32_t, ExactSum::kLimbs>;
 
 class Seeding {
  public:
@@ -71,6 +71,10 @@ class Seeding {
 
  private:
   struct Part;  // one thread's
+  struct Offer;
+
+  static constexpr int64_t kChunkRows = 256;  // rows that share a sum
+  static_assert(kChunkRows <= ExactAdder::kRoom);
 
   double mass(const double* weights, int64_t i) const {
     const double distance = nearest_[i] > negligible_ ? nearest_[i] : 0;
@@ -78,18 +82,27 @@ class Seeding {
   }
   void measure_first(const WeightedRows& given, const Rows& centers, const Target& target,
                      int threads);
+  // Rows drawn by shares of the total, in units of 2^-53; false where it is 0. IN draws [m]; OUT
+  // found [m].
+  bool draw(const double* weights, const uint64_t* draws, int64_t m, int64_t* found);
+  // The first row at which the running sum exceeds the target, or -1 where `error` leaves a doubt.
+  int64_t find_surely(const double* weights, double target, double error) const;
   void encode(const Rows& rows, const Target& target, Team& team);
+  Offer offer(const WeightedRows& given, const ExactCenters& centers, const Target& target,
+              Team& team);
+  void survey(Offer& offer, const Target& target, Team& team);
   template <class Visit>
-  void pass(const WeightedRows& given, const ExactCenters& candidates, const Target& target,
-            Team& team, const Visit& visit);
+  void pass(const WeightedRows& given, const Offer& offer, const Target& target, Team& team,
+            const Visit& visit);
   template <class Visit>
-  void look_at(int64_t item, const Rows& rows, const CodedCandidates* coded, const Target& target,
-               Part& part, const Visit& visit) const;
+  void look_at(int64_t item, const Rows& rows, const Offer& offer, const Target& target, Part& part,
+               const Visit& visit) const;
   template <class Visit>
   void look_at_sparse(int64_t item, const WeightedRows& given, const SparseCandidates& sparse,
                       Part& part, const Visit& visit) const;
-  void lower(const WeightedRows& given, ExactCenters candidates, const Target& target, Team& team,
-             Limbs* gains);
+  void measure(const WeightedRows& given, const Offer& offer, const Target& target, Team& team,
+               Limbs* gains);
+  void take(const WeightedRows& given, const Offer& offer, const Target& target, Team& team);
   void choose(const WeightedRows& given, int64_t j, const Target& target, Team& team);
   void apply(const double* weights, int64_t row, double distance);
 
@@ -98,7 +111,9 @@ class Seeding {
   int64_t room_;
   std::vector<double> nearest_;  // [n]
   std::vector<ExactSum> sums_;   // [chunks], of what the rows draw by
+  std::vector<double> running_;  // [chunks], of sums_
   std::unique_ptr<RowCodes> codes_;
+  std::vector<uint32_t> reached_;             // [items][k][kTilesAtOnce], of the last survey
   std::optional<OrderTree> tree_;             // of sparse rows
   std::optional<ExactCenters> candidates_;    // of the last `lower`
   std::vector<std::unique_ptr<Part>> parts_;  // its falls are what candidates would change

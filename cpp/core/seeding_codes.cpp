@@ -86,10 +86,10 @@ CodeSpace::CodeSpace(const Rows& rows, Metric metric, const ExactKernels& exact)
 }
 
 CodedCandidates::CodedCandidates(const ExactCenters& candidates, const CodeSpace& space,
-                                 double largest_code)
+                                 const SeedingKernels& kernels)
     : k_(candidates.k),
       quads_((candidates.d + 3) / 4),
-      bytes_(largest_code < 128),
+      bytes_(kernels.largest_code < 128),
       scale_(k_),
       half_(k_),
       norm_(k_ + 16),
@@ -98,6 +98,7 @@ CodedCandidates::CodedCandidates(const ExactCenters& candidates, const CodeSpace
   const int64_t d = candidates.d, per_quad = bytes_ ? 1 : 2;
   const int64_t groups = (k_ + kMostCandidates - 1) / kMostCandidates;
   width_ = (k_ + groups - 1) / groups;
+  apart_ = kernels.apart_from > 0 && width_ >= kFewApart && quads_ * width_ >= kernels.apart_from;
   words_.resize(quads_ * per_quad * k_);
   start_.resize(k_);
   std::vector<double> c(d);
@@ -113,7 +114,8 @@ CodedCandidates::CodedCandidates(const ExactCenters& candidates, const CodeSpace
     some_unbounded_ |= unbounded_[j] != 0;
     if (unbounded_[j] != 0) continue;
     // Sums of 255 |p| and of 128 |p| must stay within 32 bits.
-    const double widest = std::max(largest_of(c.data(), d) / largest_code, sum * 400 * 0x1p-31);
+    const double widest =
+        std::max(largest_of(c.data(), d) / kernels.largest_code, sum * 400 * 0x1p-31);
     const float scale = widest > 0x1p-100 ? round_up(widest) : 1.0f;
     double rest = 0;
     int32_t total = 0;
@@ -123,7 +125,8 @@ CodedCandidates::CodedCandidates(const ExactCenters& candidates, const CodeSpace
       rest += e * e;
       const auto code = static_cast<int32_t>(p);
       total += code;
-      int32_t* word = words_.data() + from * quads_ * per_quad + t / 4 * per_quad * m + (j - from);
+      int32_t* word = words_.data() + from * quads_ * per_quad;
+      word += apart_ ? (j - from) * quads_ + t / 4 : t / 4 * per_quad * m + (j - from);
       if (bytes_)
         *word |= static_cast<int32_t>(static_cast<uint32_t>(code & 0xff) << (t % 4 * 8));
       else
@@ -147,7 +150,8 @@ CodedGroup CodedCandidates::group(int64_t g) const {
           norm_.data() + from,
           error_.data() + from,
           quads_,
-          static_cast<int>(std::min(width_, k_ - from))};
+          static_cast<int>(std::min(width_, k_ - from)),
+          apart_};
 }
 
 RowCodes::RowCodes(CodeSpace space, int64_t tiles, int64_t d)
@@ -202,21 +206,30 @@ void RowCodes::set_reach(int64_t i, double reach) {
   least_[i] = round_down(least - std::fabs(least) * kSlack);
 }
 
-int RowCodes::reach(int64_t tile, const CodedCandidates& candidates, int64_t g,
-                    const SeedingKernels& kernels, uint32_t* reached) const {
-  const CodedGroup group = candidates.group(g);
-  const float* least = least_.data() + tile * kCodeTile;
-  kernels.reach({words_.get() + tile * quads_ * kCodeTile, least,
-                 inverse_.data() + tile * kCodeTile, length_[tile], rest_[tile]},
-                group, reached);
-  if (!candidates.some_unbounded()) return group.m;
-  for (int j = 0; j < group.m; ++j) {
-    if (!candidates.unbounded(candidates.first(g) + j)) continue;
-    reached[j] = 0;
-    for (int p = 0; p < kCodeTile; ++p)
-      reached[j] |= static_cast<uint32_t>(least[p] < kInfinity) << p;
+void RowCodes::reach(int64_t first, int64_t last, const CodedCandidates& candidates,
+                     const SeedingKernels& kernels, uint32_t* reached, GainBounds* bounds) const {
+  const int64_t row = first * kCodeTile;
+  const CodedTiles tiles{words_.get() + row * quads_, least_.data() + row,  inverse_.data() + row,
+                         length_.data() + first,      rest_.data() + first, last - first};
+  for (int64_t g = 0; g < candidates.groups(); ++g)
+    kernels.reach(tiles, candidates.group(g), reached + candidates.first(g) * kTilesAtOnce,
+                  bounds != nullptr ? bounds + candidates.first(g) : nullptr);
+  if (!candidates.some_unbounded()) return;
+  for (int64_t j = 0; j < candidates.k(); ++j) {
+    if (!candidates.unbounded(j)) continue;
+    if (bounds != nullptr) bounds[j] = {HUGE_VAL, 0};
+    uint32_t* bits = reached + j * kTilesAtOnce;
+    for (int64_t tile = 0; tile < tiles.count; ++tile) {
+      bits[tile] = 0;
+      for (int p = 0; p < kCodeTile; ++p)
+        bits[tile] |= static_cast<uint32_t>(tiles.least[tile * kCodeTile + p] < kInfinity) << p;
+    }
   }
-  return group.m;
+}
+
+double RowCodes::gained_at_least(double lower) const {
+  const double least = lower - 2 * static_cast<double>(tiles_ * kCodeTile) * space_.lost();
+  return least < 0x1p100 ? least * (1 - 0x1p-12) : 0;  // so large, they may have overflowed
 }
 
 }  // namespace shoal

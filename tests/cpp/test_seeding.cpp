@@ -342,6 +342,51 @@ void test_pick() {
     }
 }
 
+// Gains lie within the bounds that decide which candidates are measured, and those are not far
+// apart.
+void test_gain_bounds() {
+  for (const std::string& kind : kKinds)
+    for (const Metric metric : {Metric::squared_euclidean, Metric::cosine}) {
+      const int64_t n = 1 + below(3000), d = 1 + below(140), m = 1 + below(30);
+      const Laid laid(values_of(kind, true, n, d), true, n, d, 0);
+      Rows first = laid.rows, some = laid.rows;
+      first.n = 1;
+      some.n = std::min(m, n);
+      const Truth truth(laid.rows, nullptr, first, metric, 0);
+      for (const Target* target : usable_targets()) {
+        context = std::string(target->name) + ", " + kind + ", bounds, n=" + std::to_string(n) +
+                  " d=" + std::to_string(d) + (metric == Metric::cosine ? " cosine" : "");
+        RowCodes codes(CodeSpace(laid.rows, metric, target->exact), (n + kCodeTile - 1) / kCodeTile,
+                       d);
+        std::vector<double> x(codes.room());
+        std::vector<uint8_t> bytes(codes.room());
+        for (int64_t i = 0; i < n; ++i) {
+          read_row(laid.rows, i, metric, target->exact, x.data());
+          codes.encode(i, *target->seeding, x.data(), bytes.data());
+          codes.set_reach(i, codes.space().reach_of(truth.nearest[i]));
+        }
+        const ExactCenters centers(some, metric, target->exact);
+        const CodedCandidates coded(centers, codes.space(), *target->seeding);
+        std::vector<uint32_t> bits(some.n * kTilesAtOnce);
+        std::vector<GainBounds> bounds(some.n);
+        for (int64_t tile = 0; tile < codes.tiles(); tile += kTilesAtOnce)
+          codes.reach(tile, std::min(codes.tiles(), tile + kTilesAtOnce), coded, *target->seeding,
+                      bits.data(), bounds.data());
+        for (int64_t j = 0; j < some.n; ++j) {
+          const auto found = truth.distances(some, j);
+          long double gain = 0;
+          for (int64_t i = 0; i < n; ++i)
+            if (found[i] < truth.nearest[i])
+              gain += static_cast<long double>(codes.space().reach_of(truth.nearest[i])) -
+                      codes.space().reach_of(found[i]);
+          CHECK(!(bounds[j].upper * (1 + 0x1p-13) < gain));
+          CHECK(!(codes.gained_at_least(bounds[j].lower) * (1 + 0x1p-13) > gain));
+          if (kind == "plain" && d > 8 && gain > 100) CHECK(bounds[j].upper < 2 * bounds[j].lower);
+        }
+      }
+    }
+}
+
 // Few rows that are not nearer may be passed on to float64.
 void test_codes_are_tight() {
   const int64_t n = 4096, d = 50, m = 8;
@@ -353,7 +398,7 @@ void test_codes_are_tight() {
     RowCodes codes(CodeSpace(laid.rows, Metric::squared_euclidean, target->exact), n / kCodeTile,
                    d);
     const ExactCenters centers(some, Metric::squared_euclidean, target->exact);
-    const CodedCandidates coded(centers, codes.space(), target->seeding->largest_code);
+    const CodedCandidates coded(centers, codes.space(), *target->seeding);
     std::vector<double> x(codes.room());
     std::vector<uint8_t> bytes(codes.room());
     const double limit = 60;
@@ -365,10 +410,13 @@ void test_codes_are_tight() {
       codes.encode(i, *target->seeding, x.data(), bytes.data());
       codes.set_reach(i, codes.space().reach_of(limit));
     }
-    for (int64_t tile = 0; tile < codes.tiles(); ++tile) {
-      uint32_t bits[kMostCandidates];
-      codes.reach(tile, coded, 0, *target->seeding, bits);
-      for (int64_t j = 0; j < m; ++j) reached += __builtin_popcount(bits[j]);
+    std::vector<uint32_t> bits(m * kTilesAtOnce);
+    for (int64_t tile = 0; tile < codes.tiles(); tile += kTilesAtOnce) {
+      const int64_t last = std::min(codes.tiles(), tile + kTilesAtOnce);
+      codes.reach(tile, last, coded, *target->seeding, bits.data(), nullptr);
+      for (int64_t j = 0; j < m; ++j)
+        for (int64_t t = tile; t < last; ++t)
+          reached += __builtin_popcount(bits[j * kTilesAtOnce + t - tile]);
     }
     CHECK(nearer > 100);
     CHECK(reached >= nearer);
@@ -414,6 +462,7 @@ int main(int argc, char** argv) {
   test_team();
   test_seeding();
   test_pick();
+  test_gain_bounds();
   test_codes_are_tight();
   return finish();
 }
