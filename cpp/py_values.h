@@ -25,8 +25,9 @@ inline Plan plan() {
   if (name == "floats") return Plan::floats;
   if (name == "bytes") return Plan::bytes;
   if (name == "boxes") return Plan::boxes;
+  if (name == "pairs") return Plan::pairs;
   throw std::invalid_argument("SHOAL_PLAN=" + name +
-                              " is not known; plans are: floats, bytes, boxes");
+                              " is not known; plans are: floats, bytes, boxes, pairs");
 }
 
 // IN limbs [ExactSum::kLimbs].

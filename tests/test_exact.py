@@ -90,11 +90,12 @@ def assign(
 
 
 def each_target() -> Iterator[str]:
-    """Every SIMD level; where there are dot products of bytes, they filter at any size."""
-    for target in TARGETS:
+    """Every SIMD level; where bytes or pairs of bfloat16 can filter, they do at any size."""
+    plans = [(target, "bytes" if target in BYTES else "floats") for target in TARGETS]
+    for target, plan in plans + [("amx", "pairs")] * ("amx" in TARGETS):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SHOAL_SIMD", target)
-            patch.setenv("SHOAL_PLAN", "bytes" if target in BYTES else "floats")
+            patch.setenv("SHOAL_PLAN", plan)
             assert _core.simd_target() == target
             yield target
 

@@ -12,16 +12,24 @@ namespace {
 
 constexpr int64_t kItemBytes = 768 * 1024;
 
-// Whether bytes save more than they cost, in cycles per row (measured, 16 lanes): the work on 16
-// centers, and what a row costs whatever the number of centers; kept rows were rounded once.
-bool screen_pays(int64_t k, int64_t d, bool kept, bool blocks) {
-  const double columns = static_cast<double>(d);
-  const double panels = static_cast<double>((k + kPanel - 1) / kPanel);
-  const double floats = 20 + 1.1 * columns + static_cast<double>(k) / 16 * (0.62 * columns + 8);
-  const double sweep = blocks ? 4 + 0.05 * columns : 3 + 0.16 * columns;
-  const double row = kept ? 130 + 0.85 * columns : 110 + (blocks ? 1.8 : 2.2) * columns;
-  return panels * sweep + row < floats;
-}
+// What the filters cost, in cycles per row (measured, 16 lanes): the work on 16 centers, and what
+// a row costs whatever the number of centers.
+struct Costs {
+  double floats, bytes, pairs;
+
+  // kept: rows were rounded to bytes once; blocks: bytes are multiplied by AMX.
+  Costs(int64_t k, int64_t d, bool kept, bool blocks) {
+    const double columns = static_cast<double>(d);
+    const double panels = static_cast<double>((k + kPanel - 1) / kPanel);
+    floats = k <= kFewCenters
+                 ? 15 + 0.7 * columns
+                 : 20 + 1.1 * columns + static_cast<double>(k) / 16 * (0.62 * columns + 8);
+    const double sweep = blocks ? 4 + 0.05 * columns : 3 + 0.16 * columns;
+    const double row = kept ? 130 + 0.85 * columns : 110 + (blocks ? 1.8 : 2.2) * columns;
+    bytes = panels * sweep + row;
+    pairs = 15 + 0.65 * columns + panels * (0.15 * columns + 9);
+  }
+};
 
 bool wants_boxes(int64_t n, int64_t d, int64_t k, Plan plan, bool again) {
   if (d > kMostBoxColumns || n >= int64_t{1} << 31) return false;
@@ -34,9 +42,26 @@ bool wants_boxes(const Task& task, bool again) {
 
 bool wants_bytes(int64_t k, int64_t d, const Target& target, Plan plan, bool kept) {
   const ByteKernels* bytes = target.bytes;
-  if (bytes == nullptr || plan == Plan::floats || plan == Plan::boxes || d > kMostByteColumns)
+  if (bytes == nullptr || d > kMostByteColumns) return false;
+  const Costs costs(k, d, kept, bytes->blocks);
+  return plan == Plan::bytes || (plan == Plan::automatic && costs.bytes < costs.floats);
+}
+
+// Rows whose bytes are not packed, or that are to get length one, are left to others.
+bool wants_pairs(const Rows& rows, Metric metric, int64_t k, const Target& target, Plan plan,
+                 bool kept) {
+  constexpr int64_t kLeastColumns = 32;  // below, the bound of float32 is much better
+  if (target.pairs == nullptr || metric != Metric::squared_euclidean || !is_native(rows.dtype) ||
+      !rows.columns_packed())
     return false;
-  return plan == Plan::bytes || screen_pays(k, d, kept, bytes->blocks);
+  const Costs costs(k, rows.d, kept, true);
+  return plan == Plan::pairs ||
+         (plan == Plan::automatic && k > kFewCenters && rows.d >= kLeastColumns &&
+          costs.pairs < costs.floats && costs.pairs < costs.bytes);
+}
+
+bool wants_pairs(const Task& task, bool kept) {
+  return wants_pairs(task.rows, task.metric, task.centers.n, task.target, task.plan, kept);
 }
 
 bool wants_bytes(const Task& task, const ExactCenters& centers, const Filter& filter, bool kept) {
@@ -117,10 +142,16 @@ Assignment assign(const Task& task, int32_t* labels, double* distances, bool mea
     step.search = nullptr;
   }
   const Space space(exact, task.rows.dtype);
-  const Filter filter(exact, space, task.target.tile.group, team);
+  const bool pairs = wants_pairs(task, false);
+  const Filter filter(exact, space, task.target.tile.group, pairs, team);
   step.filter = &filter;
+  std::optional<PairFilter> paired;
   std::optional<ByteFilter> bytes;
-  if (wants_bytes(task, exact, filter, false)) bytes.emplace(filter, *task.target.bytes, team);
+  if (pairs)
+    paired.emplace(filter, *task.target.pairs, team);
+  else if (wants_bytes(task, exact, filter, false))
+    bytes.emplace(filter, *task.target.bytes, team);
+  step.pairs = paired ? &*paired : nullptr;
   step.bytes = bytes ? &*bytes : nullptr;
   return run(step, team);
 }
@@ -155,18 +186,23 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   }
   keeper.forget_boxed_labels();
   const Space& space = keeper.space(exact, task.rows.dtype);
-  const Filter filter(exact, space, task.target.tile.group, team);
+  keeper.make_bounds(exact.k, exact.d);
+  const bool pairs = wants_pairs(task, keeper.bounds());
+  const Filter filter(exact, space, task.target.tile.group, pairs, team);
   step.filter = &filter;
   step.keeper = &keeper;
-  keeper.make_bounds(exact.k, exact.d);
   std::optional<Bounds> bounds;
   if (keeper.bounds() && keeper.before() != nullptr) {
     bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
     separate(task, exact, labels, keeper, *bounds, team);
     step.bounds = &*bounds;
   }
+  std::optional<PairFilter> paired;
   std::optional<ByteFilter> bytes;
-  if (wants_bytes(task, exact, filter, keeper.bounds())) {
+  if (pairs) {
+    paired.emplace(filter, *task.target.pairs, team);
+    step.pairs = &*paired;
+  } else if (wants_bytes(task, exact, filter, keeper.bounds())) {
     bytes.emplace(filter, *task.target.bytes, team);
     step.bytes = &*bytes;
     // Every row passes by only while nothing is known.
