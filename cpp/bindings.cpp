@@ -250,10 +250,12 @@ NB_MODULE(_core, m) {
       .def_prop_ro("bytes", &Keeper::bytes, "Bytes kept beside the rows.")
       .def(
           "planned",
-          [](const Keeper& keeper, int64_t columns, int64_t k) {
-            return kept_bytes(keeper, columns, k, target(), plan());
+          [](const Keeper& keeper, int64_t columns, int64_t k, bool as_they_lie) {
+            return kept_bytes(keeper, {k, columns, as_they_lie, true}, target(), plan());
           },
-          nb::arg("columns"), nb::arg("k"), "Bytes that assign_again is going to keep.");
+          nb::arg("columns"), nb::arg("k"), nb::arg("as_they_lie"),
+          "Bytes that assign_again is going to keep.\n\n"
+          "as_they_lie: rows of floats without gaps between columns, squared Euclidean.");
   m.def("assign_again", &py_assign_again, nb::arg("rows"), nb::arg("weights").none(),
         nb::arg("centers"), nb::arg("cosine"), nb::arg("threads"), nb::arg("keeper"),
         nb::arg("labels"), nb::arg("grid"), nb::arg("sums"), nb::arg("squares"),

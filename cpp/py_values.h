@@ -26,8 +26,9 @@ inline Plan plan() {
   if (name == "bytes") return Plan::bytes;
   if (name == "brains") return Plan::brains;
   if (name == "boxes") return Plan::boxes;
+  if (name == "pairs") return Plan::pairs;
   throw std::invalid_argument("SHOAL_PLAN=" + name +
-                              " is not known; plans are: floats, bytes, brains, boxes");
+                              " is not known; plans are: floats, bytes, brains, pairs, boxes");
 }
 
 // IN limbs [ExactSum::kLimbs].

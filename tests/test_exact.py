@@ -92,7 +92,7 @@ def assign(
 def each_target() -> Iterator[str]:
     """Every SIMD level; where it has a screen, that filters at any size."""
     plans = [(target, "bytes" if target in BYTES else "floats") for target in TARGETS]
-    plans += [(target, "brains") for target in TARGETS if target == "amx"]
+    plans += [("amx", plan) for plan in ("brains", "pairs") if "amx" in TARGETS]
     for target, plan in plans:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SHOAL_SIMD", target)

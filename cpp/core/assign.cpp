@@ -12,22 +12,6 @@ namespace {
 
 constexpr int64_t kItemBytes = 768 * 1024;
 
-enum class Screen { none, bytes, brains };
-
-// What filters cost in cycles per row (measured, 16 lanes): the work on 16 centers, and what a row
-// costs whatever the number of centers; kept rows were rounded once.
-double cost_of_floats(int64_t k, double d) {
-  return 9 + 1.05 * d + static_cast<double>(k) / 16 * (0.58 * d + 1.4);
-}
-double cost_of_bytes(double panels, double d, bool kept, bool blocks) {
-  const double sweep = blocks ? 4.5 + 0.1 * d : 1.8 + 0.245 * d;
-  const double row = blocks ? 88 + 2.2 * d : 63 + 2.7 * d;
-  return panels * sweep + (kept ? row - 4 - (blocks ? 1.05 : 1.5) * d : row);
-}
-double cost_of_brains(double panels, double d, bool kept) {
-  return panels * (4.2 + 0.19 * d) + (kept ? 14 + 1.2 * d : 10 + 1.65 * d);
-}
-
 bool wants_boxes(int64_t n, int64_t d, int64_t k, Plan plan, bool again) {
   if (d > kMostBoxColumns || n >= int64_t{1} << 31) return false;
   return plan == Plan::boxes || (plan == Plan::automatic && boxes_pay(n, d, k, again));
@@ -37,25 +21,14 @@ bool wants_boxes(const Task& task, bool again) {
   return wants_boxes(task.rows.n, task.rows.d, task.centers.n, task.plan, again);
 }
 
-// The screen to put before float64, in place of the float32 filter.
-Screen choose_screen(int64_t k, int64_t d, const Target& target, Plan plan, bool kept) {
-  const bool bytes = target.bytes != nullptr && d <= kMostByteColumns;
-  const bool brains = target.brains != nullptr && d <= kMostByteColumns;
-  if (plan == Plan::bytes) return bytes ? Screen::bytes : Screen::none;
-  if (plan == Plan::brains) return brains ? Screen::brains : Screen::none;
-  if (plan != Plan::automatic || !bytes) return Screen::none;
-  const auto columns = static_cast<double>(d);
-  const auto panels = static_cast<double>((k + kPanel - 1) / kPanel);
-  const double by_floats = cost_of_floats(k, columns);
-  const double by_bytes = cost_of_bytes(panels, columns, kept, target.bytes->blocks);
-  const double by_brains = brains && panels > 1 ? cost_of_brains(panels, columns, kept) : by_floats;
-  if (by_floats <= std::min(by_bytes, by_brains)) return Screen::none;
-  return by_brains < by_bytes ? Screen::brains : Screen::bytes;
+Screened screened(const Task& task, bool kept) {
+  return {task.centers.n, task.rows.d,
+          as_they_lie(task.metric, task.rows.dtype, task.rows.columns_packed()), kept};
 }
 
-Screen choose_screen(const Task& task, const Filter& filter, bool kept) {
-  if (!filter.usable()) return Screen::none;
-  return choose_screen(filter.k(), filter.d(), task.target, task.plan, kept);
+// Screens before float32 go by its bound.
+Screen usable(Screen screen, const Filter& filter) {
+  return filter.usable() || screen == Screen::pairs ? screen : Screen::floats;
 }
 
 int threads_for(const Task& task) {
@@ -132,13 +105,17 @@ Assignment assign(const Task& task, int32_t* labels, double* distances, bool mea
     step.search = nullptr;
   }
   const Space space(exact, task.rows.dtype);
-  const Filter filter(exact, space, task.target.tile.group, team);
+  Screen screen = choose_screen(screened(task, false), task.target, task.plan);
+  const Filter filter(exact, space, task.target.tile.group, screen == Screen::pairs, team);
+  screen = usable(screen, filter);
   step.filter = &filter;
+  std::optional<PairFilter> paired;
   std::optional<ByteFilter> bytes;
   std::optional<BrainFilter> brains;
-  const Screen screen = choose_screen(task, filter, false);
+  if (screen == Screen::pairs) paired.emplace(filter, *task.target.pairs, team);
   if (screen == Screen::bytes) bytes.emplace(filter, *task.target.bytes, team);
   if (screen == Screen::brains) brains.emplace(filter, team);
+  step.pairs = paired ? &*paired : nullptr;
   step.bytes = bytes ? &*bytes : nullptr;
   step.brains = brains ? &*brains : nullptr;
   return run(step, team);
@@ -174,22 +151,27 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   }
   keeper.forget_boxed_labels();
   const Space& space = keeper.space(exact, task.rows.dtype);
-  const Filter filter(exact, space, task.target.tile.group, team);
+  keeper.make_bounds(exact.k, exact.d);
+  Screen screen = choose_screen(screened(task, keeper.bounds()), task.target, task.plan);
+  const Filter filter(exact, space, task.target.tile.group, screen == Screen::pairs, team);
+  screen = usable(screen, filter);
   step.filter = &filter;
   step.keeper = &keeper;
-  keeper.make_bounds(exact.k, exact.d);
   std::optional<Bounds> bounds;
   if (keeper.bounds() && keeper.before() != nullptr) {
     bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
     separate(task, exact, labels, keeper, *bounds, team);
     step.bounds = &*bounds;
   }
+  std::optional<PairFilter> paired;
   std::optional<ByteFilter> bytes;
   std::optional<BrainFilter> brains;
-  const Screen screen = choose_screen(task, filter, keeper.bounds());
   // Every row passes by only while nothing is known.
   const bool codable = regular && (keeper.coded() || !bounds);
-  if (screen == Screen::bytes) {
+  if (screen == Screen::pairs) {
+    paired.emplace(filter, *task.target.pairs, team);
+    step.pairs = &*paired;
+  } else if (screen == Screen::bytes) {
     bytes.emplace(filter, *task.target.bytes, team);
     step.bytes = &*bytes;
     if (codable) step.codes = keeper.codes(bytes->centers().quads);
@@ -208,13 +190,14 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   return total;
 }
 
-int64_t kept_bytes(const Keeper& keeper, int64_t d, int64_t k, const Target& target, Plan plan) {
+int64_t kept_bytes(const Keeper& keeper, const Screened& given, const Target& target, Plan plan) {
+  const int64_t d = given.d, k = given.k;
   const int64_t n = keeper.rows(), budget = keeper.left();
   const int64_t boxes = d <= kMostBoxColumns ? Keeper::bytes_of_boxes(n, d) : 0;
   if (keeper.stays() && wants_boxes(n, d, k, plan, true) && boxes <= budget) return boxes;
   const int64_t bounds = Keeper::bytes_of_bounds(n, k, d);
   if (bounds > budget) return 0;
-  const Screen screen = choose_screen(k, d, target, plan, true);
+  const Screen screen = choose_screen(given, target, plan);
   const int64_t codes = screen == Screen::bytes    ? Keeper::bytes_of_codes(n, (d + 3) / 4)
                         : screen == Screen::brains ? Keeper::bytes_of_brains(n, (d + 1) / 2)
                                                    : 0;

@@ -4,15 +4,16 @@
 // Stages, each passing on only what it cannot settle. A row's bounds from the pass before
 // (bounds.h) may show that its label stays. Then, by the plan, either boxes (boxes.h) tell whole
 // groups of rows from most centers, or bytes (bytes.h) name the centers that can be nearest, or the
-// float32 filter (tile.cpp) finds the best score and the second best; the row is settled when they
-// differ by more than twice the bound on what float32 can have changed (filter.h), and the few
-// other rows are scored again in narrow tiles. Wherever more than one center is left, they are
-// measured in float64, in the order of distance.h.
+// float32 filter (tile.cpp, or pairs.h) finds the best score and the second best; the row is
+// settled when they differ by more than twice the bound on what float32 can have changed
+// (filter.h), and the few other rows are scored again in narrow tiles. Wherever more than one
+// center is left, they are measured in float64, in the order of distance.h.
 #pragma once
 #include "dispatch.h"
 #include "exact_sum.h"
 #include "keeper.h"
 #include "rows.h"
+#include "screen.h"
 #include "sums.h"
 
 namespace shoal {
@@ -23,10 +24,6 @@ struct Assignment {
   int64_t kept = 0;          // rows whose bounds settled them
   ExactSum loss;             // of weight * distance, each product rounded once; where measured
 };
-
-// How rows are filtered before float64 decides; never changes a result. `bytes` needs a target
-// that has them, `boxes` few columns; where that is not so, floats filter.
-enum class Plan : int { automatic, floats, bytes, brains, boxes };
 
 // What is common to both kinds of pass. IN rows [n, d], weights [n] or null, centers [k, d] (any
 // dtype).
@@ -49,7 +46,7 @@ Assignment assign(const Task& task, int32_t* labels, double* distances, bool mea
 Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const Grid& grid,
                         int64_t* sums, int64_t* squares);
 
-// What passes over the rows [n, d] of a new keeper will keep beside them, in bytes.
-int64_t kept_bytes(const Keeper& keeper, int64_t d, int64_t k, const Target& target, Plan plan);
+// What passes over the rows of a new keeper will keep beside them, in bytes.
+int64_t kept_bytes(const Keeper& keeper, const Screened& given, const Target& target, Plan plan);
 
 }  // namespace shoal

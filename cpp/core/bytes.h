@@ -29,6 +29,7 @@
 
 namespace shoal {
 
+inline constexpr int64_t kMostByteColumns = 16384;  // beyond, sums of bytes could leave 32 bits
 inline constexpr int kPanel = 16;       // centers with a common scale
 inline constexpr int kCandidates = 14;  // of a row, at most
 inline constexpr int kLooks = 512;      // panels to look at closer, all rows of a tile together

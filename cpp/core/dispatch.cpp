@@ -32,6 +32,7 @@ extern const SeedingKernels seeding_kernels;
 namespace amx {
 extern const ByteKernels byte_kernels;
 extern const BrainKernels brain_kernels;
+extern const PairKernels pair_kernels;
 extern const SeedingKernels seeding_kernels;
 }  // namespace amx
 #elif defined(__aarch64__)
@@ -42,9 +43,9 @@ SHOAL_DECLARE(baseline)
 
 namespace {
 
-#define SHOAL_TABLES(name, bytes, brains, seeding)                                                 \
-  name::tile_kernels, name::bound_kernels, name::exact_kernels, bytes, brains, &name::box_kernels, \
-      &seeding::seeding_kernels, &name::sparse_kernels
+#define SHOAL_TABLES(name, bytes, brains, pairs, seeding)                             \
+  name::tile_kernels, name::bound_kernels, name::exact_kernels, bytes, brains, pairs, \
+      &name::box_kernels, &seeding::seeding_kernels, &name::sparse_kernels
 
 #if defined(__x86_64__)
 // Conversions of float16 (not a name that every compiler's __builtin_cpu_supports knows).
@@ -56,11 +57,10 @@ bool has_f16c() {
 // Asks the system for the tiles; it grants them to the process.
 bool has_amx() {
 #if defined(__linux__)
-  constexpr unsigned kNeeded =
-      1u << 22 | 1u << 24 | 1u << 25;               // bf16, tiles, int8: of CPUID leaf 7, edx
-  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+  constexpr unsigned kTiles = 1u << 22 | 1u << 24 | 1u << 25;  // of bfloat16, at all, of bytes
+  constexpr int kRequest = 0x1023, kTileData = 18;             // ARCH_REQ_XCOMP_PERM, XTILEDATA
   unsigned a, b, c, d;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kNeeded) == kNeeded &&
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kTiles) == kTiles &&
          syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
 #else
   return false;
@@ -71,14 +71,15 @@ bool has_amx() {
 std::vector<const Target*> find_targets() {
   std::vector<const Target*> usable;
 #if defined(__x86_64__)
-  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline, nullptr, nullptr, baseline)};
-  static const Target kAvx2{"avx2", SHOAL_TABLES(avx2, nullptr, nullptr, avx2)};
-  static const Target kAvx512{"avx512", SHOAL_TABLES(avx512, nullptr, nullptr, avx512)};
+  static const Target kBaseline{"baseline",
+                                SHOAL_TABLES(baseline, nullptr, nullptr, nullptr, baseline)};
+  static const Target kAvx2{"avx2", SHOAL_TABLES(avx2, nullptr, nullptr, nullptr, avx2)};
+  static const Target kAvx512{"avx512", SHOAL_TABLES(avx512, nullptr, nullptr, nullptr, avx512)};
   // The other kernels of avx512, and bytes.
   static const Target kAvx512Vnni{
-      "avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::byte_kernels, nullptr, avx512vnni)};
-  static const Target kAmx{
-      "amx", SHOAL_TABLES(avx512, &amx::byte_kernels, &amx::brain_kernels, amx)};
+      "avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::byte_kernels, nullptr, nullptr, avx512vnni)};
+  static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::byte_kernels, &amx::brain_kernels,
+                                               &amx::pair_kernels, amx)};
   usable.push_back(&kBaseline);
   if (!has_f16c()) return usable;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);
@@ -91,10 +92,11 @@ std::vector<const Target*> find_targets() {
     }
   }
 #elif defined(__aarch64__)
-  static const Target kNeon{"neon", SHOAL_TABLES(neon, nullptr, nullptr, neon)};
+  static const Target kNeon{"neon", SHOAL_TABLES(neon, nullptr, nullptr, nullptr, neon)};
   usable.push_back(&kNeon);
 #else
-  static const Target kBaseline{"baseline", SHOAL_TABLES(baseline, nullptr, nullptr, baseline)};
+  static const Target kBaseline{"baseline",
+                                SHOAL_TABLES(baseline, nullptr, nullptr, nullptr, baseline)};
   usable.push_back(&kBaseline);
 #endif
   return usable;

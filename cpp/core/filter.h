@@ -69,7 +69,8 @@ class Space {
 class Filter {
  public:
   // Centers and space must outlive this.
-  Filter(const ExactCenters& centers, const Space& space, int group, Team& team);
+  // pairs: the bound is that of pairs.h, wider than float32's.
+  Filter(const ExactCenters& centers, const Space& space, int group, bool pairs, Team& team);
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 
@@ -82,6 +83,8 @@ class Filter {
   FewCenters few() const {
     return {few_.data(), upper_bias_.data(), few_.empty() ? 0 : k_, stride_};
   }
+  // [k], as in PackedCenters.
+  const float* upper_biases() const { return upper_bias_.data(); }
   const Space& space() const { return space_; }
   const TileBound& bound() const { return bound_; }
 

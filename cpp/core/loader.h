@@ -81,7 +81,7 @@ inline Floats sum_squares(const float* tile, int64_t d, int width) {
 
 // Gives kLanes points (INOUT tile [d][width]) of squared lengths INOUT `squares` length one and
 // puts them into filter space. False where a length is not safely within float32.
-bool to_unit(const FilterSpace& space, int64_t d, int width, float* tile, Floats& squares) {
+inline bool to_unit(const FilterSpace& space, int64_t d, int width, float* tile, Floats& squares) {
   const Ints directed = (Ints)(squares > broadcast(0.0f));
   const Floats scale = broadcast(space.scale32);
   // Lanes out of range, of which only those of zeros are welcome.
@@ -256,8 +256,8 @@ bool load_widened(const TileRows& rows, const FilterSpace& space, int width, flo
   return true;
 }
 
-bool load_tile(const TileRows& rows, const FilterSpace& space, int width, float* tile,
-               float* norm2) {
+inline bool load_tile(const TileRows& rows, const FilterSpace& space, int width, float* tile,
+                      float* norm2) {
   if (is_native(rows.dtype))
     return with_native_type(rows.dtype, [&]<class T>() {
       return space.unit ? load_as<T, true>(rows, space, width, tile, norm2)

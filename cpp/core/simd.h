@@ -284,4 +284,16 @@ static inline void transpose(Floats (&block)[kLanes]) {
   }
 }
 
+// The sum of the lanes of each of kLanes registers, in lane i that of register i: as transposing
+// and adding, but each round leaves half as many registers. Not kept: block.
+static inline Floats sum_lanes(Floats (&block)[kLanes]) {
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i)
+      block[i] =
+          interleave_low(block[i], block[i + half]) + interleave_high(block[i], block[i + half]);
+  return block[0];
+}
+
 }  // namespace shoal::SHOAL_TARGET

@@ -92,7 +92,7 @@ struct TileKernels {
 
   // The running best, from the start, of up to `narrow` rows and all centers, and their norm2. OUT
   // running [narrow], norm2 [narrow]. False, and nothing is done, where columns are not packed, or
-  // rows not of float32 or float16, or of length one.
+  // rows of a dtype that is widened first, or of length one.
   bool (*best_few)(const TileRows& rows, const FilterSpace& space, const FewCenters& centers,
                    const RunningBest& running, float* norm2);
 
@@ -187,6 +187,7 @@ struct ExactKernels {
 
 struct ByteKernels;
 struct BrainKernels;
+struct PairKernels;
 struct BoxKernels;
 struct SeedingKernels;
 struct SparseKernels;
@@ -197,7 +198,8 @@ struct Target {
   BoundKernels bounds;
   ExactKernels exact;
   const ByteKernels* bytes;    // null where the target has no dot products of bytes
-  const BrainKernels* brains;  // null where it has none of bfloat16
+  const BrainKernels* brains;  // null where it has no tiles of bfloat16
+  const PairKernels* pairs;    // likewise
   const BoxKernels* boxes;
   const SeedingKernels* seeding;
   const SparseKernels* sparse;

@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t kCacheBytes = 256 * 1024;  // of tiles, and of centers, kept in L2
 constexpr int64_t kHitCapacity = 4096;
 constexpr int64_t kFewFrom =
-    48;  // columns from which rows of few centers are best left as they lie
+    24;  // columns from which rows of few centers are best left as they lie
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kUp = 1 + 0x1p-20, kDown = 1 - 0x1p-20;  // cover the rounding to float32, too
 
@@ -29,22 +29,10 @@ Worker::Worker(const Step& step, int number)
   if (step.search != nullptr) scratch_ = step.search->scratch();
 }
 
-// For rows that are not settled by their bounds: there may be none.
-void Worker::make_room() {
-  points_.resize(tiles_ * kernels_.tile * d_);
-  again_.resize(kernels_.narrow * d_);
-  exact_rows_.resize(kernels_.narrow * d_);
-  hit_lane_.resize(kHitCapacity + kernels_.narrow * kernels_.group);
-  hit_center_.resize(hit_lane_.size());
-  if (step_.bytes != nullptr) make_room_for_bytes();
-  if (step_.brains != nullptr) words_.resize(step_.brains->centers().depth * 16 * kernels_.tile);
-}
-
 void Worker::run(int64_t begin, int64_t end) {
   begin_ = begin;
   count_ = static_cast<int32_t>(end - begin);
   choose_active();
-  if (active_count_ > 0 && points_.empty()) make_room();
   unsure_count_ = 0;
   open_count_ = 0;
   filter();
@@ -113,7 +101,12 @@ int32_t Worker::compare_box(int64_t slot, int64_t rows, const int32_t* found, in
 void Worker::filter() {
   const bool bytes = step_.bytes != nullptr, brains = step_.brains != nullptr;
   const int64_t chunk = bytes || brains ? kernels_.tile : tiles_ * kernels_.tile;
-  if (bytes) step_.target.bytes->begin();
+  if (active_count_ > 0 && words_.empty()) {
+    if (bytes) make_room_for_bytes();
+    if (brains) words_.resize(step_.brains->centers().depth * 16 * kernels_.tile);
+  }
+  const bool tiles = bytes || step_.pairs != nullptr;
+  if (tiles) step_.target.bytes->begin();
   if (brains) step_.target.brains->begin();
   for (int64_t at = 0; at < active_count_; at += chunk) {
     const int64_t count = std::min(chunk, active_count_ - at);
@@ -122,7 +115,7 @@ void Worker::filter() {
     else if (!bytes || !screen_tile(at, count))
       filter_chunk(at, count);
   }
-  if (bytes) step_.target.bytes->end();
+  if (tiles) step_.target.bytes->end();
   if (brains) step_.target.brains->end();
   if (bytes) resolve();
   if (brains) filter_open();
@@ -165,7 +158,12 @@ void Worker::load(const int32_t* places, int64_t count, int width, float* tile, 
 
 // Best center of `count` active rows from slot `at` on by float32, and which of them are unsure.
 void Worker::filter_chunk(int64_t at, int64_t count) {
-  if (!filter_few(at, count)) filter_tiles(at, count);
+  if (filter_pairs(at, count) || filter_few(at, count)) return;
+  filter_tiles(at, count);
+  list_unsure(at, count);
+}
+
+void Worker::list_unsure(int64_t at, int64_t count) {
   int32_t* unsure = unsure_ + unsure_count_;
   const int64_t found = kernels_.unsure({near_ + at, far_ + at, index_ + at}, norm2_ + at,
                                         step_.filter->bound(), count, unsure);
@@ -173,7 +171,8 @@ void Worker::filter_chunk(int64_t at, int64_t count) {
   unsure_count_ += found;
 }
 
-// Scores of few centers with rows as they lie; false where they are not of that kind.
+// The same for few centers, with rows as they lie; false where they are not of that kind. All is
+// done for a few rows at a time, so that memory is never left waiting.
 bool Worker::filter_few(int64_t at, int64_t count) {
   const FewCenters few = step_.filter->few();
   if (few.k == 0 || d_ < kFewFrom || cosine()) return false;
@@ -185,11 +184,34 @@ bool Worker::filter_few(int64_t at, int64_t count) {
                            step_.filter->space().map(), few,
                            {near_ + first, far_ + first, index_ + first}, norm2_ + first))
       return false;
+    list_unsure(first, rows);
   }
   return true;
 }
 
+// The same for rows and centers as pairs of bfloat16.
+bool Worker::filter_pairs(int64_t at, int64_t count) {
+  if (step_.pairs == nullptr) return false;
+  const PairCenters& centers = step_.pairs->centers();
+  pair_sums_.resize(centers.panels * 4 * kPairCenters * kPairCenters);
+  for (int64_t first = at; first < at + count; first += kPairRows) {
+    const char* pointers[kPairRows];
+    const int64_t rows = std::min<int64_t>(kPairRows, at + count - first);
+    for (int64_t p = 0; p < rows; ++p) pointers[p] = step_.rows.row(row_of(first + p));
+    step_.target.pairs->best({pointers, rows, step_.rows.dtype, step_.rows.col_stride, d_},
+                             step_.filter->space().map(), centers, pair_sums_.data(),
+                             {near_ + first, far_ + first, index_ + first}, norm2_ + first);
+    list_unsure(first, rows);
+  }
+  return true;
+}
+
+// Buffers get room when they are first wanted, if ever: clearing them costs as much as reading
+// rows.
+void Worker::make_room_for_tiles() { points_.resize(tiles_ * kernels_.tile * d_); }
+
 void Worker::filter_tiles(int64_t at, int64_t count) {
+  make_room_for_tiles();
   const int64_t padded = (count + kernels_.narrow - 1) / kernels_.narrow * kernels_.narrow;
   const auto width_at = [&](int64_t first) {
     return static_cast<int>(std::min<int64_t>(kernels_.tile, padded - first));
@@ -226,8 +248,39 @@ void Worker::bound_slot(int64_t slot, double nearest, double second, float far) 
   lower_[slot] = below < 0x1p127 ? static_cast<float>(below) : 0x1p127f;
 }
 
+// Measures all centers, where they are few, for the row in this slot.
+void Worker::measure_all(int32_t slot) {
+  const auto k = static_cast<int32_t>(step_.filter->k());
+  int32_t centers[kFewCenters];
+  double distances[kFewCenters];
+  for (int32_t c = 0; c < k; ++c) centers[c] = c;
+  Rows row = step_.rows;
+  row.data = row.row(row_of(slot));
+  row.row_stride = 0;
+  step_.centers.distances(row, 0, k, centers, step_.target.exact, distances, row_.data());
+  double nearest = std::numeric_limits<double>::infinity(), second = nearest;
+  index_[slot] = 0;
+  for (int32_t c = 0; c < k; ++c) {
+    second = std::min(second, std::max(distances[c], nearest));
+    if (distances[c] < nearest) {
+      nearest = distances[c];
+      index_[slot] = c;
+    }
+  }
+  bound_slot(slot, nearest, second, -kInfinity);  // there are no others
+  ++result.looked_again;
+}
+
 // Measures every center that float32 cannot exclude, for the rows in these slots.
 void Worker::look_again(const int32_t* slots, int64_t count) {
+  if (step_.filter->k() <= kFewCenters && !cosine()) {
+    for (int64_t p = 0; p < count; ++p) measure_all(slots[p]);
+    return;
+  }
+  again_.resize(static_cast<int64_t>(kernels_.narrow) * d_);
+  exact_rows_.resize(again_.size());
+  hit_lane_.resize(kHitCapacity + kernels_.narrow * kernels_.group);
+  hit_center_.resize(hit_lane_.size());
   float norm2[kMostLanes], threshold[kMostLanes], far[kMostLanes];
   double nearest[kMostLanes], second[kMostLanes];
   int32_t found[kMostLanes];
@@ -283,15 +336,20 @@ void Worker::settle() {
     measure();
   }
   int32_t changed = 0;
-  for (int64_t s = 0; s < active_count_; ++s) {
-    const int64_t i = row_of(s);
-    if (step_.keeper != nullptr && step_.keeper->bounds()) {
-      step_.keeper->upper()[i] = upper_[s];
-      step_.keeper->lower()[i] = lower_[s];
+  if (step_.keeper != nullptr && step_.keeper->bounds()) {
+    float* upper = step_.keeper->upper() + begin_;
+    float* lower = step_.keeper->lower() + begin_;
+    for (int64_t s = 0; s < active_count_; ++s) {
+      upper[active_[s]] = upper_[s];
+      lower[active_[s]] = lower_[s];
     }
-    changed_[changed] = static_cast<int32_t>(i - begin_);
+  }
+  if (step_.labels == nullptr) return;
+  const int32_t* labels = step_.labels + begin_;
+  for (int64_t s = 0; s < active_count_; ++s) {
+    changed_[changed] = active_[s];
     renamed_[changed] = index_[s];
-    former_[changed] = step_.labels != nullptr ? step_.labels[i] : index_[s];
+    former_[changed] = labels[active_[s]];
     changed += former_[changed] != index_[s];
   }
   take_over(changed);

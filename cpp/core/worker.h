@@ -9,13 +9,13 @@
 #include "aligned.h"
 #include "assign.h"
 #include "bounds.h"
+#include "pairs.h"
 
 namespace shoal {
 
 inline constexpr int64_t kItemRows = 1024;  // rows a thread takes at a time
 static_assert(kItemRows <= ExactAdder::kRoom);
 inline constexpr int kMostLanes = 64;               // of any target's tile
-inline constexpr int64_t kMostByteColumns = 16384;  // beyond, sums of bytes could leave 32 bits
 
 struct Step {
   const Rows& rows;
@@ -29,10 +29,11 @@ struct Step {
   Keeper* keeper = nullptr;                // null: a pass by itself
   const Bounds* bounds = nullptr;          // null: nothing is known yet
   SharedSums* sums = nullptr;              // null: not wanted
-  const ByteFilter* bytes = nullptr;       // null: float32 filters
+  const ByteFilter* bytes = nullptr;       // null: they do not filter
   const ByteRows* codes = nullptr;         // null: rows are rounded to bytes as they come
   const BrainFilter* brains = nullptr;     // null: they do not filter
   const BrainRows* brain_codes = nullptr;  // as codes
+  const PairFilter* pairs = nullptr;       // null: they do not filter
   const Boxes* boxes = nullptr;            // and `search`; null: rows come in their own order
   const BoxSearch* search = nullptr;
   BoxLabels* boxed_labels = nullptr;  // null: not kept
@@ -54,14 +55,16 @@ class Worker {
   bool cosine() const { return step_.centers.metric == Metric::cosine; }
   int64_t row_of(int64_t slot) const { return begin_ + active_[slot]; }
 
-  void make_room();
   int32_t compare_box(int64_t slot, int64_t rows, const int32_t* found, int32_t changed);
   void choose_active();
   void filter();
   void load(const int32_t* places, int64_t count, int width, float* tile, float* norm2);
   void filter_chunk(int64_t at, int64_t count);
   bool filter_few(int64_t at, int64_t count);
+  bool filter_pairs(int64_t at, int64_t count);
+  void make_room_for_tiles();
   void filter_tiles(int64_t at, int64_t count);
+  void list_unsure(int64_t at, int64_t count);
   void make_room_for_bytes();
   bool screen_tile(int64_t at, int64_t count);
   void load_bytes(int64_t at, int64_t count);
@@ -75,6 +78,7 @@ class Worker {
   std::pair<const char*, int64_t> place_of(int64_t i, Part part) const;
   void fetch(int64_t i, Part part) const;
   BytePoints byte_points();
+  void measure_all(int32_t slot);
   void look_again(const int32_t* slots, int64_t count);
   void bound_slot(int64_t slot, double nearest, double second, float far);
   void settle();
@@ -90,8 +94,9 @@ class Worker {
   const int64_t tiles_;
   Aligned<float> points_;      // [tiles][d][tile]
   Aligned<double> unit_rows_;  // [tile][d], where needed
+  Aligned<float> pair_sums_;   // see PairKernels
   Aligned<float> again_;       // [d][narrow]
-  Aligned<double> row_;        // [d + 1], and [2 (d + 1)] to add it; the rest: see make_room
+  Aligned<double> row_;        // [d + 1], and [2 (d + 1)] to add it; the rest: when wanted
   std::vector<int32_t> hit_lane_, hit_center_;
   std::unique_ptr<BoxSearch::Scratch, void (*)(BoxSearch::Scratch*)> scratch_;
   Aligned<double> exact_rows_;        // [narrow][d]

@@ -18,6 +18,7 @@ void Worker::sweep_brains(int64_t at, int64_t count) {
     for (int64_t p = at + count; p < std::min(at + count + kernels_.tile, active_count_); ++p)
       ahead(row_of(p), Part::brains);  // of the next tile
   } else {
+    make_room_for_tiles();
     load(active_ + at, count, kernels_.tile, points_.data(), norm2_ + at);
     screen.round(points_.data(), d_, points);
     if (step_.brain_codes != nullptr)

@@ -45,6 +45,7 @@ void Worker::load_bytes(int64_t at, int64_t count) {
       fetch(row_of(p), Part::bytes);  // of the next tile
     return;
   }
+  make_room_for_tiles();
   load(active_ + at, count, kernels_.tile, points_.data(), norm2_ + at);
   screen.round(points_.data(), norm2_ + at, d_, points);
   if (step_.codes != nullptr) screen.put(points, norm2_ + at, quads, row, count, *step_.codes);

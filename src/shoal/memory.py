@@ -15,6 +15,7 @@ from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Paramete
 from shoal.dtypes import check_dtype, is_double
 from shoal.errors import BadInputError
 from shoal.feed import DEFAULT_BATCH_ROWS
+from shoal.metric import is_cosine
 from shoal.model import Model
 from shoal.shard import planned_bytes
 from shoal.sources.pages import PIECE_BYTES, WINDOW_BYTES, PagedSource
@@ -223,7 +224,9 @@ def _kept(planned: Parameters, shape: _Shape) -> int:
     if planned.use_mini_batch or shape.sparse is not None:
         return 0
     budget = planned.budget(shape.bytes if shape.held else 0)
-    return planned_bytes(shape.rows, shape.dim, planned.num_clusters, budget, shape.held)
+    as_they_lie = shape.dtype.kind == "f" and not is_cosine(planned.distance_metric)
+    dims = (shape.rows, shape.dim)
+    return planned_bytes(dims, planned.num_clusters, budget, shape.held, as_they_lie)
 
 
 def _seeding(planned: Parameters, shape: _Shape) -> int:

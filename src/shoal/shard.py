@@ -98,9 +98,12 @@ def running_means_of(partial: Partial, before: Floats, counts: Floats, threads: 
     return means
 
 
-def planned_bytes(rows: int, dim: int, k: int, budget: int, resident: bool) -> int:
-    """What a shard of so many rows keeps beside them, in bytes."""
-    planned = _core.Keeper(rows, budget, resident).planned(dim, k)
+def planned_bytes(
+    shape: tuple[int, int], k: int, budget: int, resident: bool, as_they_lie: bool
+) -> int:
+    """What a shard of rows [n, d] keeps beside them, in bytes."""
+    rows, dim = shape
+    planned = _core.Keeper(rows, budget, resident).planned(dim, k, as_they_lie)
     if planned or resident:
         return planned
     return min(budget, _core.bytes_of_bounds(rows, dim, k))  # of as many blocks as have room
@@ -330,7 +333,7 @@ class Shard:
         """A share of the budget; where that is too little, the first get what bounds take."""
         share = self._budget * rows // max(self.rows, 1)
         keeper = _core.Keeper(rows, share, self._blocks.resident)
-        if keeper.planned(self.dim, k):
+        if keeper.planned(self.dim, k, False):
             return keeper
         bounds = _core.bytes_of_bounds(rows, self.dim, k)
         spent = sum(keeper.bytes for keeper in self._keepers)

@@ -572,7 +572,7 @@ void try_assign(const std::string& kind, const Table& x, const Table& c, Metric 
       context = std::string(target->name) + ", " + kind + ", " + describe(x, c.n, metric) +
                 ", rows: " + of_rows.name + ", centers: " + of_centers.name;
       const int threads = 1 + static_cast<int>(below(4));
-      for (const Plan plan : {Plan::automatic, Plan::bytes, Plan::brains})
+      for (const Plan plan : {Plan::automatic, Plan::bytes, Plan::brains, Plan::pairs})
         check_assign(expected, rows.rows, centers.rows, metric, *target, threads, trial % 2 == 1,
                      plan);
     }
@@ -668,7 +668,7 @@ void test_filter_settles() {
       const Laid rows(x, kLayouts[0]), centers(c, kLayouts[0]);
       for (const Target* target : usable_targets()) {
         context = std::string(target->name) + ", offset " + std::to_string(offset);
-        for (const Plan plan : {Plan::floats, Plan::bytes, Plan::brains}) {
+        for (const Plan plan : {Plan::floats, Plan::bytes, Plan::brains, Plan::pairs}) {
           const Assignment result = assign(
               {rows.rows, nullptr, centers.rows, Metric::squared_euclidean, *target, 1, plan},
               nullptr, nullptr);
@@ -792,7 +792,7 @@ void check_passes(const std::string& kind, const Table& x, Table c, Metric metri
   const Grid grid = grids.grid(40, 2);
   std::vector<std::unique_ptr<Contender>> contenders;
   for (const Target* target : usable_targets())
-    for (const Plan plan : {Plan::floats, Plan::bytes, Plan::brains})
+    for (const Plan plan : {Plan::floats, Plan::bytes, Plan::brains, Plan::pairs})
       for (const int64_t budget : {int64_t{0}, 8 * x.n, int64_t{1} << 30})
         contenders.push_back(std::make_unique<Contender>(target, plan, budget, x.n, c.n, x.d));
   std::vector<int32_t> last(x.n, -1);

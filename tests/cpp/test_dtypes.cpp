@@ -234,9 +234,11 @@ void test_all() {
            {Shape{1, 1, 1}, Shape{1500, 1, 5}, Shape{3000, 2, 64}, Shape{3000, 3, 30},
             Shape{700, 7, 40}, Shape{500, 40, 20}, Shape{300, 100, 3}, Shape{300, 133, 50}})
         for (const Metric metric : {Metric::squared_euclidean, Metric::cosine})
-          for (const Plan plan : {Plan::floats, Plan::bytes, Plan::brains, Plan::boxes}) {
+          for (const Plan plan :
+               {Plan::floats, Plan::bytes, Plan::brains, Plan::pairs, Plan::boxes}) {
             if ((plan == Plan::bytes && target->bytes == nullptr) ||
                 (plan == Plan::brains && target->brains == nullptr) ||
+                (plan == Plan::pairs && target->pairs == nullptr) ||
                 (plan == Plan::boxes && d > kMostBoxColumns))
               continue;
             const Pair x(named.dtype, n, d), c(named.dtype, k + 3, d, false);

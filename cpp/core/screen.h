@@ -1,0 +1,28 @@
+// Which filter comes before float64 where boxes (boxes.h) do not: float32 (tile.cpp), pairs of
+// bfloat16 (pairs.h), or a screen before float32, of bytes (bytes.h) or bfloat16 (brains.h). The
+// choice is the one that is to cost least; it never changes a result.
+#pragma once
+#include "targets.h"
+
+namespace shoal {
+
+// As SHOAL_PLAN names them. What a target lacks, or what does not suit the rows, floats filter.
+enum class Plan : int { automatic, floats, bytes, brains, pairs, boxes };
+
+enum class Screen { floats, bytes, brains, pairs };
+
+// What the choice goes by. as_they_lie: the kernel of pairs can read the rows; kept: they are
+// rounded once for many passes.
+struct Screened {
+  int64_t k, d;
+  bool as_they_lie, kept;
+};
+
+// Whether the kernel of pairs can read rows of this kind: it does not bring them to length one.
+inline bool as_they_lie(Metric metric, Dtype dtype, bool packed) {
+  return metric == Metric::squared_euclidean && is_native(dtype) && packed;
+}
+
+Screen choose_screen(const Screened& given, const Target& target, Plan plan);
+
+}  // namespace shoal
