@@ -716,6 +716,9 @@ std::vector<int64_t> expected_sums(const Table& x, const std::vector<double>& we
   std::vector<double> row(width);
   for (int64_t i = 0; i < x.n; ++i) {
     reference_read(laid.rows, i, metric, row.data());
+    if (metric == Metric::cosine && !is_double(x.dtype) && grid.levels == 2 && grid.bits >= 32)
+      for (int64_t t = 0; t < x.d; ++t)  // the grid of one level
+        row[t] = std::ldexp(std::nearbyint(std::ldexp(row[t], grid.bits - 1)), 1 - grid.bits);
     row[x.d] = 1;
     for (int64_t t = 0; t < width; ++t) {
       const double value = weights.empty() ? row[t] : row[t] * weights[i];
