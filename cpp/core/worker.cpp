@@ -8,8 +8,7 @@ namespace {
 
 constexpr int64_t kCacheBytes = 256 * 1024;  // of tiles, and of centers, kept in L2
 constexpr int64_t kHitCapacity = 4096;
-constexpr int64_t kFewFrom =
-    24;  // columns from which rows of few centers are best left as they lie
+// columns from which rows of few centers are best left as they lie
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr double kUp = 1 + 0x1p-20, kDown = 1 - 0x1p-20;  // cover the rounding to float32, too
 
@@ -169,41 +168,6 @@ void Worker::list_unsure(int64_t at, int64_t count) {
                                         step_.filter->bound(), count, unsure);
   for (int64_t u = 0; u < found; ++u) unsure[u] += static_cast<int32_t>(at);
   unsure_count_ += found;
-}
-
-// The same for few centers, with rows as they lie; false where they are not of that kind. All is
-// done for a few rows at a time, so that memory is never left waiting.
-bool Worker::filter_few(int64_t at, int64_t count) {
-  const FewCenters few = step_.filter->few();
-  if (few.k == 0 || d_ < kFewFrom || cosine()) return false;
-  for (int64_t first = at; first < at + count; first += kernels_.narrow) {
-    const char* pointers[kMostLanes];
-    const int64_t rows = std::min<int64_t>(kernels_.narrow, at + count - first);
-    for (int64_t p = 0; p < rows; ++p) pointers[p] = step_.rows.row(row_of(first + p));
-    if (!kernels_.best_few({pointers, rows, step_.rows.dtype, step_.rows.col_stride, d_},
-                           step_.filter->space().map(), few,
-                           {near_ + first, far_ + first, index_ + first}, norm2_ + first))
-      return false;
-    list_unsure(first, rows);
-  }
-  return true;
-}
-
-// The same for rows and centers as pairs of bfloat16.
-bool Worker::filter_pairs(int64_t at, int64_t count) {
-  if (step_.pairs == nullptr) return false;
-  const PairCenters& centers = step_.pairs->centers();
-  pair_sums_.resize(centers.panels * 4 * kPairCenters * kPairCenters);
-  for (int64_t first = at; first < at + count; first += kPairRows) {
-    const char* pointers[kPairRows];
-    const int64_t rows = std::min<int64_t>(kPairRows, at + count - first);
-    for (int64_t p = 0; p < rows; ++p) pointers[p] = step_.rows.row(row_of(first + p));
-    step_.target.pairs->best({pointers, rows, step_.rows.dtype, step_.rows.col_stride, d_},
-                             step_.filter->space().map(), centers, pair_sums_.data(),
-                             {near_ + first, far_ + first, index_ + first}, norm2_ + first);
-    list_unsure(first, rows);
-  }
-  return true;
 }
 
 // Buffers get room when they are first wanted, if ever: clearing them costs as much as reading
