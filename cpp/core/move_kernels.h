@@ -10,8 +10,8 @@
 // 14). Rows of length one take 3 more, and roots and divisions of 5 cycles. Measured with AVX-512,
 // the first time, 16 columns in memory: float32 24 cycles, of length one 42; float64 35.
 //
-// Tried and not worth it: the sum of a row's squares as two doubles, added once per row and not in
-// each column: putting the lanes together took longer than it saved.
+// Once here: the sum of a row's squares as two doubles, added once per row and not in each column.
+// Putting the lanes together takes more operations than it saves.
 #pragma once
 #include "ordered.h"
 #include "sum_kernels.h"

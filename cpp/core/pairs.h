@@ -1,7 +1,8 @@
-// The filter by pairs: the scores of the float32 filter (tile.cpp) from tiles of AMX, five times
-// as fast. It takes the place of the float32 filter where the processor multiplies tiles of
-// bfloat16, and of bytes (bytes.h) up to some hundred centers: its scores are nearly as good as
-// float32's, so that few rows are looked at again.
+// The filter by pairs: the scores of the float32 filter (tile.cpp) from tiles of AMX, in a fifth of
+// the operations (whole passes take 0.6 to 0.8 times as long). It takes the place of the float32
+// filter where the processor multiplies tiles of bfloat16, and of bytes (bytes.h) up to some
+// hundred centers: its scores are nearly as good as float32's, so that few rows are looked at
+// again.
 //
 // In filter space (filter.h) each value is an upper and a lower bfloat16 and a rest, X = h + l + e,
 // C = H + L + E. Rounding to 8 bits, h to nearest and l towards zero, leaves |X - h| <= 2^-8 |X|
@@ -16,8 +17,9 @@
 // Cycles per row: for each 16 columns 5 to split them and 1.7 per 16 centers; for each 16 centers 9
 // to find the best. Memory wants 9 per 16 columns when two cores read.
 //
-// What did not pay: AVX-512's conversion to bfloat16 (two steps each), splitting whole rows before
-// they are multiplied (they leave L1), bfloat16 alone (its bound leaves most rows open).
+// What did not pay: AVX-512's conversion to bfloat16 (two steps each), and splitting more than 64
+// columns before they are multiplied (they leave L1). bfloat16 alone has a bound 64 times as wide:
+// that is a screen (brains.h), and settles less where centers are near each other.
 #pragma once
 #include "aligned.h"
 #include "filter.h"
