@@ -30,9 +30,9 @@
 namespace shoal {
 
 inline constexpr int64_t kMostByteColumns = 16384;  // beyond, sums of bytes could leave 32 bits
-inline constexpr int kPanel = 16;       // centers with a common scale
-inline constexpr int kCandidates = 14;  // of a row, at most
-inline constexpr int kLooks = 512;      // panels to look at closer, all rows of a tile together
+inline constexpr int kPanel = 16;                   // centers with a common scale
+inline constexpr int kCandidates = 14;              // of a row, at most
+inline constexpr int kLooks = 512;  // panels to look at closer, all rows of a tile together
 
 // Centers in panels of 16, the last filled up with centers that cannot be nearest. Four bytes in a
 // 32-bit word, quads = d / 4, rounded up.

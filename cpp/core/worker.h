@@ -15,7 +15,7 @@ namespace shoal {
 
 inline constexpr int64_t kItemRows = 1024;  // rows a thread takes at a time
 static_assert(kItemRows <= ExactAdder::kRoom);
-inline constexpr int kMostLanes = 64;               // of any target's tile
+inline constexpr int kMostLanes = 64;  // of any target's tile
 
 struct Step {
   const Rows& rows;
