@@ -223,10 +223,11 @@ void BoxSearch::measure(int64_t slot, int64_t rows, uint64_t unsure, const BoxLi
 }
 
 // In cycles per row with 16 lanes. Searching costs about a share of what float32 tiles cost, the
-// more columns the larger: the centers that are left of all.
+// more columns the larger: the centers that are left of all. In 7 columns and more, boxes are as
+// wide as the centers are apart where rows are not many times as many.
 bool boxes_pay(int64_t n, int64_t d, int64_t k, bool again) {
   constexpr double kShare[] = {0, 0.02, 0.02, 0.03, 0.08, 0.15, 0.3, 0.5, 0.7};
-  if (n < 4096 || d > kMostBoxColumns) return false;
+  if (n < 4096 || d > kMostBoxColumns || (d >= 7 && n < 64 * k)) return false;
   if (again) return k >= (d < kFineColumns ? 8 : 64);
   const auto columns = static_cast<double>(d);
   const double build = 45 + 10 * columns + (d < kFineColumns ? 0 : 30 + 10 * (columns - 4));
