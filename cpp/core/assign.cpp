@@ -26,10 +26,29 @@ Screened screened(const Task& task, bool kept) {
           as_they_lie(task.metric, task.rows.dtype, task.rows.columns_packed()), kept};
 }
 
-// Screens before float32 go by its bound.
-Screen usable(Screen screen, const Filter& filter) {
-  return filter.usable() || screen == Screen::pairs ? screen : Screen::floats;
-}
+// The filters of a pass without boxes, as the choice of a screen wants them.
+struct Filters {
+  Screen screen;
+  Filter filter;
+  std::optional<PairFilter> pairs;
+  std::optional<ByteFilter> bytes;
+  std::optional<BrainFilter> brains;
+
+  // INOUT step, which refers to them. kept: rows are rounded once for many passes.
+  Filters(const Task& task, const ExactCenters& centers, const Space& space, bool kept, Team& team,
+          Step& step)
+      : screen(choose_screen(screened(task, kept), task.target, task.plan)),
+        filter(centers, space, task.target.tile.group, screen == Screen::pairs, team) {
+    const bool usable = filter.usable();  // screens before float32 go by its bound
+    if (screen == Screen::pairs) pairs.emplace(filter, *task.target.pairs, team);
+    if (screen == Screen::bytes && usable) bytes.emplace(filter, *task.target.bytes, team);
+    if (screen == Screen::brains && usable) brains.emplace(filter, team);
+    step.filter = &filter;
+    step.pairs = pairs ? &*pairs : nullptr;
+    step.bytes = bytes ? &*bytes : nullptr;
+    step.brains = brains ? &*brains : nullptr;
+  }
+};
 
 int threads_for(const Task& task) {
   return useful_threads(task.threads, static_cast<double>(task.rows.n) *
@@ -105,19 +124,7 @@ Assignment assign(const Task& task, int32_t* labels, double* distances, bool mea
     step.search = nullptr;
   }
   const Space space(exact, task.rows.dtype);
-  Screen screen = choose_screen(screened(task, false), task.target, task.plan);
-  const Filter filter(exact, space, task.target.tile.group, screen == Screen::pairs, team);
-  screen = usable(screen, filter);
-  step.filter = &filter;
-  std::optional<PairFilter> paired;
-  std::optional<ByteFilter> bytes;
-  std::optional<BrainFilter> brains;
-  if (screen == Screen::pairs) paired.emplace(filter, *task.target.pairs, team);
-  if (screen == Screen::bytes) bytes.emplace(filter, *task.target.bytes, team);
-  if (screen == Screen::brains) brains.emplace(filter, team);
-  step.pairs = paired ? &*paired : nullptr;
-  step.bytes = bytes ? &*bytes : nullptr;
-  step.brains = brains ? &*brains : nullptr;
+  const Filters filters(task, exact, space, false, team, step);
   return run(step, team);
 }
 
@@ -152,10 +159,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   keeper.forget_boxed_labels();
   const Space& space = keeper.space(exact, task.rows.dtype);
   keeper.make_bounds(exact.k, exact.d);
-  Screen screen = choose_screen(screened(task, keeper.bounds()), task.target, task.plan);
-  const Filter filter(exact, space, task.target.tile.group, screen == Screen::pairs, team);
-  screen = usable(screen, filter);
-  step.filter = &filter;
+  const Filters filters(task, exact, space, keeper.bounds(), team, step);
   step.keeper = &keeper;
   std::optional<Bounds> bounds;
   if (keeper.bounds() && keeper.before() != nullptr) {
@@ -163,23 +167,10 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
     separate(task, exact, labels, keeper, *bounds, team);
     step.bounds = &*bounds;
   }
-  std::optional<PairFilter> paired;
-  std::optional<ByteFilter> bytes;
-  std::optional<BrainFilter> brains;
   // Every row passes by only while nothing is known.
   const bool codable = regular && (keeper.coded() || !bounds);
-  if (screen == Screen::pairs) {
-    paired.emplace(filter, *task.target.pairs, team);
-    step.pairs = &*paired;
-  } else if (screen == Screen::bytes) {
-    bytes.emplace(filter, *task.target.bytes, team);
-    step.bytes = &*bytes;
-    if (codable) step.codes = keeper.codes(bytes->centers().quads);
-  } else if (screen == Screen::brains) {
-    brains.emplace(filter, team);
-    step.brains = &*brains;
-    if (codable) step.brain_codes = keeper.brains((exact.d + 1) / 2);
-  }
+  if (codable && step.bytes != nullptr) step.codes = keeper.codes(step.bytes->centers().quads);
+  if (codable && step.brains != nullptr) step.brain_codes = keeper.brains((exact.d + 1) / 2);
   const Assignment total = run(step, team);
   shared.finish();
   if (step.codes != nullptr || step.brain_codes != nullptr) keeper.set_coded();

@@ -1,7 +1,5 @@
 #include "screen.h"
 
-#include <algorithm>
-
 #include "bytes.h"
 #include "filter.h"
 

@@ -77,6 +77,7 @@ class _Shape:
     shuffle: bool = True
     weighted: bool = False
     sparse: int | None = None  # bytes of all rows, where they are sparse
+    packed: bool = True  # no gaps between the columns of a row
 
     @property
     def bytes(self) -> int:
@@ -185,6 +186,7 @@ def _shape_of_source(source: Any) -> _Shape:
     weighted = weighted or getattr(pages, "weight", None) is not None
     shards = source.shards if held else []
     sparse = [shard.rows.nbytes for shard in shards if isinstance(shard.rows, SparseRows)]
+    dense = [shard.rows for shard in shards if not isinstance(shard.rows, SparseRows)]
     return _Shape(
         source.rows or 0,
         pages.dim,
@@ -195,6 +197,7 @@ def _shape_of_source(source: Any) -> _Shape:
         source.shuffle,
         weighted,
         sum(sparse) if sparse else None,
+        all(rows.strides[1] == rows.itemsize for rows in dense),
     )
 
 
@@ -224,7 +227,8 @@ def _kept(planned: Parameters, shape: _Shape) -> int:
     if planned.use_mini_batch or shape.sparse is not None:
         return 0
     budget = planned.budget(shape.bytes if shape.held else 0)
-    as_they_lie = shape.dtype.kind == "f" and not is_cosine(planned.distance_metric)
+    floats = shape.dtype.kind == "f" and shape.packed
+    as_they_lie = floats and not is_cosine(planned.distance_metric)
     dims = (shape.rows, shape.dim)
     return planned_bytes(dims, planned.num_clusters, budget, shape.held, as_they_lie)
 
