@@ -18,7 +18,7 @@ from cli_helpers import KINDS, NAMES, Shell, X, trained, write
 from pyarrow import parquet
 
 import shoal
-from shoal import cli, cli_models, cli_output
+from shoal.cli import commands, models, output
 from shoal.export.npz import load_model, save_model
 
 
@@ -61,9 +61,9 @@ def test_fit_predict_inspect(shell: Shell, tmp_path: Path, kind: str) -> None:
     assert load_model("model.npz").clusters().tobytes() == model.clusters().tobytes()
 
     found: Any = model.predict(X, outputs=["cluster_idx", "scores"], as_iterable=False)
-    for output in ("labels.npy", "labels.csv", "labels.parquet"):
-        said = shell.json(f"predict {data} -o {output}")
-        assert (said["rows"], said["clusters_used"], said["output"]) == (400, 5, output)
+    for target in ("labels.npy", "labels.csv", "labels.parquet"):
+        said = shell.json(f"predict {data} -o {target}")
+        assert (said["rows"], said["clusters_used"], said["output"]) == (400, 5, target)
         assert said["loss"] == expected["scores"]
     assert np.load("labels.npy").tobytes() == found["cluster_idx"].tobytes()
     table = parquet.read_table("labels.parquet")
@@ -128,7 +128,7 @@ def test_progress_is_a_line_a_second(
 ) -> None:
     write(tmp_path / "x.npy")
     assert "step " not in shell.run("fit x.npy --steps 20")[2]  # done within a second
-    monkeypatch.setattr(cli_output, "PATIENCE", 0.0)
+    monkeypatch.setattr(output, "PATIENCE", 0.0)
     err = shell.run("fit x.npy --steps 20 --force")[2]
     assert err.count("shoal: step ") == 20
     assert shell.run("fit x.npy --steps 20 --force --quiet")[2] == ""
@@ -214,7 +214,7 @@ def test_the_hint_is_the_whole_command(
     steps = load_model("whole.npz").state.global_step
     assert steps > InterruptAt.step
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "EverySecond", InterruptAt)
+        patch.setattr(commands, "EverySecond", InterruptAt)
         patch.setattr(shoal.KMeansClustering, "evaluate", None)  # no further pass
         code, out, err = shell.run(f"{command} -m 'my data/m.npz' --json --threads 2")
     assert code == 1
@@ -244,7 +244,7 @@ def test_interrupted_elsewhere(
 
     for name in ("open_path", "load_model"):
         with monkeypatch.context() as patch:
-            patch.setattr(cli_models, name, interrupt)
+            patch.setattr(models, name, interrupt)
             if name == "open_path":
                 shell.error("fit x.npy", "interrupted")
             shell.error("predict x.npy -o l.npy -m m.npz", "interrupted")
@@ -293,7 +293,7 @@ def test_the_same_command_until_it_is_done(
     write(tmp_path / "x.npy")
     command = "fit x.npy -k 7 --model-dir run --resume"
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "EverySecond", InterruptAt)
+        patch.setattr(commands, "EverySecond", InterruptAt)
         code, _, err = shell.run(command)
     assert code == 1
     assert "interrupted after 4 steps; go on with: shoal fit x.npy --model-dir run --resume" in err
@@ -321,8 +321,7 @@ def start(*words: str, program: str = "", **given: Any) -> subprocess.Popen[str]
 def test_ctrl_c_while_training(shell: Shell, tmp_path: Path) -> None:
     write(tmp_path / "x.npy")
     program = (
-        "import sys\nfrom shoal import cli, cli_output\ncli_output.PATIENCE = 0.0\n"
-        "sys.exit(cli.main())\n"
+        "import sys\nfrom shoal.cli import main, output\noutput.PATIENCE = 0.0\nsys.exit(main())\n"
     )
     process = start("fit", "x.npy", "-k", "6", "--steps", "10000000", program=program)
     with process:

@@ -18,7 +18,8 @@ from cli_helpers import NAMES, Shell, X, trained, write
 from pyarrow import parquet
 
 import shoal
-from shoal import cli_writers, inference
+from shoal import inference
+from shoal.cli import writers
 from shoal.export.npz import load_model, save_model
 from shoal.sources import arrow
 
@@ -39,7 +40,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrow, "PIECE_BYTES", 70 * X.itemsize * X.shape[1])
     monkeypatch.setattr(inference, "PIECE_DISTANCES", 5 * 30)
     monkeypatch.setattr(inference, "PIECE_ROWS", (30, 30))
-    monkeypatch.setattr(cli_writers, "GROUP_BYTES", 4000)
+    monkeypatch.setattr(writers, "GROUP_BYTES", 4000)
 
 
 def directory(x: Any = X) -> str:
@@ -216,7 +217,7 @@ def test_ctrl_c_while_writing(
 ) -> None:
     write(tmp_path / "x.npy")
     shell.ok("fit x.npy -k 5")
-    kind = cli_writers.WRITERS[Path(output).suffix]
+    kind = writers.WRITERS[Path(output).suffix]
     whole, written = kind.write, []
 
     def interrupted(self: Any, batch: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import shoal
-from shoal.cli_arguments import CHECKPOINT_OPTIONS, MODEL_OPTIONS
+from shoal.cli.arguments import CHECKPOINT_OPTIONS, MODEL_OPTIONS
 from shoal.errors import BadInputError
 from shoal.export.npz import load_model
 from shoal.sources.array import Columns

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 import shoal
-from shoal.cli_arguments import CHECKPOINT_OPTIONS, add_arguments
-from shoal.cli_models import (
+from shoal.cli.arguments import CHECKPOINT_OPTIONS, add_arguments
+from shoal.cli.models import (
     as_data,
     is_among,
     new_model,
@@ -27,7 +27,7 @@ from shoal.cli_models import (
     trained_model,
     with_progress,
 )
-from shoal.cli_output import (
+from shoal.cli.output import (
     EverySecond,
     Result,
     in_words_of_the_user,
@@ -35,7 +35,7 @@ from shoal.cli_output import (
     show_result,
     silence_stdout,
 )
-from shoal.cli_writers import check_suffix, writing
+from shoal.cli.writers import check_suffix, writing
 from shoal.errors import BadInputError
 from shoal.export.npz import load_model, save_model
 from shoal.hooks import LogProgress, progress_monitor, rows_shown
@@ -296,7 +296,3 @@ def _say_how_to_go_on(options: argparse.Namespace, done: int) -> None:
     switches = [name for name in ("no_evaluate", "quiet", "json") if getattr(options, name)]
     words += [f"--{name.replace('_', '-')}" for name in switches]
     _fail(f"interrupted after {done} steps; go on with: {shlex.join(words)}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

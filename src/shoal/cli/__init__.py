@@ -1,0 +1,5 @@
+"""The command line, ``shoal``."""
+
+from shoal.cli.commands import main
+
+__all__ = ["main"]
