@@ -10,10 +10,10 @@ import pytest
 
 import shoal
 from shoal import _core
-from shoal.blocks import Held, Reread, make_block
 from shoal.executors.local import LocalExecutor
-from shoal.nearest import Nearest, NearestOfParts, pick_by_turns
-from shoal.shard import Shard
+from shoal.shards.potential import Nearest, NearestOfParts, pick_by_turns
+from shoal.shards.rows import Held, Reread, make_block
+from shoal.shards.shard import Shard
 from shoal.sources.array import Rows
 from shoal.steps.random import SEEDING, Stream
 

@@ -48,8 +48,7 @@ FORBIDDEN = {
     "steps": {"loop", *FACES},
     "executors": {"loop", *FACES},
     "hooks": {"loop", *FACES},
-    "shard": {"loop", *MIDDLE, *FACES},
-    "blocks": {"shard", "loop", *MIDDLE, *FACES},
+    "shards": {"loop", "feed", *MIDDLE, *FACES},
 }
 
 # A leaf imports nothing of shoal but these (and itself).
@@ -58,7 +57,6 @@ LEAVES: dict[str, set[str]] = {
     "state": set(),
     "dtypes": {"errors"},
     "metric": {"dtypes", "errors", "_core", "sources"},
-    "nearest": {"_core", "sources"},
     "checks": {"errors"},
     "jsonl": set(),
     "sources": {"errors", "checks", "dtypes"},
@@ -71,7 +69,7 @@ PURE = {"state": {"numpy"}, "dtypes": {"numpy"}, "metric": {"numpy"}, "checks": 
 IMPORTERS = {
     "loop": {"training", "graph", "model", "evaluation"},
     "feed": {"loop", "graph", "inference", "memory"},
-    "_core": {"blocks", "shard", "nearest", "metric", "build"},
+    "_core": {"shards", "metric", "build"},
 }
 
 MAX_FILE_LINES = 400

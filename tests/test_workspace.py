@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 import shoal
-from shoal.shard import Workspace
+from shoal.shards.shard import Workspace
 
 Array = npt.NDArray[Any]
 

@@ -1,11 +1,14 @@
 """The exceptions of shoal: each says what was given, what is allowed and what to do.
 
-All are ``ValueError``. Nothing that existed before is lost when one is raised.
+All are ``ValueError``. Nothing that existed before is lost when one is raised. They can be pickled,
+as what goes wrong in another process is told here.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import cache
+from typing import Any
 
 
 class ShoalError(ValueError):
@@ -36,26 +39,62 @@ class ModelDirLockedError(ShoalError):
     """Another process is training in the same ``model_dir``."""
 
 
+class ShardLost(ShoalError):  # noqa: N818 - an event more than a mistake
+    """A shard is gone, with the process or the machine that it lived in.
+
+    Attributes
+    ----------
+    which
+        The number that the executor gave the shard.
+    """
+
+    def __init__(self, which: int) -> None:
+        super().__init__(f"shard {which} is lost: what it lived in has ended")
+        self.which = which
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.which,), vars(self)
+
+
 class MissingExtraError(ShoalError, ImportError):
-    """A feature needs an optional package; the message says how to install it."""
+    """A feature needs an optional package; the message says how to install it.
+
+    Attributes
+    ----------
+    feature, package, extra
+        What needs which package, and the extra of shoal that brings it.
+    """
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
         super().__init__(
             f"{feature} needs {package}, which is not installed. "
             f"Install it with: pip install 'shoal[{extra}]'"
         )
+        self.feature, self.package, self.extra = feature, package, extra
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.feature, self.package, self.extra), vars(self)
 
 
 class NotFittedError(ShoalError, AttributeError):
     """A method that needs trained centers was called before training."""
 
+    def __reduce__(self) -> Any:
+        return _not_fitted, self.args, vars(self)
+
 
 def not_fitted(method: str) -> NotFittedError:
     """Build the error for ``method``; scikit-learn's own class too where that is loaded."""
-    message = f"{method}() needs trained centers: call fit(...) or partial_fit(...) first"
+    return _not_fitted(f"{method}() needs trained centers: call fit(...) or partial_fit(...) first")
+
+
+def _not_fitted(*args: object) -> NotFittedError:
     module = sys.modules.get("sklearn.exceptions")
-    if module is None:
-        return NotFittedError(message)
-    both = type("NotFittedError", (NotFittedError, module.NotFittedError), {})
-    error: NotFittedError = both(message)
+    error: NotFittedError = (NotFittedError if module is None else _both(module))(*args)
     return error
+
+
+@cache
+def _both(module: Any) -> Any:
+    """The class that is shoal's and scikit-learn's: one, so that errors compare by type."""
+    return type("NotFittedError", (NotFittedError, module.NotFittedError), {})

@@ -16,7 +16,7 @@ from shoal.errors import BadInputError
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 from shoal.model_dir import ModelDir
-from shoal.shard import Workspace
+from shoal.shards.shard import Workspace
 from shoal.state import State
 from shoal.training import Training, check_model_dir
 

@@ -13,14 +13,14 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from shoal.blocks import Block, ignore
 from shoal.errors import BadInputError
 from shoal.hooks.base import EVALUATING, Context, Monitors
 from shoal.inference import SCORES, Inference
 from shoal.jsonl import append_json, write_json
 from shoal.loop import users_clusters
 from shoal.metric import score_dtype
-from shoal.shard import assign_block
+from shoal.shards.kernels import assign_block
+from shoal.shards.rows import Block, ignore
 from shoal.sources.open import Source
 from shoal.sources.sparse import Matrix, as_given, stacked
 from shoal.state import LOSS_UNIT, exact_sum, exact_to_float

@@ -11,13 +11,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from shoal.blocks import Block, FromPages, Held, Reread, Tally, ignore, make_block
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Parameters, RunConfig
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.local import LocalExecutor
 from shoal.metric import is_cosine
-from shoal.shard import Shard, Workspace
+from shoal.shards.rows import Block, FromPages, Held, Reread, Tally, ignore, make_block
+from shoal.shards.shard import Shard, Workspace
 from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource

@@ -15,7 +15,8 @@ from shoal.errors import EndOfDataError, NotInitializedError
 from shoal.feed import Batch, check_columns, make_batch
 from shoal.loop import apply_step, too_few_rows
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, score_dtype
-from shoal.shard import Workspace, nearest, nearest_labels
+from shoal.shards.kernels import nearest, nearest_labels
+from shoal.shards.shard import Workspace
 from shoal.sources.array import Rows, is_shard_list
 from shoal.sources.open import open_source
 from shoal.sources.pages import PagedSource

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.blocks import Block, Tally, ignore
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.feed import check_columns, to_block
 from shoal.metric import all_distances, score_dtype
-from shoal.shard import nearest, nearest_labels
+from shoal.shards.kernels import nearest, nearest_labels
+from shoal.shards.rows import Block, Tally, ignore
 from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource

@@ -17,7 +17,8 @@ from shoal.errors import TooFewRowsError
 from shoal.feed import Batch, Demand, Feed, check_columns
 from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
 from shoal.metric import is_cosine, to_unit
-from shoal.shard import Workspace, loss_of
+from shoal.shards.kernels import loss_of
+from shoal.shards.shard import Workspace
 from shoal.sources.array import Floats
 from shoal.sources.open import Source
 from shoal.sources.stream import StreamSource

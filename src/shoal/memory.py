@@ -17,7 +17,7 @@ from shoal.errors import BadInputError
 from shoal.feed import DEFAULT_BATCH_ROWS
 from shoal.metric import is_cosine
 from shoal.model import Model
-from shoal.shard import planned_bytes
+from shoal.shards.kernels import planned_bytes
 from shoal.sources.pages import PIECE_BYTES, WINDOW_BYTES, PagedSource
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS

@@ -20,7 +20,7 @@ from shoal.hooks.saving import CheckpointSaver
 from shoal.loop import Task, train
 from shoal.model import Model
 from shoal.model_dir import ModelDir
-from shoal.shard import Workspace
+from shoal.shards.shard import Workspace
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
 from shoal.state import State

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from shoal.nearest import Nearest
+from shoal.shards.potential import Nearest
 from shoal.sources.sparse import Matrix
 from shoal.state import Farthest, Grid, Partial, Scan
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from shoal.errors import BadInputError
 from shoal.executors.base import Floats, Indices
-from shoal.nearest import Nearest, NearestOfParts
-from shoal.shard import Shard
+from shoal.shards.potential import Nearest, NearestOfParts
+from shoal.shards.shard import Shard
 from shoal.sources.sparse import Matrix, dense, stacked
 from shoal.state import Farthest, Grid, Partial, Scan
 

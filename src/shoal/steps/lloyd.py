@@ -11,7 +11,7 @@ import numpy.typing as npt
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
-from shoal.shard import means_of
+from shoal.shards.kernels import means_of
 from shoal.state import Partial, State
 
 Floats = npt.NDArray[np.floating[Any]]

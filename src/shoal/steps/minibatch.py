@@ -11,7 +11,7 @@ import numpy as np
 from shoal.config import Parameters
 from shoal.executors.base import Executor
 from shoal.metric import as_stored
-from shoal.shard import running_means_of
+from shoal.shards.kernels import running_means_of
 from shoal.state import Partial, State
 
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from shoal.config import Parameters
 from shoal.executors.base import Executor
 from shoal.metric import is_cosine
-from shoal.nearest import Nearest
-from shoal.shard import nearest
+from shoal.shards.kernels import nearest
+from shoal.shards.potential import Nearest
 from shoal.sources.sparse import Matrix
 from shoal.steps.random import SEEDING, Stream
 

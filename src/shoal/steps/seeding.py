@@ -24,7 +24,7 @@ from shoal.dtypes import is_bfloat16
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.metric import as_stored, check_magnitude
-from shoal.nearest import Nearest
+from shoal.shards.potential import Nearest
 from shoal.sources.sparse import Matrix, as_given, without_gaps
 from shoal.sources.tensors import to_array
 from shoal.state import State

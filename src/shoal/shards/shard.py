@@ -1,6 +1,6 @@
 """Rows, and what makes passes over them cheap. Home of the one assignment step.
 
-A ``Shard`` is a sequence of blocks (blocks.py) that can be read again and again, with what is kept
+A ``Shard`` is a sequence of blocks (rows.py) that can be read again and again, with what is kept
 of one pass for the next.
 """
 
@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import _core
-from shoal.blocks import EMPTY_SCAN, Block, Blocks, source_changed
 from shoal.metric import is_cosine
-from shoal.nearest import NearestOfBlocks
+from shoal.shards.kernels import assign_block
+from shoal.shards.potential import NearestOfBlocks
+from shoal.shards.rows import Block, Blocks, source_changed
 from shoal.sources.sparse import Matrix, dense
 from shoal.state import Farthest, Grid, Partial, Scan
 
@@ -23,90 +24,6 @@ Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
 Ints = npt.NDArray[np.int64]
-
-
-def assign_block(
-    block: Block,
-    centers: Floats,
-    metric: str,
-    threads: int,
-    labels: Labels | None = None,
-    distances: Floats | None = None,
-) -> tuple[int, int]:
-    """Assign rows to their nearest centers, once; ``Shard.assign`` does it pass after pass.
-
-    Both are one function of the core, the only assignment step there is.
-
-    Parameters
-    ----------
-    block
-        The rows.
-    centers
-        [k, d], of any length under cosine.
-    metric, threads
-        The distance, and how many threads may work on it.
-    labels
-        INOUT [n] int32: the labels before, the labels after.
-    distances
-        OUT [n] float64: distance of each row to its center.
-
-    Returns
-    -------
-    tuple
-        The number of labels that changed, and the exact loss in units of 2**-1074.
-    """
-    changes, loss, _ = _core.assign(
-        block.rows, block.weights, centers, is_cosine(metric), threads, labels, distances
-    )
-    return changes, loss
-
-
-def nearest_labels(rows: Matrix, centers: Floats, metric: str, threads: int) -> Labels:
-    """Nearest center [n] of some validated rows."""
-    labels = np.empty(len(rows), np.int32)
-    _core.assign(rows, None, centers, is_cosine(metric), threads, labels, None, False)
-    return labels
-
-
-def nearest(rows: Matrix, centers: Floats, metric: str, threads: int) -> tuple[Labels, Floats]:
-    """Nearest center [n] of some validated rows, and its distance [n]."""
-    labels = np.empty(len(rows), np.int32)
-    distances = np.empty(len(rows))
-    block = Block(rows, None, EMPTY_SCAN)
-    assign_block(block, centers, metric, threads, labels, distances)
-    return labels, distances
-
-
-def loss_of(partial: Partial, centers: Floats, metric: str, threads: int) -> float:
-    """Sum of weight * distance over the rows of a pass with ``centers``, from its sums."""
-    return _core.loss(
-        partial.sums, partial.squares, partial.grid, centers, is_cosine(metric), threads
-    )
-
-
-def means_of(partial: Partial, before: Floats, metric: str, threads: int) -> Floats:
-    """Mean of each cluster; one without rows or without a direction stays where it is."""
-    means = np.empty(before.shape, before.dtype)
-    _core.means(partial.sums, partial.grid, before, None, is_cosine(metric), threads, means)
-    return means
-
-
-def running_means_of(partial: Partial, before: Floats, counts: Floats, threads: int) -> Floats:
-    """W_j + (s_j - m_j W_j) / (n_j + m_j): one mean of what was and what came; ``counts`` n."""
-    means = np.empty(before.shape, before.dtype)
-    _core.means(partial.sums, partial.grid, before, counts, False, threads, means)
-    return means
-
-
-def planned_bytes(
-    shape: tuple[int, int], k: int, budget: int, resident: bool, as_they_lie: bool
-) -> int:
-    """What a shard of rows [n, d] keeps beside them, in bytes."""
-    rows, dim = shape
-    planned = _core.Keeper(rows, budget, resident).planned(dim, k, as_they_lie)
-    if planned or resident:
-        return planned
-    return min(budget, _core.bytes_of_bounds(rows, dim, k))  # of as many blocks as have room
 
 
 class Workspace:
