@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
+import os
+import sys
+import warnings
 
 import numpy as np
 
@@ -45,3 +48,12 @@ def positive(name: str, value: object, or_none: bool = False) -> float:
     if not (math.isfinite(number) and number > 0):
         raise BadInputError(f"{name} is {value!r}; it must be finite and > 0{also}")
     return number
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line that called shoal, however deep inside the reason was found."""
+    here = os.path.dirname(__file__) + os.sep
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from shoal.errors import BadInputError
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 from shoal.model_dir import ModelDir
+from shoal.other_names import own_parameters, refuse_attribute, refuse_parameters
 from shoal.shards.shard import Workspace
 from shoal.state import State
 from shoal.training import Training, check_model_dir
@@ -113,6 +114,7 @@ class KMeansClustering(Training):
     SCORES = SCORES
     LOSS_OP_NAME = "kmeans_loss"
 
+    @own_parameters
     def __init__(
         self,
         num_clusters: int | None,
@@ -177,6 +179,7 @@ class KMeansClustering(Training):
 
     def set_params(self, **params: Any) -> KMeansClustering:
         """Change parameters; the trained state is kept where it still fits them."""
+        refuse_parameters("KMeansClustering", params, self._given)
         unknown = sorted(set(params) - set(self._given))
         if unknown:
             raise BadInputError(
@@ -226,6 +229,74 @@ class KMeansClustering(Training):
             return losses[-1] if losses else float("nan")
 
         return ModelFnOps(mode, predictions, loss, train_op if mode == "train" else None, results)
+
+    # --- later names of the original -------------------------------------------------------
+
+    def train(
+        self,
+        input_fn: Callable[[], Any],
+        hooks: Sequence[object] | None = None,
+        steps: int | None = None,
+        max_steps: int | None = None,
+    ) -> KMeansClustering:
+        """Train on what ``input_fn`` gives; without ``steps`` and ``max_steps``, one pass over it.
+
+        That is the rule of ``tf.estimator.experimental.KMeans``. ``fit`` without them trains until
+        it converges.
+
+        Parameters
+        ----------
+        input_fn, hooks, steps, max_steps
+            As ``input_fn``, ``monitors``, ``steps`` and ``max_steps`` of ``fit``.
+
+        Returns
+        -------
+        KMeansClustering
+            self
+
+        Examples
+        --------
+        >>> import numpy as np, shoal
+        >>> x = np.arange(20.0)[:, None]
+        >>> model = shoal.KMeansClustering(2).train(lambda: [x[:10], x[10:]])
+        >>> model.state.global_step
+        1
+        """
+        if steps is None and max_steps is None:
+            return self._fit_once(input_fn, hooks)
+        return self.fit(input_fn=input_fn, steps=steps, max_steps=max_steps, monitors=hooks)
+
+    def cluster_centers(self) -> Array:
+        """``clusters()``, by its later name."""
+        return self.clusters()
+
+    def predict_cluster_index(self, input_fn: Any = None) -> Iterator[int]:
+        """``predict_cluster_idx(input_fn)``, by its later name."""
+        return self.predict_cluster_idx(input_fn)
+
+    # --- as a step of a pipeline of scikit-learn --------------------------------------------
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn wants to know of a step; only it calls this."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="clusterer",
+            target_tags=TargetTags(required=False),
+            input_tags=InputTags(sparse=True, allow_nan=self._given["on_bad_rows"] == "skip"),
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Whether there are centers to predict with."""
+        return self.is_fitted
+
+    if not TYPE_CHECKING:  # type checkers know by themselves which names there are not
+
+        def __getattr__(self, name):
+            """Say what is used here instead of scikit-learn's names."""
+            refuse_attribute("KMeansClustering", name)
+            # Looked for again: a property that is there may have raised an AttributeError.
+            return object.__getattribute__(self, name)
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters

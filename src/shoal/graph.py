@@ -5,20 +5,21 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal.config import RANDOM_INIT, InitialClusters, Parameters
-from shoal.errors import EndOfDataError, NotInitializedError
-from shoal.feed import Batch, check_columns, make_batch
-from shoal.loop import apply_step, too_few_rows
+from shoal.errors import BadInputError, EndOfDataError, NotInitializedError
+from shoal.feed import Batch, check_columns, make_batch, to_block
+from shoal.loop import apply_step, too_few_rows, users_clusters
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, score_dtype
+from shoal.other_names import ATTRIBUTES, ESTIMATORS_METHODS, PROGRAM_OR_ESTIMATOR, own_inputs
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.shard import Workspace
-from shoal.sources.array import Rows, is_shard_list
-from shoal.sources.open import open_source
+from shoal.sources.array import Columns, Rows, is_shard_list
+from shoal.sources.open import open_named, open_source
 from shoal.sources.pages import PagedSource
 from shoal.sources.sparse import Matrix
 from shoal.state import State, empty_state
@@ -28,9 +29,9 @@ Array = npt.NDArray[Any]
 
 
 class _Operations(NamedTuple):
-    all_scores: Callable[[], Any]
-    cluster_idx: Callable[[], Any]
-    scores: Callable[[], Any]
+    all_scores: Callable[..., Any]
+    cluster_idx: Callable[..., Any]
+    scores: Callable[..., Any]
     cluster_centers_initialized: Callable[[], bool]
     init_op: Callable[[], None]
     training_op: Callable[[], float]
@@ -44,7 +45,7 @@ class TrainingGraph(_Operations):
     all_scores, cluster_idx, scores
         Callables that evaluate the current batch, the last one taken (before the first step: the
         one it will take): distances [n, k], nearest center [n] int64, its distance [n]. A list of
-        arrays where the inputs are shards.
+        arrays where the inputs are shards. Or, as ``cluster_idx(rows)``, other rows in memory.
     cluster_centers_initialized
         Whether all centers have been chosen.
     init_op
@@ -99,6 +100,7 @@ class KMeans:
         For an unknown name, a value out of range, or data that cannot be used.
     """
 
+    @own_inputs
     def __init__(
         self,
         inputs: Any,
@@ -149,6 +151,11 @@ class KMeans:
             raise NotInitializedError("no batch has been seen yet: call init_op() first")
         return self._state
 
+    @property
+    def clusters(self) -> Array:
+        """The centers [k, d], of length one under cosine, a copy; before: NotInitializedError."""
+        return users_clusters(self._require("clusters"), self._parameters)
+
     def training_graph(self) -> TrainingGraph:
         """Return the operations; several calls return views of the same state."""
         return TrainingGraph(
@@ -168,6 +175,14 @@ class KMeans:
         if self._source.dim is not None:
             check_columns(state, self._source.dim, "inputs")
         return state
+
+    if not TYPE_CHECKING:  # type checkers know by themselves which names there are not
+
+        def __getattr__(self, name):
+            """Say which class has the methods of an estimator."""
+            if name in ESTIMATORS_METHODS or name in ATTRIBUTES:
+                raise AttributeError(f"KMeans has no {name!r}: {PROGRAM_OR_ESTIMATOR}")
+            return object.__getattribute__(self, name)
 
     def _is_initialized(self) -> bool:
         return self._state is not None and self._state.initialized
@@ -232,31 +247,53 @@ class KMeans:
             )
         return self._state
 
-    def _evaluate(self, operation: str, evaluate: Callable[[Matrix, State], Array]) -> Any:
+    def _evaluate(
+        self, operation: str, rows: Any, evaluate: Callable[[Matrix, State], Array]
+    ) -> Any:
+        if rows is not None:
+            state = self._require(operation)
+            given = self._other_rows(rows, state)
+            results = [evaluate(part, state) for part in given]
+            return results if is_shard_list(rows) else results[0]
         with self._lock:
             state = self._require(operation)
             batch = self._current_batch()
             check_columns(state, batch.inputs[0].shape[1], "inputs")
-            results = [evaluate(rows, state) for rows in batch.inputs]
+            results = [evaluate(part, state) for part in batch.inputs]
         return results if self._sharded or len(results) > 1 else results[0]
 
-    def _all_scores(self) -> Any:
+    def _other_rows(self, rows: Any, state: State) -> list[Matrix]:
+        """Rows that are not of the inputs, validated: one matrix, or one of each shard."""
+        source = open_named(rows, Columns(None, None, self._source.columns), None, False, "rows")
+        if not (isinstance(source, PagedSource) and source.resident):
+            raise BadInputError(
+                f"rows is {type(rows).__name__}; it must be rows in memory: an array, a frame, or "
+                "a list of them"
+            )
+        parts = [to_block(shard, self._parameters).rows for shard in source.shards]
+        check_columns(state, parts[0].shape[1], "rows")
+        return parts
+
+    def _all_scores(self, rows: Any = None) -> Any:
         return self._evaluate(
             "all_scores",
+            rows,
             lambda rows, state: all_distances(rows, state.clusters, self._metric, self._threads),
         )
 
-    def _cluster_idx(self) -> Any:
+    def _cluster_idx(self, rows: Any = None) -> Any:
         return self._evaluate(
             "cluster_idx",
+            rows,
             lambda rows, state: nearest_labels(
                 rows, state.clusters, self._metric, self._threads
             ).astype(np.int64),
         )
 
-    def _scores(self) -> Any:
+    def _scores(self, rows: Any = None) -> Any:
         return self._evaluate(
             "scores",
+            rows,
             lambda rows, state: nearest(rows, state.clusters, self._metric, self._threads)[
                 1
             ].astype(score_dtype(rows)),

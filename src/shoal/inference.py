@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.checks import warn_user
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.feed import check_columns, to_block
@@ -28,6 +29,11 @@ SCORES = "scores"
 ROW = "row"
 OUTPUTS = (CLUSTER_IDX, SCORES, ALL_SCORES)
 ALLOWED = (*OUTPUTS, ROW)
+
+#: Bytes of distances that no one asked for by name, above which ``predict`` says so.
+MANY_BYTES = 100_000_000
+#: The label of a row that ``on_bad_rows="skip"`` dropped.
+LEFT_OUT = -1
 
 #: Distances computed at a time where no one asks for batches: keeps a piece below 32 MB.
 PIECE_DISTANCES = 4_000_000
@@ -89,14 +95,62 @@ class Inference:
         self, source: Source, outputs: tuple[str, ...], told: Callable[[int], None] = ignore
     ) -> dict[str, Array]:
         """One dict of arrays for all batches; ``told`` hears how many rows are done."""
-        whole = isinstance(source, PagedSource) and source.resident and source.batch_size is None
-        if isinstance(source, PagedSource) and whole and (source.rows or 0) > self.piece_rows:
-            source = source.like(self.piece_rows, shuffle=False)
         parts = _Joined(source.rows)
-        for batch in self.batches(source, outputs):
+        for batch in self.batches(self._in_pieces(source), outputs):
             parts.add(batch)
             told(len(next(iter(batch.values()))))
         return parts.arrays()
+
+    def labels(self, source: Source, told: Callable[[int], None] = ignore) -> Array:
+        """Nearest center of every row that was given, int64 [n]: LEFT_OUT where it was dropped."""
+        parts = _Joined(source.rows)
+        for blocks in self.blocks(self._in_pieces(source), also_empty=True):
+            for block in blocks:
+                found = np.full(block.dropped + len(block.rows), LEFT_OUT, np.int64)
+                if len(block.rows):
+                    found[slice(None) if block.kept is None else block.kept] = nearest_labels(
+                        block.rows, self.state.clusters, self._metric, self._threads
+                    )
+                parts.add({CLUSTER_IDX: found})
+                told(len(found))
+        return parts.arrays()[CLUSTER_IDX]
+
+    def _in_pieces(self, source: Source) -> Source:
+        """Data in memory that has no batches, piece by piece where it is large."""
+        whole = isinstance(source, PagedSource) and source.resident and source.batch_size is None
+        if isinstance(source, PagedSource) and whole and (source.rows or 0) > self.piece_rows:
+            return source.like(self.piece_rows, shuffle=False)
+        return source
+
+    def warned_of_distances(
+        self, rows: int | None, told: Callable[[int], None]
+    ) -> Callable[[int], None]:
+        """Warn once where n x k distances are many, and no one asked for them by name.
+
+        Of a stream only its reading shows how many rows it has: gives what is to be told of them.
+        """
+        row = self.state.clusters.dtype.itemsize * len(self.state.clusters)
+        seen = 0
+
+        def count(more: int) -> None:
+            nonlocal seen
+            if seen * row <= MANY_BYTES < (seen + more) * row:
+                size = f"{(seen + more) * row / 1e6:,.0f} MB"
+                warn_user(
+                    f"predict computes the distance of each of {seen + more:,} rows to each of "
+                    f"{len(self.state.clusters):,} centers, {size}: labels(x) is the short way to "
+                    "the nearest centers alone, outputs=[...] says what else is wanted"
+                )
+            seen += more
+
+        def both(more: int) -> None:
+            count(more)
+            told(more)
+
+        if rows is None:
+            return both
+        count(rows)
+        return told
 
     @property
     def piece_rows(self) -> int:
@@ -112,8 +166,8 @@ class Inference:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def blocks(self, source: Source) -> Iterator[list[Block]]:
-        """The validated blocks of each batch that has rows."""
+    def blocks(self, source: Source, also_empty: bool = False) -> Iterator[list[Block]]:
+        """The validated blocks of each batch that has rows; ``also_empty``: or had, before."""
         first, empty, dropped = 0, True, Tally(source.name)
         try:
             for shards in source.batches():
@@ -127,7 +181,7 @@ class Inference:
                 for i, block in enumerate(blocks):
                     blocks[i] = replace(block, first=first)
                     first += block.dropped + len(block.rows)
-                if sum(len(block.rows) for block in blocks):
+                if sum(len(block.rows) + also_empty * block.dropped for block in blocks):
                     empty = False
                     yield blocks
         finally:

@@ -52,7 +52,9 @@ class Model:
         as_iterable: bool = True,
         iterate_batches: bool = False,
     ) -> Iterator[dict[str, Any]] | dict[str, Array]:
-        """Nearest center of every row of every batch.
+        """Nearest center of every row of every batch, and its distances to all centers.
+
+        The labels alone, as one array: ``labels``.
 
         Parameters
         ----------
@@ -84,12 +86,52 @@ class Model:
         wanted = inference.check_outputs(outputs)
         if not as_iterable:
             with rows_shown(self._run, "predict", source.rows) as told:
+                if outputs is None:
+                    told = inference.warned_of_distances(source.rows, told)
                 return inference.collected(source, wanted, told)
         size = inference.size_of_pieces(wanted)
         if not iterate_batches:
             return _row_dicts(inference.batches(source, wanted, size))
         own = isinstance(source, StreamSource) or source.batch_size is not None
         return inference.batches(source, wanted, None if own else size)
+
+    def labels(
+        self,
+        x: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        batch_size: int | None = None,
+    ) -> Array:
+        """Nearest center of every row, as one array.
+
+        Parameters
+        ----------
+        x, input_fn, batch_size
+            The data, as for ``fit``: in memory, files, or a stream that ends.
+
+        Returns
+        -------
+        ndarray
+            [n] int64, one per row that was given, in their order: -1 for rows that
+            ``on_bad_rows="skip"`` left out.
+
+        Raises
+        ------
+        NotFittedError
+            Before training.
+        BadInputError
+            For data that cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np, shoal
+        >>> x = np.array([[0.0], [1.0], [10.0], [11.0]])
+        >>> shoal.KMeansClustering(None, initial_clusters=x[[0, 3]]).fit(x, steps=1).labels(x)
+        array([0, 0, 1, 1])
+        """
+        inference = self._inference("labels")
+        source = self._open(x, input_fn, batch_size)
+        with rows_shown(self._run, "labels", source.rows) as told:
+            return inference.labels(source, told)
 
     def predict_cluster_idx(self, input_fn: Any = None) -> Iterator[int]:
         """Yield the nearest center of each row; ``input_fn`` may be the data itself."""

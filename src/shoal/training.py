@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 from shoal.checkpoint import Checkpoint
 from shoal.checks import whole_number
-from shoal.config import Parameters
+from shoal.config import Parameters, RunConfig
 from shoal.errors import BadInputError, CheckpointError, ShoalError
 from shoal.hooks import Monitors, check_monitors, progress_monitor, summary_monitors
 from shoal.hooks.saving import CheckpointSaver
@@ -108,6 +109,20 @@ class Training(Model):
         self._drive(source, self._parameters, stop, watching)
         return self
 
+    def _fit_once(
+        self: Self, input_fn: Callable[[], Any], monitors: Sequence[object] | None
+    ) -> Self:
+        """Train by one pass over what ``input_fn`` gives."""
+        stop = Stop(
+            None if self._parameters.use_mini_batch else 1,
+            relative_tolerance=self._given["relative_tolerance"],
+        )
+        watching = check_monitors(monitors, "hooks")
+        self._current()
+        run = self._run.replace(max_epochs=1, max_no_improvement=sys.maxsize)
+        self._drive(self._open(None, input_fn), self._parameters, stop, watching, run=run)
+        return self
+
     def partial_fit(
         self: Self,
         x: Any = None,
@@ -158,11 +173,14 @@ class Training(Model):
         parameters: Parameters,
         stop: Stop,
         monitors: list[object],
+        *,
         apart: bool = False,
+        run: RunConfig | None = None,
     ) -> None:
         """Run the loop, holding the state after each step.
 
         ``apart``: the data is not that of ``fit``, whose position in its own data stays.
+        ``run``: how it behaves, where that is not as the model's own.
         """
         with self._writing() as saver:
             before, columns = self._state, self._columns
@@ -178,7 +196,7 @@ class Training(Model):
             bad_rows = self._given["on_bad_rows"]
             # Taken, so that another thread that calls meanwhile has one of its own.
             workspace, self._workspace = self._workspace, Workspace()
-            task = Task(parameters, self._run, stop, shown, bad_rows, apart, workspace)
+            task = Task(parameters, run or self._run, stop, shown, bad_rows, apart, workspace)
             try:
                 with closing(train(first, source, task)) as states:
                     for state in states:
