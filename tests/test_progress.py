@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import shoal
-from shoal.hooks import progress
+from shoal.hooks import History, log_lines, progress
 
 X = np.random.default_rng(3).normal(size=(600, 4))
 
@@ -233,7 +233,7 @@ def test_without_tqdm(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapture
 def test_long_work_is_logged_by_time(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(progress, "LOG_SECONDS", 0.0)
+    monkeypatch.setattr(log_lines, "LOG_SECONDS", (0.0, 0.0))
     config = shoal.RunConfig(log_step_count_steps=1)
     model = shoal.KMeansClustering(
         50, initial_clusters="kmeans_plus_plus", use_mini_batch=False, config=config
@@ -251,13 +251,59 @@ def test_long_work_is_logged_by_time(
     assert "score: 600 of 600 rows, " in text
 
 
+def test_lines_come_ever_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(log_lines.time, "perf_counter", lambda: now)
+    waits, at = log_lines.Waits(), []
+    for tick in range(3600):
+        now = 100.0 + tick / 4
+        if waits.over():
+            at.append(tick / 4)
+    assert at[:9] == [1, 3, 7, 15, 31, 63, 123, 183, 243]
+    assert np.diff(at).max() == 60
+
+
+def test_a_line_says_what_there_was_and_is_to_come(caplog: pytest.LogCaptureFixture) -> None:
+    config = shoal.RunConfig(log_step_count_steps=4)
+    model = shoal.KMeansClustering(5, config=config).fit(X, steps=3, batch_size=200)
+    losses = History()
+    with caplog.at_level(logging.INFO, "shoal"):
+        model.fit(X, max_steps=9, batch_size=200, monitors=[losses])
+    first, *lines = [record.message for record in caplog.records]
+    assert first == "continuing from step 3"
+    seen = {one["step"]: one for one in losses.records}
+    for line, (step, done) in zip(lines, [(4, 1), (8, 5)], strict=True):
+        loss, per_row = f"{seen[step]['loss']:.6g}", f"{seen[step]['loss_per_row']:.6g}"
+        assert re.fullmatch(
+            rf"step {step}: loss {re.escape(loss)} \({re.escape(per_row)} per row\), "
+            rf"{done} of 6 steps, [\d.]+ s, about [\d.]+ s left",
+            line,
+        )
+
+
+def test_slow_steps_have_lines_by_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(log_lines, "LOG_SECONDS", (0.0, 0.0))
+    with caplog.at_level(logging.INFO, "shoal"):
+        shoal.KMeansClustering(5).fit(X, steps=3)  # a line per 100 steps, and these
+    assert len([line for line in caplog.messages if line.startswith("step ")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.24, "0.2 s"), (99.0, "99.0 s"), (121, "2 min"), (9000, "2 h 30 min")]
+)
+def test_times_are_short(seconds: float, words: str) -> None:
+    assert log_lines.duration(seconds) == words
+
+
 # ---- On a terminal ----
 
 PROGRAM = """
 import threading
 import numpy as np
 import shoal
-from shoal.hooks import progress
+from shoal.hooks import History, log_lines, progress
 
 progress.PATIENCE = 0.0
 x = np.random.default_rng(0).normal(size=(2000, 4))
@@ -307,6 +353,15 @@ def test_a_terminal(monkeypatch: pytest.MonkeyPatch, lines: int, columns: int) -
     assert re.search(r"\rscore: 2\.00krow \[", shown)
     assert "Warning" not in shown
     assert not re.search(r"\d\.\d{3,}/6", shown)
+
+
+def test_a_terminal_without_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = on_terminal("import sys\nsys.modules['tqdm.auto'] = None\n" + PROGRAM, monkeypatch)
+    lines = shown.replace("\r\n", "\n").split("\n")
+    training = next(line for line in lines if "training" in line).split("\r")[-1]
+    assert re.match(r"training: 100% 6 of 6 steps, [\d.]+ s, loss [\d.]+ *$", training)
+    assert any("score: 2,000 rows, " in line.split("\r")[-1] for line in lines)
+    assert "Traceback" not in shown
 
 
 def test_a_terminal_with_silence(monkeypatch: pytest.MonkeyPatch) -> None:

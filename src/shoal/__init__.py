@@ -17,6 +17,7 @@ from shoal.estimator import KMeansClustering, ModelFnOps
 from shoal.graph import KMeans, TrainingGraph
 from shoal.memory import MemoryEstimate, memory_estimate
 from shoal.sources.open import open_source as open
+from shoal.sphere import from_sphere, sphere_km, to_sphere
 from shoal.state import State
 from shoal.version import __version__ as __version__
 
@@ -38,6 +39,9 @@ __all__ = [
     "TooFewRowsError",
     "TrainingGraph",
     "build_info",
+    "from_sphere",
     "memory_estimate",
     "open",
+    "sphere_km",
+    "to_sphere",
 ]

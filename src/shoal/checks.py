@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 import os
@@ -12,9 +13,14 @@ import numpy as np
 
 from shoal.errors import BadInputError
 
+#: The largest whole number that is taken, unless a smaller one is said: what 64 bits hold.
+LARGEST = 2**63 - 1
 
-def whole_number(name: str, value: object, least: int, or_none: bool = False) -> int:
-    """Return ``value`` as an int if it is a whole number of at least ``least``.
+
+def whole_number(
+    name: str, value: object, least: int, most: int = LARGEST, *, or_none: bool = False
+) -> int:
+    """Return ``value`` as an int if it is a whole number from ``least`` to ``most``.
 
     ``or_none``: None is allowed too, so that messages say it; the caller has let it pass.
     """
@@ -29,6 +35,9 @@ def whole_number(name: str, value: object, least: int, or_none: bool = False) ->
         ) from None
     if number < least:
         raise BadInputError(f"{name} is {number}; it must be >= {least}{also}")
+    if number > most:
+        shown = str(number) if number.bit_length() < 200 else "too large"
+        raise BadInputError(f"{name} is {shown}; it must be <= {most}{also}")
     return number
 
 
@@ -52,8 +61,8 @@ def positive(name: str, value: object, or_none: bool = False) -> float:
 
 def warn_user(message: str) -> None:
     """Warn at the line that called shoal, however deep inside the reason was found."""
-    here = os.path.dirname(__file__) + os.sep
+    inside = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, UserWarning, stacklevel=level)

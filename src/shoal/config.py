@@ -26,6 +26,9 @@ SEEDINGS = (RANDOM_INIT, KMEANS_PLUS_PLUS_INIT, KMC2_INIT, AFKMC2_INIT)
 EMPTY_CLUSTERS = ("relocate", "keep", "error")
 ON_BAD_ROWS = ("error", "skip")
 
+#: The most threads, candidates and the like: what the core counts them with.
+LARGEST_COUNT = 2**31 - 1
+
 #: Bytes that may be kept beside the data; a quarter of the data, if that is more.
 DEFAULT_MEMORY_BUDGET = 256 << 20
 
@@ -72,21 +75,23 @@ class Parameters:
             check_magnitude(initial, given["distance_metric"], "initial_clusters")
         if given.get("random_seed") is None:
             given["random_seed"] = secrets.randbits(63)
-        given["random_seed"] = whole_number("random_seed", given["random_seed"], 0)
+        given["random_seed"] = whole_number("random_seed", given["random_seed"], 0, 2**128)
         if not isinstance(given["use_mini_batch"], (bool, np.bool_)):
             raise BadInputError(
                 f"use_mini_batch is {given['use_mini_batch']!r}; it must be True or False"
             )
         for name, least in (("mini_batch_steps_per_iteration", 0), ("kmc2_chain_length", 1)):
-            given[name] = whole_number(name, given[name], least)
+            given[name] = whole_number(name, given[name], least, LARGEST_COUNT)
         retries = given["kmeans_plus_plus_num_retries"]
         given["kmeans_plus_plus_num_retries"] = whole_number(
-            "kmeans_plus_plus_num_retries", retries, -(2**31)
+            "kmeans_plus_plus_num_retries", retries, -(2**31), LARGEST_COUNT
         )
         one_of("empty_clusters", given.get("empty_clusters", "relocate"), EMPTY_CLUSTERS)
         threads = given.get("num_threads")
         given["num_threads"] = (
-            available_threads() if threads is None else whole_number("num_threads", threads, 1)
+            available_threads()
+            if threads is None
+            else whole_number("num_threads", threads, 1, LARGEST_COUNT)
         )
         if given.get("memory_budget") is not None:
             given["memory_budget"] = whole_number("memory_budget", given["memory_budget"], 0)
@@ -153,12 +158,13 @@ class RunConfig:
         With a ``model_dir``: steps between lines of ``metrics.jsonl``, and between TensorBoard
         summaries. None: neither is written.
     log_step_count_steps
-        Steps between log lines.
+        Steps between log lines; where steps are long there are lines by time besides.
     executor
         Reserved for training on many machines; must be None in this version.
     progress
         ``"auto"``: a bar on a terminal or in a notebook for work over a second (extra
-        ``shoal[progress]``), log lines otherwise; True: always a bar; False: silence.
+        ``shoal[progress]``; a plainer one on terminals without), log lines otherwise; True: always
+        a bar of ``shoal[progress]``; False: silence.
     tensorboard
         With a ``model_dir``: write TensorBoard event files. ``"auto"``: where the extra
         ``shoal[tensorboard]`` is installed; True: an error where it is not; False: never.

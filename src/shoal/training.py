@@ -24,6 +24,8 @@ from shoal.model_dir import ModelDir
 from shoal.shards.shard import Workspace
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
+from shoal.sources.stream import StreamSource
+from shoal.sphere import warn_of_degrees
 from shoal.state import State
 from shoal.steps.convergence import Stop
 from shoal.stored import parameters_to_keep
@@ -106,6 +108,8 @@ class Training(Model):
             self._save_at_last()
             return self
         source = self._open(x, input_fn, batch_size)
+        if state is not None and state.initialized and state.global_step:
+            logger.info("continuing from step %d", state.global_step)
         self._drive(source, self._parameters, stop, watching)
         return self
 
@@ -196,6 +200,8 @@ class Training(Model):
             bad_rows = self._given["on_bad_rows"]
             # Taken, so that another thread that calls meanwhile has one of its own.
             workspace, self._workspace = self._workspace, Workspace()
+            if source.columns:
+                warn_of_degrees(source.columns, parameters.distance_metric)
             task = Task(parameters, run or self._run, stop, shown, bad_rows, apart, workspace)
             try:
                 with closing(train(first, source, task)) as states:
@@ -206,6 +212,8 @@ class Training(Model):
                             self._state = state.replace(**at)
                         if self._columns is None:
                             self._columns = source.columns
+                            if isinstance(source, StreamSource) and source.columns:
+                                warn_of_degrees(source.columns, parameters.distance_metric)
             except ShoalError:
                 if not saver:
                     self._state, self._columns = before, columns

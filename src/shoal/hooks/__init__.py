@@ -1,7 +1,8 @@
 """Monitors: what may watch a run, and stop it. See ``shoal.hooks.base`` for the protocol."""
 
 from shoal.hooks.base import PROTOCOL, Context, Monitors, check_monitors
-from shoal.hooks.progress import LogProgress, ProgressBar, progress_monitor, rows_shown
+from shoal.hooks.log_lines import LogProgress
+from shoal.hooks.progress import ProgressBar, progress_monitor, rows_shown
 from shoal.hooks.stopping import EarlyStopping
 from shoal.hooks.summaries import History, SummarySaver, record_of, summary_monitors
 

@@ -13,57 +13,13 @@ from typing import Any
 from shoal.config import RunConfig
 from shoal.errors import MissingExtraError
 from shoal.hooks.base import SEEDING, TRAINING, Context
+from shoal.hooks.log_lines import LogProgress, Waits, time_left, times
+from shoal.hooks.plain_bar import PlainBar
 
 logger = logging.getLogger("shoal")
 
 #: Work shorter than this many seconds has no bar.
 PATIENCE = 1.0
-#: Seconds of a pass, or of work without steps, after which there is a log line, again and again.
-LOG_SECONDS = 30.0
-
-
-class LogProgress:
-    """Log lines, under ``shoal``: of steps, and of passes that take long.
-
-    Parameters
-    ----------
-    every
-        Steps between lines; None: one each time ``seconds`` have passed.
-    seconds
-        Seconds of a long pass between lines.
-    """
-
-    def __init__(self, every: int | None, seconds: float | None = None) -> None:
-        self._every = every
-        self._seconds = LOG_SECONDS if seconds is None else seconds
-        self._last = time.perf_counter()
-
-    def after_step(self, context: Context) -> None:
-        """Log, if it is time."""
-        now = time.perf_counter()
-        if self._every is None:
-            if now - self._last < self._seconds:
-                return
-        elif context.step % self._every:
-            self._last = now
-            return
-        self._last = now
-        logger.info("step %d: loss %.6g, %.1f s", context.step, context.loss, context.elapsed)
-
-    def progress(self, context: Context) -> None:
-        """Log what a long pass has done."""
-        now = time.perf_counter()
-        if now - self._last < self._seconds:
-            return
-        self._last = now
-        total = "" if context.rows_total is None else f" of {context.rows_total:,}"
-        rows = f"{context.rows_done:,}{total} rows"
-        if context.phase == SEEDING:
-            read = f", {rows} of a pass" if context.rows_done else ""
-            done = f"{context.phase}: {context.centers_found} found{read}"
-        else:
-            done = f"step {context.step + 1}, {context.phase}: {rows}"
-        logger.info("%s, %.1f s", done, context.elapsed)
 
 
 class ProgressBar:
@@ -182,7 +138,7 @@ class RowsShown:
         self._what = what
         self._rows = rows
         self._make = None if bar is None else _without_thread(bar)
-        self._began = self._logged = time.perf_counter()
+        self._began, self._waits = time.perf_counter(), Waits()
         self._done = 0
         self._bar: Any = None
 
@@ -191,11 +147,11 @@ class RowsShown:
         before, self._done = self._done, self._done + rows
         now = time.perf_counter()
         if self._make is None:
-            if now - self._logged >= LOG_SECONDS:
-                self._logged = now
+            if self._waits.over():
                 total = "" if self._rows is None else f" of {self._rows:,}"
-                done, seconds = f"{self._done:,}", now - self._began
-                logger.info("%s: %s%s rows, %.1f s", self._what, done, total, seconds)
+                left = time_left(self._done, self._rows, now - self._began)
+                done = f"{self._done:,}{total} rows"
+                logger.info("%s: %s, %s", self._what, done, times(now - self._began, left))
             return
         if self._bar is None:
             if now - self._began < PATIENCE or self._done == self._rows:
@@ -279,7 +235,7 @@ def bar_class(run: RunConfig) -> Any:
     except ImportError:
         if run.progress is True:
             raise MissingExtraError("progress=True", "tqdm", "progress") from None
-        return None
+        return None if "ipykernel" in sys.modules else PlainBar
     return tqdm
 
 

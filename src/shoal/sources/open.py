@@ -72,7 +72,7 @@ def open_source(
     if batch_size is not None:
         batch_size = whole_number("batch_size", batch_size, 1)
     if seed is not None:
-        seed = whole_number("seed", seed, 0)
+        seed = whole_number("seed", seed, 0, 2**128)
     source = open_named(data, Columns(columns, weight), batch_size, shuffle, name)
     if isinstance(source, PagedSource) and seed is not None:
         return PagedSource(source.pages, source.batch_size, source.shuffle, seed)
