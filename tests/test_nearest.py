@@ -12,7 +12,7 @@ import shoal
 from shoal import _core
 from shoal.executors.local import LocalExecutor
 from shoal.shards.potential import Nearest, NearestOfParts, pick_by_turns
-from shoal.shards.rows import Held, Reread, make_block
+from shoal.shards.rows import Held, Reread, Tally, make_block
 from shoal.shards.shard import Shard
 from shoal.sources.array import Rows
 from shoal.steps.random import SEEDING, Stream
@@ -75,7 +75,7 @@ def made(rows: Array, weights: Array | None, metric: str, cuts: list[int]) -> Lo
         make_block(Rows(rows[a:b], None if weights is None else weights[a:b]), metric, 2)
         for a, b in itertools.pairwise(bounds)
     ]
-    return LocalExecutor([Shard(Held("x", b), metric, 2) for b in blocks], metric == "cosine")
+    return LocalExecutor([Shard(Held(b), metric, 2) for b in blocks], metric == "cosine")
 
 
 def start(executor: LocalExecutor, first: Array, metric: str, room: int = 10**9) -> Nearest:
@@ -132,7 +132,7 @@ def test_blocks_of_one_shard_are_one() -> None:
     blocks = [
         make_block(Rows(rows[a:b]), "squared_euclidean", 2) for a, b in itertools.pairwise(cuts)
     ]
-    shard = Shard(Reread("x", lambda: blocks), "squared_euclidean", 2)
+    shard = Shard(Reread(Tally("x"), lambda: blocks), "squared_euclidean", 2)
     draws = Stream(4, SEEDING).shares(10, 3)
     whole = start(made(rows, None, "squared_euclidean", []), rows[:1], "squared_euclidean")
     assert np.array_equal(shard.nearest(rows[:1], 0.0, 10**9).pick(draws), whole.pick(draws))

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from statistics_helpers import LEVEL, chi_square, kolmogorov_smirnov, same_counts
 
 import shoal
+from shoal.executors.local import LocalExecutor
 from shoal.state import empty_state
 from shoal.steps.chains import run_chain
 from shoal.steps.random import SEEDING, SHUFFLING, Stream
@@ -477,15 +480,112 @@ def test_no_row_twice_while_another_differs(method: str, metric: str, length: in
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("method", BY_DISTANCE)
-def test_repeated_rows_are_announced(method: str, metric: str) -> None:
-    _, rows = repeated_rows(metric)
-    with pytest.warns(UserWarning, match="fewer distinct rows than clusters: .* repeat") as caught:
-        state = seeded(rows, 9, method, distance_metric=metric)
-    assert sum(int(str(w.message).split(": ")[1].split()[0]) for w in caught) == 3
-    assert state.num_found == 9
-    assert distinct_directions(state.clusters[:6], metric) == 6
-    assert distinct_directions(state.clusters, metric) == 6
+@pytest.mark.parametrize("method", METHODS)
+def test_repeated_rows_are_announced_once_with_their_number(method: str, metric: str) -> None:
+    distinct, rows = repeated_rows(metric)
+    if method == "random":  # which may leave some out
+        rows = np.repeat(distinct, 3, axis=0)
+    for k in (9, len(rows)):
+        with pytest.warns(UserWarning, match="the data has fewer distinct rows than") as caught:
+            state = seeded(rows, k, method, distance_metric=metric)
+        assert len(caught) == 1
+        repeated = k - distinct_directions(state.clusters, metric)
+        assert f"clusters: {repeated} of the {k} centers repeat others" in str(caught[0].message)
+        assert caught[0].filename == __file__
+        assert method == "random" or repeated == k - 6
+        assert distinct_directions(state.clusters, metric) <= 6
+
+
+def test_rows_drawn_twice_at_random_are_told_in_the_log_where_there_are_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rows = np.r_[np.zeros(5000), np.arange(1, 41)].astype(np.uint8)[:, None]
+    with caplog.at_level("INFO", "shoal"):
+        state = seeded(rows, 41, "random")
+    distinct = len(np.unique(state.clusters))
+    assert f"{41 - distinct} of the 41 centers repeat others" in caplog.text
+    with pytest.warns(UserWarning, match="fewer distinct rows than clusters"):
+        seeded(rows, 42, "random")
+
+
+@pytest.mark.parametrize("kind", ["array", "shards", "parquet"])
+@pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
+def test_chains_look_at_all_rows_once_where_there_are_too_few_distinct_ones(
+    method: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    distinct = np.unique(generator.integers(0, 256, (300, 3)).astype(np.uint8), axis=0)
+    rows = distinct[generator.integers(len(distinct), size=20_000)]
+    passes = []
+    measure = LocalExecutor.distances
+    monkeypatch.setattr(
+        LocalExecutor, "distances", lambda *given: passes.append(1) or measure(*given)
+    )
+    data: Any = rows
+    if kind == "shards":
+        data = np.array_split(rows, 3)
+    if kind == "parquet":
+        table = pa.table({name: rows[:, i] for i, name in enumerate("abc")})
+        pq.write_table(table, tmp_path / "x.parquet", row_group_size=3000)
+        data = tmp_path / "x.parquet"
+    model = shoal.KMeansClustering(1000, initial_clusters=method, use_mini_batch=False)
+    with pytest.warns(UserWarning, match="700 of the 1000 centers repeat others") as caught:
+        model.fit(data, steps=1, monitors=[first := Kept()])
+    assert len(caught) == 1
+    assert len(passes) == 1 + (method == "afkmc2")
+    assert {tuple(row) for row in first.clusters} == {tuple(row) for row in distinct}
+
+
+def test_chains_find_the_last_distinct_rows_without_a_pass_for_each() -> None:
+    rows = np.random.default_rng(3).normal(size=(400, 8))
+    for seed in range(5):
+        state = seeded(rows, 400, "kmc2", random_seed=seed, kmc2_chain_length=5)
+        assert len(np.unique(state.clusters, axis=0)) == 400
+
+
+class Kept:
+    """The centers before the first step."""
+
+    def begin(self, context: Any) -> None:
+        self.clusters = context.clusters.copy()
+
+
+@pytest.mark.parametrize("kind", ["array", "parquet", "callable"])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_number_of_centers_found_is_told_while_they_are_chosen(
+    method: str, kind: str, tmp_path: Path
+) -> None:
+    rows = np.random.default_rng(1).normal(size=(200_000, 3)).astype(np.float32)
+    data: Any = rows
+    if kind == "parquet":
+        table = pa.table({name: rows[:, i] for i, name in enumerate("abc")})
+        pq.write_table(table, tmp_path / "x.parquet", row_group_size=70_000)
+        data = tmp_path / "x.parquet"
+    if kind == "callable":
+        data = lambda: iter(np.array_split(rows, 3))  # noqa: E731
+    told: list[int] = []
+
+    class Told:
+        def progress(self, context: Any) -> None:
+            if context.phase == "choosing centers":
+                told.append(context.centers_found)
+
+        def begin(self, context: Any) -> None:
+            told.append(context.centers_found)
+
+    model = shoal.KMeansClustering(60, initial_clusters=method, use_mini_batch=False)
+    model.fit(data, steps=1, monitors=[Told()])
+    assert told == sorted(told)
+    assert told[-1] == 60
+    if method == "kmeans_plus_plus" and kind == "array":  # some at a time
+        assert {1, 28, 55} <= set(told)
+    if method == "kmeans_plus_plus" and kind == "parquet":
+        assert {1, 28, 55} <= set(told)
+    if method in ("kmc2", "afkmc2"):
+        assert {1, 41} <= set(told)
+    given = shoal.KMeansClustering(None, initial_clusters=rows[:7], use_mini_batch=False)
+    given.fit(rows, steps=1, monitors=[Told()])
+    assert told[-1] == 7
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -493,7 +593,7 @@ def test_repeated_rows_are_announced(method: str, metric: str) -> None:
 def test_repeated_rows_are_announced_over_batches(method: str, metric: str) -> None:
     rows = np.random.default_rng(3).normal(size=(3, 4)).astype(np.float32)
     options = {"distance_metric": metric, "kmc2_chain_length": 3}
-    with pytest.warns(UserWarning, match="fewer distinct rows") as caught:
+    with pytest.warns(UserWarning, match="the batches .* have fewer distinct rows") as caught:
         state = seeded(itertools.repeat(rows), 5, method, **options)
     assert sum(int(str(w.message).split(": ")[1].split()[0]) for w in caught) == 2
     assert distinct_directions(state.clusters, metric) == 3
@@ -525,14 +625,10 @@ def test_rows_of_no_weight_are_never_chosen(method: str, metric: str) -> None:
                 assert (off < 1e-6).all()
                 if not isinstance(inputs, (tuple, list)):
                     break  # used up
-    with pytest.warns(UserWarning, match="repeat") if method in BY_DISTANCE else nothing():
+    with pytest.warns(UserWarning, match="10 of the 40 centers repeat others"):
         state = seeded((rows, weights), 40, method, distance_metric=metric)
     off = abs(state.clusters[:, None] - allowed).max(axis=2).min(axis=1)
     assert (off < 1e-6).all()
-
-
-def nothing() -> Any:
-    return warnings.catch_warnings()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -68,7 +68,7 @@ class Feed:
         self._kept_rows = self._lost_rows = 0
         self._stream: Iterator[list[Rows]] | None = None
         self._seen = False  # any batch with rows
-        self._dropped: Tally | None = Tally(source.name)  # None: it has been said
+        self._dropped = Tally(source.name)
         if not source.rereadable:
             if not demand.parameters.use_mini_batch:
                 raise BadInputError(
@@ -89,8 +89,7 @@ class Feed:
 
     def close(self) -> None:
         """Say how many rows were left out, if that is not said yet."""
-        if self._dropped is not None:
-            self._dropped.say()
+        self._dropped.say()
 
     @property
     def whole(self) -> bool:
@@ -167,6 +166,7 @@ class Feed:
         again = self._stream is None
         done = state.batches if again and state.unfinished is not None else 0
         number = 0
+        self._dropped.begin()
         for number, shards in enumerate(itertools.chain(kept, rest), 1):
             self._seen = True
             check_columns(state, shards[0].rows.shape[1], shards[0].name)
@@ -209,13 +209,13 @@ class Feed:
                 epoch += 1
                 continue
             permute = partial(_permutation, seed, epoch)
+            self._dropped.begin()
             for end, shards in source.epoch(permute, size, row):
                 position = (epoch, end) if end < rows else (epoch + 1, 0)
                 if (batch := self._drawn(source, shards)) is not None:
                     used = True
                     yield Batch(batch.executor, batch.inputs, position)
-            self.close()
-            self._dropped = None
+            self._dropped.say()
             if not used:
                 self._whole()  # says why: no rows, or none with a weight
             epoch, row = epoch + 1, 0
@@ -239,10 +239,9 @@ class Feed:
     def _make_whole(self) -> Batch:
         source, parameters = self._source, self._demand.parameters
         if isinstance(source, PagedSource) and source.resident:
-            tally = Tally(source.name)
-            blocks = [tally.add(self._block(shard)) for shard in source.shards]
-            tally.say()
-            self._dropped = None
+            self._dropped.begin()
+            blocks = [self._dropped.add(self._block(shard)) for shard in source.shards]
+            self._dropped.say()
             return join(blocks, parameters, Workspace() if parameters.use_mini_batch else None)
         if isinstance(source, PagedSource):
             method = parameters.initial_clusters
@@ -252,7 +251,7 @@ class Feed:
                     "once per 40",
                     source.name,
                 )
-            pages = FromPages(source, self._block, self._demand.told)
+            pages = FromPages(source, self._block, self._dropped, self._demand.told)
             shard = Shard(pages, self._metric, self._threads, parameters.budget(0))
             return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
@@ -260,15 +259,13 @@ class Feed:
             for shards in source.batches():
                 yield from (self._block(shard) for shard in shards)
 
-        batches = Reread(source.name, read, self._demand.told)
+        batches = Reread(self._dropped, read, self._demand.told)
         shard = Shard(batches, self._metric, self._threads, parameters.budget(0))
         return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
         """The batch, or None where no row is left of it or has a weight."""
-        blocks = [self._block(shard) for shard in shards]
-        if self._dropped is not None:
-            blocks = list(map(self._dropped.add, blocks))
+        blocks = [self._dropped.add(self._block(shard)) for shard in shards]
         if not any(len(block.rows) and block.scan.heaviest > 0 for block in blocks):
             return None
         return join(blocks, self._demand.parameters, self._demand.workspace)
@@ -297,7 +294,7 @@ def join(blocks: list[Block], parameters: Parameters, workspace: Workspace | Non
     budget = parameters.budget(size) if workspace is None else 0
     shared = workspace if len(blocks) == 1 else None  # parts that are merged are apart
     parts = [
-        Shard(Held("x", block), metric, threads, budget * block.rows.nbytes // size, shared)
+        Shard(Held(block), metric, threads, budget * block.rows.nbytes // size, shared)
         for block in blocks
     ]
     executor = LocalExecutor(parts, is_cosine(metric))

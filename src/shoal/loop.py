@@ -73,7 +73,7 @@ def train(state: State | None, source: Source, task: Task) -> Generator[State, N
     try:
         context.enter(SEEDING, source.rows)
         context.state = state = initialise(state, source, feed, task, context.chose)
-        feed.close()
+        context.centers_found = state.num_found
         yield from steps(state, source, feed, task, context)
     except GeneratorExit:  # whoever drives the run ends it
         raise

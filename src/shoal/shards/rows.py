@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal import _core
+from shoal.checks import warn_user
 from shoal.dtypes import inexact, is_double
 from shoal.errors import BadInputError
 from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
@@ -136,10 +136,17 @@ def _scan(
 
 
 class Tally:
-    """Counts rows that are left out, and says so once for many blocks."""
+    """Counts rows that are left out, pass by pass, and says so once."""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._dropped = self._rows = 0
+        self._before = (0, 0)  # of the pass that left out most
+        self._said = False
+
+    def begin(self) -> None:
+        """A pass begins, over the rows of the one before or others."""
+        self._before = max(self._before, (self._dropped, self._rows))
         self._dropped = self._rows = 0
 
     def add(self, block: Block) -> Block:
@@ -149,15 +156,13 @@ class Tally:
         return block
 
     def say(self) -> None:
-        """Warn of what was left out since the last time."""
-        dropped, rows = self._dropped, self._rows
-        self._dropped = self._rows = 0
-        if dropped:
-            warnings.warn(
+        """Warn of what a pass left out, if that is not said yet."""
+        dropped, rows = max(self._before, (self._dropped, self._rows))
+        if dropped and not self._said:
+            self._said = True
+            warn_user(
                 f"{self._name}: dropped {dropped} of {rows} rows with values that are not finite "
-                "or missing (on_bad_rows='skip')",
-                UserWarning,
-                stacklevel=2,
+                "or missing (on_bad_rows='skip')"
             )
 
 
@@ -170,8 +175,8 @@ class Blocks:
 
     resident = False  # whether the rows stay where they are in memory
 
-    def __init__(self, name: str = "x") -> None:
-        self._name = name
+    def __init__(self, tally: Tally | None = None) -> None:
+        self._tally = Tally("x") if tally is None else tally
         self._scan: Scan | None = None
         self._dropped = 0
 
@@ -182,14 +187,15 @@ class Blocks:
     def scan(self) -> Scan:
         """Size and magnitudes of the rows (one reading, the first time)."""
         if self._scan is None:
-            total, tally = None, Tally(self._name)
+            total = None
+            self._tally.begin()
             for block in self.read():
                 total = block.scan if total is None else total.merge(block.scan)
-                self._dropped += tally.add(block).dropped
+                self._dropped += self._tally.add(block).dropped
             if total is None:
                 raise BadInputError("the data has no rows: give at least one")
             self._scan = total
-            tally.say()
+            self._tally.say()
         return self._scan
 
     def __iter__(self) -> Iterator[Block]:
@@ -248,13 +254,13 @@ class Blocks:
 
 
 class Held(Blocks):
-    """Blocks in memory."""
+    """Blocks in memory; whoever made them says what was left out."""
 
     resident = True
 
-    def __init__(self, name: str, *blocks: Block) -> None:
-        super().__init__(name)
-        self._blocks = blocks
+    def __init__(self, *blocks: Block) -> None:
+        super().__init__()
+        self._blocks = [replace(block, dropped=0) for block in blocks]
 
     def read(self) -> Iterable[Block]:
         """The blocks."""
@@ -269,11 +275,11 @@ class Reread(Blocks):
 
     def __init__(
         self,
-        name: str,
+        tally: Tally,
         begin: Callable[[], Iterable[Block]],
         told: Callable[[int], None] = ignore,
     ) -> None:
-        super().__init__(name)
+        super().__init__(tally)
         self._begin = begin
         self._told = told
         self._checksums: list[int] = []
@@ -301,9 +307,13 @@ class FromPages(Blocks):
     """
 
     def __init__(
-        self, source: PagedSource, validate: Validate, told: Callable[[int], None] = ignore
+        self,
+        source: PagedSource,
+        validate: Validate,
+        tally: Tally,
+        told: Callable[[int], None] = ignore,
     ) -> None:
-        super().__init__(source.name)
+        super().__init__(tally)
         self._source = source
         self._validate = validate
         self._told = told

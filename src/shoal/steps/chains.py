@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.sources.sparse import dense
+from shoal.sources.sparse import Matrix, dense
 from shoal.steps.random import Stream
-from shoal.steps.round import Round, say_repeated
+from shoal.steps.round import Round
 
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.int64]
@@ -19,7 +19,7 @@ Candidates = Callable[[int, Stream], tuple[Indices, Floats]]
 
 #: Candidates of several chains are measured together, up to this many.
 CHAIN_ROWS = 8192
-#: Chains tried anew when one ends on a row that is a center already, before a pass over all rows.
+#: Chains tried when one ends on a row that is a center already, before the one pass over all rows.
 CHAIN_TRIES = 10
 
 
@@ -54,6 +54,7 @@ def afkmc2(offered: Round) -> Floats:
     else:
         first = batch.take(offered.stream().rows(rows, 1, weights))
         before = [first]
+        offered.tell(1)
     proposal = batch.distances(first)  # in place from here: there may be many rows
     if weights is not None:
         proposal *= weights
@@ -93,9 +94,13 @@ def _by_chains(
     if len(offered.found) + len(chosen) == 0:
         chosen.append(offered.batch.take(offered.stream(1).rows(offered.rows, 1, weights)))
     at_once = max(1, CHAIN_ROWS // offered.parameters.kmc2_chain_length)
-    while len(chosen) < chains:
+    left = _Left(offered, weights)
+    while len(chosen) < chains and not left.none:
         offered.tell(len(chosen))
-        _some_chains(offered, min(at_once, chains - len(chosen)), candidates, weights, chosen)
+        _some_chains(offered, min(at_once, chains - len(chosen)), candidates, left, chosen)
+    if left.none:  # every row is a center already
+        stream, missing = offered.stream(len(chosen) + 1), chains - len(chosen)
+        chosen.append(offered.batch.take(stream.rows(offered.rows, missing, weights)))
     return np.concatenate(chosen)
 
 
@@ -103,10 +108,10 @@ def _some_chains(
     offered: Round,
     chains: int,
     candidates: Candidates,
-    weights: Floats | None,
+    left: _Left,
     chosen: list[Floats],
 ) -> None:
-    """Append to ``chosen`` where the next chains end.
+    """Append to ``chosen`` where the next chains end, until no row is ``left``.
 
     What they propose does not depend on the centers, so its distance to those that were chosen
     before all of these chains is measured at once.
@@ -129,14 +134,16 @@ def _some_chains(
                 indices, proposal = candidates(first + chain, stream)
                 mine = offered.batch.sample(indices)
                 distances = offered.measure(mine, np.concatenate([offered.found, *chosen]))
-            mass = distances if weights is None else distances * weights[indices]
+            mass = distances if left.weights is None else distances * left.weights[indices]
             last = run_chain(mass, proposal, stream.uniform(len(indices)))
             if mass[last] > 0:
                 chosen.append(dense(mine[last : last + 1]))
                 break
         else:
-            centers = np.concatenate([offered.found, *chosen])
-            chosen.append(_by_full_pass(offered, centers, stream))
+            drawn = left.draw(chosen, stream)
+            if drawn is None:
+                return
+            chosen.append(drawn)
 
 
 def run_chain(target: Floats, proposal: Floats, uniform: Floats) -> int:
@@ -152,11 +159,40 @@ def run_chain(target: Floats, proposal: Floats, uniform: Floats) -> int:
     return current
 
 
-def _by_full_pass(offered: Round, centers: Floats, stream: Stream) -> Floats:
-    """Draw a row by its distance: where chains only met rows that are centers already."""
-    weights = offered.batch.weights()
-    likely = offered.likely(offered.batch.distances(centers), weights)
-    if not likely.any():
-        say_repeated(1)
-        return offered.batch.take(stream.rows(offered.rows, 1, weights))
-    return offered.batch.take(stream.weighted(likely, 1))
+class _Left:
+    """The rows that are no centers yet, for chains that only met rows that are.
+
+    They are few then. One pass finds them; what is drawn later needs no other.
+    """
+
+    def __init__(self, offered: Round, weights: Floats | None) -> None:
+        self._offered = offered
+        self.weights = weights  # of all rows
+        self.none = False  # every row is a center
+        self._rows: Matrix | None = None
+        self._mass: Floats = np.empty(0)  # of these: what they are drawn by
+        self._weights: Floats | float = 1.0
+        self._known = 0  # how many of the chosen centers that knows of
+
+    def draw(self, chosen: list[Floats], stream: Stream) -> Floats | None:
+        """A row, in proportion to weight times distance; None where none is left."""
+        if self._rows is None:
+            self._look(np.concatenate([self._offered.found, *chosen]))
+        elif len(chosen) > self._known:
+            later = self._offered.measure(self._rows, np.concatenate(chosen[self._known :]))
+            later *= self._weights
+            self._mass = np.minimum(self._mass, later)
+        self._known = len(chosen)
+        self.none = not self._mass.any()
+        if self._rows is None or self.none:
+            return None
+        drawn = stream.weighted(self._mass, 1)
+        return dense(self._rows[drawn])
+
+    def _look(self, centers: Floats) -> None:
+        offered = self._offered
+        mass = offered.likely(offered.batch.distances(centers), self.weights)
+        where = np.flatnonzero(mass)
+        if len(where):
+            self._rows, self._mass = offered.batch.sample(where), mass[where]
+            self._weights = 1.0 if self.weights is None else self.weights[where]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.config import Parameters
+from shoal.checks import warn_user
+from shoal.config import RANDOM_INIT, Parameters
 from shoal.executors.base import Executor
-from shoal.metric import is_cosine
+from shoal.metric import as_stored, is_cosine
 from shoal.shards.kernels import nearest
 from shoal.shards.potential import Nearest
 from shoal.sources.sparse import Matrix
 from shoal.steps.random import SEEDING, Stream
 
 Floats = npt.NDArray[np.floating[Any]]
+
+logger = logging.getLogger("shoal")
+
+#: Values of rows that are looked at together where distinct rows are counted.
+DISTINCT_VALUES = 1 << 22
+#: Digits of directions that are compared: rounding tells those of equal directions apart.
+DIRECTION_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -79,10 +87,50 @@ class Round:
         return distant if weights is None else distant * weights
 
 
-def say_repeated(number: int) -> None:
-    """Warn of centers that repeat others."""
-    warnings.warn(
-        f"the data has fewer distinct rows than clusters: {number} of the centers repeat others",
-        UserWarning,
-        stacklevel=2,
+def say_if_repeated(offered: Round, clusters: Floats) -> None:
+    """Warn, once all centers are there, if some repeat others for want of other rows.
+
+    By distance, a row that is a center already is chosen only then. Random draws look at no values:
+    whether there are other rows is then found out.
+    """
+    repeated = len(clusters) - len(_distinct(clusters, offered))
+    if not repeated:
+        return
+    if offered.parameters.initial_clusters == RANDOM_INIT and _has_more(offered, len(clusters)):
+        logger.info(
+            "%d of the %d centers repeat others: rows were drawn at random, whatever their values; "
+            "kmeans_plus_plus, kmc2 and afkmc2 draw other ones where there are",
+            repeated,
+            len(clusters),
+        )
+        return
+    which = "the data has" if offered.whole else "the batches that centers were chosen from have"
+    warn_user(
+        f"{which} fewer distinct rows than clusters: {repeated} of the {len(clusters)} centers "
+        "repeat others. Use fewer clusters"
     )
+
+
+def _distinct(rows: Floats, offered: Round) -> set[Any]:
+    """Each distinct row once, as it would be stored as a center."""
+    stored = as_stored(
+        rows.astype(offered.found.dtype, copy=False), offered.parameters.distance_metric
+    )
+    if offered.cosine:
+        stored = stored.round(DIRECTION_DIGITS)
+    stored = np.ascontiguousarray(stored + 0.0)  # of two zeros the one without a sign
+    whole = np.dtype((np.void, stored.shape[1] * stored.itemsize))
+    return set(stored.view(whole).ravel().tolist())
+
+
+def _has_more(offered: Round, wanted: int) -> bool:
+    """Whether the batch, with the centers found before, has ``wanted`` distinct rows."""
+    weights = offered.batch.weights()
+    indices = np.arange(offered.rows) if weights is None else np.flatnonzero(weights > 0)
+    size = max(1, DISTINCT_VALUES // offered.found.shape[1])
+    distinct = _distinct(offered.found, offered)
+    for start in range(0, len(indices), size):
+        distinct |= _distinct(offered.batch.take(indices[start : start + size]), offered)
+        if len(distinct) >= wanted:
+            return True
+    return False

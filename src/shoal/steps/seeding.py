@@ -31,14 +31,16 @@ from shoal.state import State
 from shoal.steps import minibatch
 from shoal.steps.chains import afkmc2, kmc2
 from shoal.steps.random import Stream
-from shoal.steps.round import Round, say_repeated
+from shoal.steps.round import Round, say_if_repeated
 
 Floats = npt.NDArray[np.floating[Any]]
 
 #: A callable may give no rows for this many batches in a row, no more.
 MOST_IDLE_ROUNDS = 100
-#: Picks of k-means++ between two moments at which a run can be stopped.
+#: Picks of k-means++ between two moments at which a run can be stopped and its progress is told,
+#: and how many values of rows they may pass over together, if there are several.
 PICKS_AT_ONCE = 64
+PICKED_VALUES = 1 << 24
 
 
 def step(
@@ -83,7 +85,12 @@ def step(
         seeding_rounds=state.seeding_rounds + 1,
         idle_rounds=idle,
     )
-    return ready(after, parameters) if len(clusters) == parameters.num_clusters else after
+    if len(clusters) < parameters.num_clusters:
+        offered.tell(len(stored))
+        return after
+    if not callable(parameters.initial_clusters):
+        say_if_repeated(offered, clusters)
+    return ready(after, parameters)
 
 
 def given(parameters: Parameters) -> State:
@@ -125,15 +132,16 @@ def plus_plus(offered: Round) -> Floats:
     stream = offered.stream()
     nearest, chosen = _first_center(offered, stream)
     missing = offered.remaining - len(chosen)
+    values = offered.rows * offered.found.shape[1]
+    at_once = max(1, min(PICKS_AT_ONCE, PICKED_VALUES // values))
     while missing:
         offered.tell(offered.remaining - missing)
-        draws = stream.shares(min(missing, PICKS_AT_ONCE), 1 + retries)
+        draws = stream.shares(min(missing, at_once), 1 + retries)
         picked = nearest.pick(draws)
         if len(picked):
             chosen.append(batch.take(picked))
         missing -= len(picked)
-        if len(picked) < len(draws):
-            say_repeated(missing)
+        if len(picked) < len(draws):  # every row is a center already
             chosen.append(batch.take(stream.rows(offered.rows, missing, weights)))
             break
     return np.concatenate(chosen)
@@ -151,6 +159,7 @@ def _first_center(offered: Round, stream: Stream) -> tuple[Nearest, list[Floats]
         first = batch.take(uniform.find([total * share >> 53]))
     else:  # no row has a direction
         first = batch.take(stream.rows(offered.rows, 1, batch.weights()))
+    offered.tell(1)
     return offered.nearest(first), [first]
 
 
