@@ -15,6 +15,8 @@ from shoal.sources import pages as pages_module
 from shoal.sources.ahead import ahead
 from shoal.sources.array import Rows
 from shoal.sources.pages import PagedSource
+from shoal.steps import order as order_module
+from shoal.steps.order import Order
 
 Array = Any
 
@@ -51,6 +53,12 @@ class Disk:
             whole = self.read(page)
             for start in range(0, len(whole), self.piece):
                 yield whole.between(start, start + self.piece)
+
+    def pieces(self, first: int, size: int) -> Iterator[Rows]:
+        for page in range(first, len(self.parts)):
+            whole = self.read(page)
+            for start in range(0, len(whole), size):
+                yield whole.between(start, start + size)
 
     def check_unchanged(self) -> None:
         if self.changed:
@@ -104,15 +112,13 @@ def test_the_bits_are_those_of_the_array(metric: str, seeding: str, mini_batch: 
 def test_an_epoch_has_every_row_once_and_depends_on_seed_and_epoch_alone(
     shuffle: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages_module, "WINDOW_BYTES", 60 * X.shape[1] * 4)
+    monkeypatch.setattr(order_module, "WINDOW_VALUES", 60 * X.shape[1])
+    monkeypatch.setattr(order_module, "LEAST_ROWS", 1)
     numbers = np.arange(400, dtype=np.float32)[:, None] + np.zeros((1, 4), np.float32)
 
     def epoch(seed: int, row: int = 0, size: int = 33) -> tuple[list[Array], list[int]]:
-        def permute(n: int, *path: int) -> Array:
-            return np.random.default_rng([seed, *path]).permutation(n)
-
         pages = PagedSource(Disk(numbers, list(range(20, 400, 20))), None, shuffle)
-        found = list(pages.epoch(permute, size, row))
+        found = list(pages.epoch(Order(seed, 0, 400, 4), size, row))
         return [np.concatenate([s.rows[:, 0] for s in batch]) for _, batch in found], [
             end for end, _ in found
         ]
@@ -134,13 +140,15 @@ def test_an_epoch_has_every_row_once_and_depends_on_seed_and_epoch_alone(
 
 
 def test_windows_do_not_need_the_whole_data_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages_module, "WINDOW_BYTES", 50 * X.shape[1] * 4)
+    monkeypatch.setattr(order_module, "WINDOW_VALUES", 64 * X.shape[1])
+    monkeypatch.setattr(order_module, "LEAST_ROWS", 1)
     disk = Disk(X, list(range(10, 400, 10)))
     model = shoal.KMeansClustering(5, initial_clusters=X[:5].copy())
     for batch, _ in zip(itertools.count(), range(1), strict=False):
         assert batch == 0
     model.fit(PagedSource(disk, 25, True), steps=2)
-    assert len(set(disk.reads)) <= 15, "two batches of 25 rows lie in one window, one is read ahead"
+    # Two batches of 25 rows lie in one window, one is read ahead: 8 strips of 16 rows.
+    assert len(set(disk.reads)) <= 24, "of 40 pages"
 
 
 def test_a_pass_reads_the_pages_once_and_full_batch_needs_one_pass_a_step() -> None:
@@ -160,7 +168,7 @@ def test_relocation_takes_the_farthest_rows() -> None:
 
 
 def test_weights_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages_module, "WINDOW_BYTES", 1 << 20)
+    monkeypatch.setattr(order_module, "WINDOW_VALUES", 1 << 18)
     weights = np.random.default_rng(5).integers(0, 3, len(X)).astype(float)
     disk = Disk(X, CUTS)
     disk.weights = weights

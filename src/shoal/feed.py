@@ -6,10 +6,6 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
-
-import numpy as np
-import numpy.typing as npt
 
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Parameters, RunConfig
 from shoal.errors import BadInputError
@@ -23,7 +19,7 @@ from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
 from shoal.sources.sparse import Matrix
 from shoal.state import State
-from shoal.steps.random import SHUFFLING, Stream
+from shoal.steps.order import Order
 
 logger = logging.getLogger("shoal")
 
@@ -208,9 +204,9 @@ class Feed:
                 yield Batch(self._whole().executor, [], (epoch + 1, 0))
                 epoch += 1
                 continue
-            permute = partial(_permutation, seed, epoch)
+            order = Order(seed, epoch, rows, source.dim or 1)
             self._dropped.begin()
-            for end, shards in source.epoch(permute, size, row):
+            for end, shards in source.epoch(order, size, row):
                 position = (epoch, end) if end < rows else (epoch + 1, 0)
                 if (batch := self._drawn(source, shards)) is not None:
                     used = True
@@ -303,10 +299,6 @@ def join(blocks: list[Block], parameters: Parameters, workspace: Workspace | Non
 
 def _takes_all(source: PagedSource) -> bool:
     return source.batch_size is not None and source.batch_size >= (source.rows or 0)
-
-
-def _permutation(seed: int, epoch: int, n: int, *path: int) -> npt.NDArray[np.int64]:
-    return Stream(seed, SHUFFLING, epoch, *path).permutation(n)
 
 
 def check_columns(state: State, columns: int, name: str = "the data") -> None:

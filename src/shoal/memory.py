@@ -18,9 +18,10 @@ from shoal.feed import DEFAULT_BATCH_ROWS
 from shoal.metric import is_cosine
 from shoal.model import Model
 from shoal.shards.kernels import planned_bytes
-from shoal.sources.pages import PIECE_BYTES, WINDOW_BYTES, PagedSource
+from shoal.sources.pages import PIECE_BYTES, PagedSource
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
+from shoal.steps.order import CHUNK, rows_of_a_window
 
 #: Buffers of a thread, and what the allocator and libraries hold, in bytes; measured.
 THREAD_BYTES, OTHER_BYTES = 1 << 20, 4 << 20
@@ -72,7 +73,6 @@ class _Shape:
     dim: int
     dtype: np.dtype[Any]
     held: bool  # in memory
-    page: int  # bytes of the largest page, where they are not
     batch_size: int | None
     shuffle: bool = True
     weighted: bool = False
@@ -170,7 +170,7 @@ def _shape_of_numbers(
     n, d = whole_number("rows", rows, 1), whole_number("columns", columns, 1)
     kind = np.dtype(dtype)
     check_dtype(kind, "dtype")
-    return _Shape(n, d, kind, not on_disk, 0, size)
+    return _Shape(n, d, kind, not on_disk, size)
 
 
 def _shape_of_source(source: Any) -> _Shape:
@@ -180,7 +180,6 @@ def _shape_of_source(source: Any) -> _Shape:
             "columns and on_disk=True instead"
         )
     pages, dtype = source.pages, np.dtype(source.pages.dtype)
-    page = max(pages.lengths, default=0) * pages.dim * dtype.itemsize
     held = source.resident
     weighted = held and any(shard.weights is not None for shard in source.shards)
     weighted = weighted or getattr(pages, "weight", None) is not None
@@ -192,7 +191,6 @@ def _shape_of_source(source: Any) -> _Shape:
         pages.dim,
         dtype,
         held,
-        page,
         source.batch_size,
         source.shuffle,
         weighted,
@@ -208,19 +206,15 @@ def _reading(planned: Parameters, shape: _Shape) -> int:
         return 2 * batch if planned.use_mini_batch else 0
     if not planned.use_mini_batch:
         return READER_BYTES + 5 * PIECE_BYTES  # being read, read ahead, in use, and decoded
-    window = max(min(WINDOW_BYTES, shape.bytes), shape.page)
-    # In use, read ahead, and what its pages are decoded and put together from.
+    window = min(rows_of_a_window(shape.dim) * shape.row, shape.bytes)
+    # In use, read ahead, and what it is decoded and put together from.
     return READER_BYTES + 4 * window + 2 * batch
 
 
 def _labels(planned: Parameters, shape: _Shape) -> int:
     if not planned.use_mini_batch:
         return 4 * shape.rows
-    if not shape.shuffle:
-        return 0
-    row = shape.dim * shape.dtype.itemsize
-    shuffled = shape.rows if shape.held else min(shape.rows, max(WINDOW_BYTES, shape.page) // row)
-    return 16 * shuffled
+    return 64 * min(shape.rows, CHUNK) if shape.shuffle else 0
 
 
 def _kept(planned: Parameters, shape: _Shape) -> int:

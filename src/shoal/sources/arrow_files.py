@@ -29,8 +29,13 @@ class Reader(Protocol):
     def head(self, file: File) -> tuple[Any, list[int]]:
         """Schema of a file, and the rows of each page, without reading them."""
 
-    def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
-        """Record batches of some pages, with the columns of ``layout`` and maybe others."""
+    def batches(
+        self, file: File, pages: Sequence[int], layout: Layout, most: int | None
+    ) -> Iterator[Any]:
+        """Record batches of some pages, with the columns of ``layout`` and maybe others.
+
+        ``most``: rows that are decoded at a time, as far as the format lets them be.
+        """
 
     def column(self, file: File, name: str) -> Iterator[Any]:
         """Arrays of one column, some rows at a time."""
@@ -83,23 +88,31 @@ class ArrowPages:
         start = pages[0].first if pages else 0
         return ahead(self._pieces(pages, rows, start))
 
+    def pieces(self, first: int, size: int) -> Iterator[Rows]:
+        """The same in pieces of ``size`` rows, read when they are asked for."""
+        pages = [page for page in self._pages[first:] if page.rows]
+        rows = sum(page.rows for page in pages)
+        return self._pieces(pages, rows, pages[0].first if pages else 0, size)
+
     def check_unchanged(self) -> None:
         """Raise BadInputError where a file has another size or time than when it was opened."""
         check_unchanged(self._files)
 
-    def _pieces(self, pages: list[Page], rows: int, start: int) -> Iterator[Rows]:
-        batches = self._batches(pages)
+    def _pieces(
+        self, pages: list[Page], rows: int, start: int, size: int | None = None
+    ) -> Iterator[Rows]:
+        batches = self._batches(pages, size)
         try:
-            yield from pieces(batches, self._layout, rows, start)
+            yield from pieces(batches, self._layout, rows, start, size)
         finally:
             batches.close()
 
-    def _batches(self, pages: list[Page]) -> Any:
+    def _batches(self, pages: list[Page], most: int | None = None) -> Any:
         """Record batches of pages, file by file."""
         for file, inside in itertools.groupby(pages, key=lambda page: page.file):
             numbers = [page.number for page in inside]
             with naming(file):
-                yield from self._reader.batches(file, numbers, self._layout)
+                yield from self._reader.batches(file, numbers, self._layout, most)
 
     def _head(self, file: File) -> tuple[Any, list[int]]:
         with naming(file):

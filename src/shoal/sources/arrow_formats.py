@@ -32,9 +32,12 @@ class ParquetReader:
             rows = [opened.metadata.row_group(i).num_rows for i in range(groups)]
             return opened.schema_arrow, rows
 
-    def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
+    def batches(
+        self, file: File, pages: Sequence[int], layout: Layout, most: int | None
+    ) -> Iterator[Any]:
         """Decode row groups one after the other, some rows at a time."""
         room = max(1, BATCH_BYTES // layout.row_bytes)
+        room = room if most is None else min(room, most)
         with self._open(file, BUFFERS_BYTES // len(layout.used)) as opened:
             for page in pages:
                 rows = max(1, opened.metadata.row_group(page).num_rows)
@@ -90,8 +93,11 @@ class IpcReader:
                 pages += [(number, start, min(step, rows - start)) for start in starts]
         return schema, [rows for _, _, rows in pages]
 
-    def batches(self, file: File, pages: Sequence[int], layout: Layout) -> Iterator[Any]:
+    def batches(
+        self, file: File, pages: Sequence[int], layout: Layout, most: int | None
+    ) -> Iterator[Any]:
         """Read pages one after the other."""
+        del most  # a page is decoded at once
         with self._open(file, layout.used) as reader:
             for page in pages:
                 number, start, rows = self._pages[file.name][page]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -13,13 +13,9 @@ from shoal.sources.ahead import ahead
 from shoal.sources.array import Rows, joined
 
 Indices = npt.NDArray[np.int64]
-#: ``permute(n, *path)`` gives 0 … n - 1 in an order that depends on the path alone.
-Permute = Callable[..., Indices]
 
 #: Bytes of rows on disk that are read at a time.
 PIECE_BYTES = 16 << 20
-#: Bytes of rows on disk that are shuffled together.
-WINDOW_BYTES = 64 << 20
 
 
 class Pages(Protocol):
@@ -41,8 +37,33 @@ class Pages(Protocol):
     def stream(self, first: int = 0) -> Iterator[Rows]:
         """All rows from page ``first`` on, in order, in pieces of bounded size."""
 
+    def pieces(self, first: int, size: int) -> Iterator[Rows]:
+        """The same in pieces of at most ``size`` rows, read when they are asked for."""
+
     def check_unchanged(self) -> None:
         """Raise BadInputError where the data is no longer what it was when it was opened."""
+
+
+class Order(Protocol):
+    """In which order the rows of an epoch come; see ``steps.order``."""
+
+    windows: int  # rows are taken from one window after the other
+    strip: int  # the most rows of a range of a window
+
+    def at(self, first: int, last: int) -> Indices:
+        """Indices of the rows at places ``first`` … ``last`` - 1 of the epoch."""
+
+    def start(self, window: int) -> int:
+        """The place in the epoch at which a window begins."""
+
+    def window_at(self, place: int) -> int:
+        """The window that a place in the epoch lies in."""
+
+    def strips(self, window: int) -> list[list[tuple[int, int]]]:
+        """Ranges of rows that make up a window: for each place that data is read from, in order."""
+
+    def within(self, window: int, first: int, last: int) -> Indices:
+        """Which rows of a window stand at its places ``first`` … ``last`` - 1."""
 
 
 class ArrayPages:
@@ -65,6 +86,10 @@ class ArrayPages:
     def stream(self, first: int = 0) -> Iterator[Rows]:
         """The shards."""
         return iter(self.shards[first:])
+
+    def pieces(self, first: int, size: int) -> Iterator[Rows]:
+        """The same in pieces: views."""
+        return in_pieces(self.shards[first:], size)
 
     def check_unchanged(self) -> None:
         """Arrays are looked at again at each call instead."""
@@ -132,76 +157,108 @@ class PagedSource:
         ]
         return joined(parts)
 
-    def epoch(self, permute: Permute, size: int, row: int) -> Iterator[tuple[int, list[Rows]]]:
-        """Batches of ``size`` rows from row ``row`` of an epoch on, each with the row behind it.
-
-        ``permute`` says in which order rows come, by path: () for all of them where one window
-        has room for all; else (0,) for the pages, (1 + w,) for the rows of window w.
-        """
-        batches = self._shuffled(permute, size, row) if self.shuffle else self._ordered(size, row)
-        for batch in batches:
+    def epoch(self, order: Order, size: int, row: int) -> Iterator[tuple[int, list[Rows]]]:
+        """Batches of ``size`` rows from row ``row`` of an epoch on, each with the row behind it."""
+        for batch in self._shuffled(order, size, row) if self.shuffle else self._ordered(size, row):
             row += sum(map(len, batch))
             yield row, batch
 
     def _ordered(self, size: int, row: int) -> Iterator[list[Rows]]:
-        page = min(int(np.searchsorted(self._starts, row, side="right")) - 1, len(self._starts) - 2)
-        return cut(skip(self.pages.stream(page), row - int(self._starts[page])), size)
+        page, inside = self.page_of(row)
+        return cut(skip(self.pages.stream(page), inside), size)
 
-    def _shuffled(self, permute: Permute, size: int, row: int) -> Iterator[list[Rows]]:
+    def page_of(self, row: int) -> tuple[int, int]:
+        """The page that holds a row, and which row of the page it is."""
+        page = int(np.searchsorted(self._starts, row, side="right")) - 1
+        page = min(page, len(self._starts) - 2)
+        return page, row - int(self._starts[page])
+
+    def _shuffled(self, order: Order, size: int, row: int) -> Iterator[list[Rows]]:
         rows = self.rows or 0
         if not self.resident:
-            return self._from_windows(self._windows(permute), permute, size, row)
+            return self._from_windows(order, size, row)
         if size >= rows:
             return cut(skip(self.pages.stream(), row), size)
-        order, starts = permute(rows), range(row, rows, size)
-        return ([self.take(np.sort(order[start : start + size]))] for start in starts)
+        starts = range(row, rows, size)
+        drawn = (order.at(start, min(start + size, rows)) for start in starts)
+        return ([self.take(np.sort(indices))] for indices in drawn)
 
-    def _windows(self, permute: Permute) -> list[list[int]]:
-        """Pages to shuffle together; all of them where there is room."""
-        lengths = self.pages.lengths
-        room = WINDOW_BYTES // (self.pages.dim * self.pages.dtype.itemsize)
-        if (self.rows or 0) <= room:
-            return [list(range(len(lengths)))]
-        windows: list[list[int]] = [[]]
-        inside = 0
-        for page in permute(len(lengths), 0).tolist():
-            if inside and inside + lengths[page] > room:
-                windows.append([])
-                inside = 0
-            windows[-1].append(page)
-            inside += lengths[page]
-        return [sorted(window) for window in windows]
-
-    def _from_windows(
-        self, windows: list[list[int]], permute: Permute, size: int, row: int
-    ) -> Iterator[list[Rows]]:
+    def _from_windows(self, order: Order, size: int, row: int) -> Iterator[list[Rows]]:
         """Batches across windows, of which one is used while the next is read."""
-        lengths = self.pages.lengths
-        paths = [() if len(windows) == 1 else (1 + w,) for w in range(len(windows))]
-        sizes = [sum(lengths[page] for page in window) for window in windows]
-        first = 0
-        while first < len(windows) - 1 and row >= sizes[first]:
-            row -= sizes[first]
-            first += 1
-
-        def load() -> Iterator[tuple[Rows, Indices]]:
-            for w in range(first, len(windows)):
-                loaded = joined([self.pages.read(page) for page in windows[w]])
-                yield loaded, permute(len(loaded), *paths[w])
-
+        window = order.window_at(row)
+        row -= order.start(window)
         batch: list[Rows] = []
         room = size
-        for loaded, order in ahead(load()):
-            while row < len(order):
-                drawn = np.sort(order[row : row + room])
-                batch.append(loaded.at(drawn))
+        for loaded in ahead(self._windows(order, window)):
+            while row < len(loaded):
+                drawn = order.within(window, row, min(row + room, len(loaded)))
+                batch.append(loaded.at(np.sort(drawn)))
                 row, room = row + len(drawn), room - len(drawn)
                 if room == 0:
                     yield batch
                     batch, room = [], size
-            row = 0
+            row, window = 0, window + 1
         if batch:
             yield batch
+
+    def _windows(self, order: Order, window: int) -> Iterator[Rows]:
+        """The rows of a window, and of those behind it; each row of an epoch is read once."""
+        readers = [_Reader(self, order.strip) for _ in order.strips(window)]
+        try:
+            while window < order.windows:
+                strips = zip(readers, order.strips(window), strict=True)
+                yield joined(
+                    [
+                        piece
+                        for reader, ranges in strips
+                        for first, last in ranges
+                        for piece in reader.read(first, last)
+                    ]
+                )
+                window += 1
+        finally:
+            for reader in readers:
+                reader.close()
+
+
+class _Reader:
+    """Reads on from where it has read to, as long as what is asked for is there."""
+
+    def __init__(self, source: PagedSource, size: int) -> None:
+        self._source = source
+        self._size = size
+        self._pieces: Iterator[Rows] = iter(())
+        self._rest: Rows | None = None
+        self._row = -1
+
+    def read(self, first: int, last: int) -> Iterator[Rows]:
+        """Rows ``first`` … ``last`` - 1 in pieces."""
+        if first != self._row:
+            self._begin(first)
+        while first < last:
+            piece = self._rest or next(self._pieces)
+            size = min(len(piece), last - first)
+            yield piece.between(0, size)
+            self._rest = piece.between(size, len(piece)) if size < len(piece) else None
+            first += size
+        self._row = last
+
+    def close(self) -> None:
+        """End the reading."""
+        if isinstance(self._pieces, Generator):
+            self._pieces.close()
+
+    def _begin(self, row: int) -> None:
+        self.close()
+        page, inside = self._source.page_of(row)
+        self._rest, self._pieces = None, skip(self._source.pages.pieces(page, self._size), inside)
+
+
+def in_pieces(parts: Iterable[Rows], size: int) -> Iterator[Rows]:
+    """Each of some rows in pieces of at most ``size``: views."""
+    for part in parts:
+        for start in range(0, len(part), size):
+            yield part.between(start, start + size)
 
 
 def cut(pieces: Iterator[Rows], size: int) -> Iterator[list[Rows]]:

@@ -17,7 +17,7 @@ from shoal.sources.ahead import ahead
 from shoal.sources.array import Columns, Rows, to_shards, weights_of
 from shoal.sources.columns import wanted_columns, warn_left_out
 from shoal.sources.csv_parser import Column, blocks_of, head_of, parse
-from shoal.sources.pages import ArrayPages, Pages
+from shoal.sources.pages import ArrayPages, Pages, in_pieces
 from shoal.sources.paths import File, changed, check_unchanged, naming, without_names
 
 #: Bytes of text that are read at a time.
@@ -223,6 +223,10 @@ class CsvPages:
     def stream(self, first: int = 0) -> Iterator[Rows]:
         """All rows from page ``first`` on, a page at a time; the next one is read ahead."""
         return ahead(self.read(page) for page in range(first, len(self._pages)))
+
+    def pieces(self, first: int, size: int) -> Iterator[Rows]:
+        """The same in pieces, read when they are asked for."""
+        return in_pieces(map(self.read, range(first, len(self._pages))), size)
 
     def check_unchanged(self) -> None:
         """Raise BadInputError where a file has another size or time than when it was opened."""

@@ -1,7 +1,7 @@
 """In which order the rows of an epoch come: a function of seed, epoch, rows and columns alone.
 
-Arrays and files, whatever pages they have, and any part of them find the rows of a batch by the same
-function, without an array of the size of the data.
+Arrays and files, whatever pages they have, and any part of them find the rows of a batch by the
+same function, without an array of the size of the data.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ CHUNK = 1 << 14
 class Permutation:
     """A keyed permutation of 0 … n - 1, of which any part is found without the rest.
 
-    A Feistel network over a x b ≥ n places (Luby & Rackoff 1988; Black & Rogaway 2002, "Ciphers with
-    arbitrary finite domains"): a place that is no row is sent on until it is one.
+    A Feistel network over a x b ≥ n places (Luby & Rackoff 1988; Black & Rogaway 2002, "Ciphers
+    with arbitrary finite domains"): a place that is no row is sent on until it is one.
 
     Parameters
     ----------
@@ -67,6 +67,11 @@ class Permutation:
         return left * b + right
 
 
+def rows_of_a_window(columns: int) -> int:
+    """The most rows that are shuffled together."""
+    return max(LEAST_ROWS, WINDOW_VALUES // columns)
+
+
 def _hashed(words: Words, key: int, below: np.uint64) -> Words:
     """A number below ``below`` of each word and the key."""
     mixed = words + np.uint64(key)
@@ -98,12 +103,12 @@ class Order:
     def __init__(self, seed: int, epoch: int, rows: int, columns: int) -> None:
         self.rows = rows
         self._path = (seed, SHUFFLING, epoch)
-        room = max(LEAST_ROWS, WINDOW_VALUES // columns)
+        room = rows_of_a_window(columns)
         segments = STRIPS if rows > room else 1
         self._edges = np.arange(segments + 1) * rows // segments
         self._lengths = np.diff(self._edges)
-        self._strip = rows if segments == 1 else room // segments
-        self.windows = max(1, -(-int(self._lengths.max()) // max(self._strip, 1)))
+        self.strip = rows if segments == 1 else max(1, room // segments)
+        self.windows = max(1, -(-int(self._lengths.max()) // max(self.strip, 1)))
         self._turns = np.zeros(segments, np.int64)
         if segments > 1:
             turns = Stream(*self._path, 0).uniform(segments) * self._lengths
@@ -113,11 +118,11 @@ class Order:
 
     def start(self, window: int) -> int:
         """The place in the epoch at which a window begins."""
-        return int(np.minimum(window * self._strip, self._lengths).sum())
+        return int(np.minimum(window * self.strip, self._lengths).sum())
 
     def window_at(self, place: int) -> int:
         """The window that a place in the epoch lies in."""
-        window = min(place // max(1, self._strip * len(self._lengths)), self.windows - 1)
+        window = min(place // max(1, self.strip * len(self._lengths)), self.windows - 1)
         while window + 1 < self.windows and self.start(window + 1) <= place:
             window += 1  # segments differ by a row
         return window
@@ -126,8 +131,8 @@ class Order:
         """Rows of a window, segment after segment: one or two ranges of each, or none."""
         found = []
         for segment, length in enumerate(self._lengths.tolist()):
-            first = min(window * self._strip, length)
-            last = min(first + self._strip, length)
+            first = min(window * self.strip, length)
+            last = min(first + self.strip, length)
             begin = int(self._edges[segment])
             turn = int(self._turns[segment])
             ranges = [(first + turn, min(last + turn, length))] if first + turn < length else []
@@ -159,11 +164,12 @@ class Order:
     def _rows_of(self, window: int, places: Indices) -> Indices:
         if self.windows == 1:
             return places
-        sizes = np.clip(self._lengths - window * self._strip, 0, self._strip)
+        sizes = np.clip(self._lengths - window * self.strip, 0, self.strip)
         starts = np.concatenate([[0], np.cumsum(sizes)])
         segment = np.searchsorted(starts, places, side="right") - 1
-        inside = places - starts[segment] + window * self._strip + self._turns[segment]
-        return self._edges[segment] + inside % self._lengths[segment]
+        inside = places - starts[segment] + window * self.strip + self._turns[segment]
+        rows: Indices = self._edges[segment] + inside % self._lengths[segment]
+        return rows
 
     def _permutation_of(self, window: int) -> Permutation:
         path = self._path if self.windows == 1 else (*self._path, 1 + window)
