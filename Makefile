@@ -8,20 +8,18 @@ BENCH_ARGS  ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
-WHEEL  := $(VENV)/wheel
 CPP    := build/cpp
 # -qq: errors, and the compiler's output when a build fails, are still shown.
 PIP    := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
 
 # What each kind of work installs: extras of pyproject.toml.
 EXTRAS_demo  := parquet,progress
-EXTRAS_test  := test,parquet,progress
-EXTRAS_lint  := lint,parquet,progress
+EXTRAS_test  := test,all
 EXTRAS_bench := bench,parquet,progress
 
+# What the compiled core is made from. Python files are not among it: they are used where they lie.
 # Directories are listed too, so that a deleted file counts as a change.
-SOURCES   := CMakeLists.txt pyproject.toml \
-             $(shell find src cpp -name __pycache__ -prune -o -print 2>/dev/null)
+CORE      := CMakeLists.txt pyproject.toml $(shell find cpp -print 2>/dev/null)
 CPP_FILES := find cpp tests -name '*.h' -o -name '*.cpp'
 
 .DEFAULT_GOAL := help
@@ -76,18 +74,18 @@ $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
 		"shoal needs Python 3.10 or newer; choose one with: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
+	$(PIP) install "pip>=25.1"
 	@mkdir -p $(STAMPS) && touch $@
 
-# The wheel is built once per change and shared by all extras. The stamp carries the time at which
-# the build began, so an edit made while the compiler runs is not missed.
-$(STAMPS)/shoal: $(SOURCES) | $(STAMPS)/venv
+# Tools alone: nothing is compiled.
+$(STAMPS)/lint $(STAMPS)/build: pyproject.toml | $(STAMPS)/venv
+	$(PIP) install --group $(@F)
+	@touch $@
+
+# An editable install: an edit of a Python file needs nothing, one of the core compiles what depends
+# on it. The stamp carries the time at which that began, so an edit made meanwhile is not missed.
+$(STAMPS)/demo $(STAMPS)/test $(STAMPS)/bench: $(CORE) | $(STAMPS)/build $(STAMPS)/lint
 	@echo "Building shoal; the first time takes a minute or two."
 	@touch $@.begun
-	@rm -rf $(WHEEL)
-	$(PIP) wheel --no-deps --wheel-dir $(WHEEL) .
-	$(PIP) install --no-deps --force-reinstall $(WHEEL)/shoal-*.whl
+	$(PIP) install --no-build-isolation --editable ".[$(EXTRAS_$(@F))]"
 	@mv $@.begun $@
-
-$(STAMPS)/demo $(STAMPS)/test $(STAMPS)/lint $(STAMPS)/bench: pyproject.toml | $(STAMPS)/shoal
-	$(PIP) install "$$(echo $(WHEEL)/shoal-*.whl)[$(EXTRAS_$(@F))]"
-	@touch $@

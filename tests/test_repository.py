@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import importlib.util
 import inspect
@@ -162,6 +163,11 @@ def relative(path: Path) -> str:
 
 def test_public_names_are_sorted() -> None:
     assert list(shoal.__all__) == sorted(set(shoal.__all__))
+
+
+def test_star_import_hides_no_name_of_python() -> None:
+    assert set(shoal.__all__) & set(dir(builtins)) == set()
+    assert shoal.open is shoal.sources.open.open_source
 
 
 def test_public_names_exist_and_are_documented() -> None:
@@ -332,6 +338,8 @@ def test_every_dependency_is_explained() -> None:
     project = settings["project"]
     requirements = [*project.get("dependencies", []), *settings["build-system"]["requires"]]
     for several in project.get("optional-dependencies", {}).values():
+        requirements += several
+    for several in settings["dependency-groups"].values():
         requirements += several
     declared = {canonical(requirement) for requirement in requirements} - {"shoal"}
     table = (ROOT / "docs" / "dependencies.md").read_text("utf-8")

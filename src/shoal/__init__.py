@@ -16,7 +16,7 @@ from shoal.errors import (
 from shoal.estimator import KMeansClustering, ModelFnOps
 from shoal.graph import KMeans, TrainingGraph
 from shoal.memory import MemoryEstimate, memory_estimate
-from shoal.sources.open import open_source as open
+from shoal.sources.open import open_source
 from shoal.sphere import from_sphere, sphere_km, to_sphere
 from shoal.state import State
 from shoal.version import __version__ as __version__
@@ -41,7 +41,9 @@ __all__ = [
     "build_info",
     "from_sphere",
     "memory_estimate",
-    "open",
     "sphere_km",
     "to_sphere",
 ]
+
+# Not among the names of `from shoal import *`, which would hide Python's own.
+open = open_source

@@ -1,7 +1,9 @@
 """A model in one .npz file: the whole state and the parameters, no pickle.
 
-Layout: one array per array of the state, and ``header``, a JSON text with the format version, the
-scalars of the state, the parameters and the names of the columns.
+Layout: one array per array of the state, ``clusters`` as ``model.clusters()`` gives them; where
+training goes on from others (under cosine, means of unit rows), those too, as ``clusters_stored``;
+and ``header``, a JSON text with the format version, the scalars of the state, the parameters and
+the names of the columns.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from shoal.model_dir import ModelDir
 from shoal.stored import ARRAYS, parameters_to_keep, plain, state_from_parts, state_to_parts, tuples
 
 FORMAT = 1
+STORED = "clusters_stored"
 NOT_A_MODEL = (
     AttributeError,
     EOFError,
@@ -59,6 +62,9 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
     """
     state = model.state
     arrays, fields = state_to_parts(state)
+    users = model.clusters()
+    if not np.array_equal(users, arrays["clusters"]):
+        arrays["clusters"], arrays[STORED] = users, arrays["clusters"]
     header = {
         "format": FORMAT,
         "state": fields,
@@ -132,4 +138,7 @@ def _content(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"{', '.join(sorted(missing))}"
             )
         header = json.loads(str(content["header"]))
-        return header, {name: content[name] for name in content.files if name != "header"}
+        arrays = {name: content[name] for name in content.files if name != "header"}
+        if STORED in arrays:
+            arrays["clusters"] = arrays.pop(STORED)
+        return header, arrays
