@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from helpers import bits
 
 import shoal
 
@@ -90,15 +91,6 @@ def write_data(files: Path) -> None:
     np.save(files / "x.npy", rows)
     table = pa.table({f"c{i}": rows[:, i] for i in range(COLUMNS)})
     parquet.write_table(table, files / "x.parquet", row_group_size=3000)
-
-
-def bits(model: shoal.KMeansClustering) -> dict[str, Any]:
-    """All that a model holds, to the bit."""
-    values = {name: model.get_variable_value(name) for name in model.get_variable_names()}
-    return {
-        name: value.tobytes() if isinstance(value, np.ndarray) else value
-        for name, value in values.items()
-    }
 
 
 class Killer:

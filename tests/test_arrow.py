@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import dataset, feather, ipc, parquet
+from helpers import write
+from pyarrow import dataset, ipc, parquet
 
 import shoal
 from shoal import BadInputError
@@ -24,17 +25,6 @@ from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
 
 X = np.random.default_rng(6).normal(size=(60, 3)).astype(np.float32)
-
-
-def write(path: Path, columns: Any, **how: Any) -> Path:
-    """A file of the kind that its name says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table(columns)
-    if path.suffix == ".parquet":
-        parquet.write_table(table, path, **how)
-    else:
-        feather.write_feather(table, str(path), **how)
-    return path
 
 
 def grouped(suffix: str, rows: int) -> dict[str, int]:

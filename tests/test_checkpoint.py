@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers import bits
 from pyarrow import parquet
 
 import shoal
@@ -58,15 +59,6 @@ def new(folder: Path | None = None, kind: str = "mini-batch", **given: Any) -> M
 def fit(model: Model, x: Any = X, **given: Any) -> Model:
     size = BATCH if model.get_params()["use_mini_batch"] else None
     return model.fit(x, batch_size=size, **given)
-
-
-def bits(model: Model) -> dict[str, Any]:
-    names = model.get_variable_names()
-    values = {name: model.get_variable_value(name) for name in names}
-    return {
-        name: (value.dtype.str, value.tobytes()) if isinstance(value, np.ndarray) else value
-        for name, value in values.items()
-    }
 
 
 def files(folder: Path) -> list[str]:

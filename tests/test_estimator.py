@@ -17,21 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import column, distances, make_rows, unit
 
 import shoal
 
 METRICS = ("squared_euclidean", "cosine")
 metrics = pytest.mark.parametrize("metric", METRICS)
-
-
-def make_rows(n=300, d=4, k=5, seed=1, dtype=np.float64):
-    rng = np.random.default_rng(seed)
-    middle = rng.normal(size=(k, d)) * 2
-    return (middle[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(dtype)
-
-
-def column(*values, dtype=np.float64):
-    return np.array(values, dtype)[:, None]
 
 
 def full_batch(centers, **more):
@@ -74,17 +65,6 @@ def step_of(model):
 
 
 # ---- k-means in plain NumPy ----
-
-
-def unit(rows):
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
-
-
-def distances(rows, centers, metric):
-    if metric == "cosine":
-        return 1 - unit(rows) @ unit(centers).T
-    return ((rows[:, None] - centers) ** 2).sum(axis=-1)
 
 
 def assigned(rows, weights, centers, metric):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
+from helpers import exact_total
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import Generator
@@ -58,12 +59,6 @@ def brute_distances(X: np.ndarray, C: np.ndarray, cosine: bool) -> np.ndarray:
     half = 0.5 * ((unit_rows(X)[:, None, :] - unit_rows(C)) ** 2).sum(-1)
     directed = X.any(1)[:, None] & C.any(1)
     return np.where(directed, np.minimum(half, 2.0), 1.0)
-
-
-def exact_total(values: np.ndarray) -> int:
-    """The sum without rounding, in units of 2**-1074."""
-    ratios = [float(value).as_integer_ratio() for value in values]
-    return sum(numerator * (2**1074 // denominator) for numerator, denominator in ratios)
 
 
 # ---- Calling the core ----

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from helpers import write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyarrow import parquet
 
 import shoal
 from shoal import BadInputError
@@ -27,19 +26,6 @@ from shoal.sources.files import open_path
 from shoal.sources.sparse import SparseRows
 
 X = np.random.default_rng(5).normal(size=(20, 3))
-
-
-def write(path: Path, content: str | bytes | dict[str, Any]) -> Path:
-    """Text or bytes as they are; a dict as the table or the arrays that the suffix asks for."""
-    if isinstance(content, str):
-        path.write_text(content, "utf-8", newline="")
-    elif isinstance(content, bytes):
-        path.write_bytes(content)
-    elif path.suffix == ".npz":
-        np.savez(path, **content)
-    else:
-        parquet.write_table(pa.table(content), path)
-    return path
 
 
 def opened(path: Path, features: Any = None, weight: str | None = None) -> Any:

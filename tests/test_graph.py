@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from helpers import column, make_rows
 
 import shoal
 
@@ -18,14 +19,6 @@ FIELDS = (
     "init_op",
     "training_op",
 )
-
-
-def column(*values):
-    return np.array(values, np.float64)[:, None]
-
-
-def make_rows(n=300, d=4, seed=1, dtype=np.float64):
-    return np.random.default_rng(seed).normal(size=(n, d)).astype(dtype)
 
 
 def seeded(inputs, *arguments, **more):
@@ -105,19 +98,19 @@ def test_init_op_after_initialisation_takes_no_batch():
 
 @pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2"])
 def test_seeding_over_several_batches(seeding):
-    batches = np.split(make_rows(), [2, 3, 7])
+    batches = np.split(make_rows(k=0), [2, 3, 7])
     program, graph = seeded(
         iter([*batches, *batches]), 6, seeding, use_mini_batch=True, kmc2_chain_length=2
     )
     assert program.state.clusters.shape == (6, 4)
     assert program.state.global_step == 0
-    everything = make_rows().tolist()
+    everything = make_rows(k=0).tolist()
     assert all(center in everything for center in program.state.clusters.tolist())
     assert graph.training_op() > 0
 
 
 def test_seed():
-    rows = make_rows()
+    rows = make_rows(k=0)
     one, other, third = (seeded(rows, 5, random_seed=seed)[0].state for seed in (1, 1, 2))
     assert one.clusters.tobytes() == other.clusters.tobytes() != third.clusters.tobytes()
     drawn = seeded(rows, 5, random_seed=None)[0].state
@@ -188,7 +181,7 @@ def test_mini_batch_steps():
 
 
 def test_defaults_are_full_batch():
-    rows = make_rows()
+    rows = make_rows(k=0)
     program = shoal.KMeans(rows, None, rows[:5])
     graph = program.training_graph()
     for _ in range(4):
@@ -199,7 +192,7 @@ def test_defaults_are_full_batch():
 
 @pytest.mark.parametrize("metric", ["squared_euclidean", "cosine"])
 def test_evaluations_equal_the_estimator(metric):
-    rows = make_rows()
+    rows = make_rows(k=0)
     program, graph = seeded(rows, 5, "kmeans_plus_plus", metric)
     graph.training_op()
     model = shoal.KMeansClustering(5, distance_metric=metric)
@@ -281,7 +274,7 @@ def test_finite_sources_end(make):
 
 
 def test_opened_data_with_a_batch_size_is_a_source_of_batches():
-    rows = make_rows()
+    rows = make_rows(k=0)
     program = shoal.KMeans(shoal.open(rows, batch_size=128), None, rows[:5], use_mini_batch=True)
     by_hand = shoal.KMeans(iter(np.split(rows, [128, 256])), None, rows[:5], use_mini_batch=True)
     graph, expected = program.training_graph(), by_hand.training_graph()
@@ -293,7 +286,7 @@ def test_opened_data_with_a_batch_size_is_a_source_of_batches():
 
 
 def test_an_array_never_ends():
-    rows = make_rows()
+    rows = make_rows(k=0)
     for inputs in (rows, [rows[:9], rows[9:]], lambda: rows, (rows, np.ones(300))):
         program, graph = seeded(inputs, 3, "kmeans_plus_plus")
         for _ in range(5):
@@ -333,7 +326,7 @@ def test_weights():
 @pytest.mark.parametrize("metric", ["squared_euclidean", "cosine"])
 @pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2"])
 def test_shards_equal_one_array(seeding, metric, use_mini_batch):
-    rows = make_rows(dtype=np.float32)
+    rows = make_rows(k=0, dtype=np.float32)
     cuts = [1, 1, 100, 220]
     one, graph = seeded(rows, 5, seeding, metric, use_mini_batch)
     sharded, shards = seeded(np.split(rows, cuts), 5, seeding, metric, use_mini_batch)
@@ -370,7 +363,7 @@ def test_stream_of_shards():
 
 @pytest.mark.parametrize("period", [1, 3])
 def test_threads_lose_no_step(period):
-    batches = np.split(make_rows(n=4000, dtype=np.float32), 200)
+    batches = np.split(make_rows(k=0, n=4000, dtype=np.float32), 200)
     lock = threading.Lock()
     waiting = list(batches)
 

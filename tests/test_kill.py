@@ -11,6 +11,7 @@ from typing import Any
 import kill
 import numpy as np
 import pytest
+from helpers import bits
 
 import shoal
 from shoal import durable, model_dir
@@ -105,15 +106,15 @@ def test_killed_at_every_system_call(
 
     ``after``: half of a write is done, or the whole of any other call.
     """
-    expected = kill.bits(fit(new(tmp_path / "whole", mini_batch), 6))
-    longer = kill.bits(fit(new(tmp_path / "whole", mini_batch), 7))
+    expected = bits(fit(new(tmp_path / "whole", mini_batch), 6))
+    longer = bits(fit(new(tmp_path / "whole", mini_batch), 7))
     for number in range(34):
         folder = tmp_path / str(number)
         system = DeadlySystem(number, after, counting=first)
         assert in_a_child(folder, mini_batch, system) == signal.SIGKILL
-        assert kill.bits(fit(new(folder, mini_batch), 6)) == expected, f"killed at call {number}"
-        assert kill.bits(new(folder, mini_batch)) == expected
-        assert kill.bits(fit(new(folder, mini_batch), 7)) == longer
+        assert bits(fit(new(folder, mini_batch), 6)) == expected, f"killed at call {number}"
+        assert bits(new(folder, mini_batch)) == expected
+        assert bits(fit(new(folder, mini_batch), 7)) == longer
         left = sorted(path.name for path in folder.rglob("*") if path.is_file())
         kept = [f"step-00000000{step}.safetensors" for step in (6, 7)]
         assert left == [".lock", "checkpoint.json", "shoal.json", *kept]

@@ -8,22 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import feather, parquet
+from helpers import write
 
 import shoal
 from shoal import BadInputError
 from shoal.sources.array import to_rows
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
-
-
-def write(path: Path, columns: Any, **how: Any) -> Path:
-    table = pa.table(columns)
-    if path.suffix == ".parquet":
-        parquet.write_table(table, path, **how)
-    else:
-        feather.write_feather(table, str(path), **how)
-    return path
 
 
 def lists(values: Any, kind: Any = None) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import make_rows
 
 import shoal
 from shoal.sources import pages as pages_module
@@ -65,13 +66,7 @@ class Disk:
             raise shoal.BadInputError("disk has changed")
 
 
-def blobs(n: int = 400, d: int = 4, k: int = 5, seed: int = 3) -> Array:
-    rng = np.random.default_rng(seed)
-    middle = rng.normal(size=(k, d)) * 3
-    return (middle[rng.integers(k, size=n)] + rng.normal(size=(n, d))).astype(np.float32)
-
-
-X = blobs()
+X = make_rows(400, 4, 5, 3, np.float32, spread=3)
 CUTS = [13, 13, 200, 201, 390]
 
 

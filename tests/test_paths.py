@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import feather, parquet
+from helpers import write
+from pyarrow import feather
 
 import shoal
 from shoal import BadInputError, MissingExtraError
@@ -17,12 +18,6 @@ from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
 
 X = np.random.default_rng(6).normal(size=(60, 3)).astype(np.float32)
-
-
-def write(path: Path, columns: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pa.table(columns), path)
-    return path
 
 
 def named(rows: Any) -> dict[str, Any]:
