@@ -1,7 +1,7 @@
 """Rows of any real dtype, and tensors: the same bits as from the same values in float32 or float64.
 
 bfloat16, int8, uint8, bool, int16 and uint16 are computed as float32, wider whole numbers as
-float64; float16, float32 and float64 have tests of their own (test_exact.py).
+float64; float16, float32 and float64 have tests of their own (test_exact.py, test_same_bits.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from test_exact import each_target
+from exact_helpers import each_target
 
 import shoal
 from shoal import BadInputError, KMeansClustering, _core

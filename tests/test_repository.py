@@ -74,11 +74,19 @@ IMPORTERS = {
 }
 
 MAX_FILE_LINES = 400
+MAX_TEST_LINES = 600  # of a file of tests
 MAX_FUNCTION_LINES = 70  # the docstring is not counted
 MAX_POSITIONAL = 6  # `self` and `cls` are not counted
 
 GENERATED = {"src/shoal/_core.pyi"}
 SOURCE_SUFFIXES = {".py", ".pyi", ".h", ".hpp", ".cpp", ".inc"}
+
+# Functions in C++ that are longer: one line for each entry of a list, or not yet cut.
+LONG_CPP = {
+    "NB_MODULE(_core, m) {",
+    "ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, Team& team) {",
+    "void try_case(const Case& given) {",
+}
 
 # Signatures that follow an interface users already know.
 MANY_POSITIONAL = {
@@ -244,6 +252,15 @@ def test_files_are_short() -> None:
     assert not long, f"more than {MAX_FILE_LINES} lines:\n" + "\n".join(long)
 
 
+def test_files_of_tests_are_short() -> None:
+    found = [path for path in sorted((ROOT / "tests").rglob("*")) if path.suffix in SOURCE_SUFFIXES]
+    lines = {relative(path): len(path.read_text("utf-8").splitlines()) for path in found}
+    long = [f"{name}: {number} lines" for name, number in lines.items() if number > MAX_TEST_LINES]
+    assert not long, f"more than {MAX_TEST_LINES} lines; cut them at their headings:\n" + "\n".join(
+        long
+    )
+
+
 def code_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     assert node.end_lineno is not None
     lines = node.end_lineno - node.lineno + 1
@@ -261,6 +278,39 @@ def test_functions_are_short() -> None:
             if code_lines(node) > MAX_FUNCTION_LINES:
                 long.append(f"{relative(path)}:{node.lineno} {name}: {code_lines(node)} lines")
     assert not long, f"more than {MAX_FUNCTION_LINES} lines of code:\n" + "\n".join(long)
+
+
+OPENS = re.compile(
+    r"( *)(?!namespace|struct|class|enum|union|extern|if\b|for\b|while\b|switch\b|do\b|[}/#])\S.*\{"
+)
+
+
+def cpp_functions(text: str) -> Iterator[tuple[int, str, int]]:
+    """First line, its text, and length of functions: clang-format ends one as deep as it began."""
+    lines, start, depth = text.splitlines(), -1, ""
+    for at, line in enumerate(lines):
+        opens = OPENS.fullmatch(line)
+        if start < 0 and opens is not None and not line.endswith("= {"):
+            start = at
+            while start > 0 and not re.search(r"^$|[;{}:]$|^ *(//|#)", lines[start - 1]):
+                start -= 1  # to where its signature begins
+            depth = lines[start][: -len(lines[start].lstrip())]
+        elif start >= 0 and line.startswith(depth + "}"):
+            yield start + 1, lines[start].strip(), at - start + 1
+            start = -1
+
+
+def test_functions_in_cpp_are_short() -> None:
+    program = ["void f() {", "  g([&] {", "    h();", "  });", "}", "", "struct S {"]
+    program += ["  S(int a)", "      : a(a) {", "    if (a) {", "      f();", "    }", "  }", "};"]
+    assert list(cpp_functions("\n".join(program))) == [(1, "void f() {", 5), (8, "S(int a)", 6)]
+    long = []
+    for path in sorted([*(ROOT / "cpp").rglob("*"), *(ROOT / "tests" / "cpp").rglob("*")]):
+        if path.suffix in SOURCE_SUFFIXES:
+            for line, first, length in cpp_functions(path.read_text("utf-8")):
+                if length > MAX_FUNCTION_LINES and first not in LONG_CPP:
+                    long.append(f"{relative(path)}:{line} {first}: {length} lines")
+    assert not long, f"more than {MAX_FUNCTION_LINES} lines:\n" + "\n".join(long)
 
 
 def test_functions_take_few_positional_parameters() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,93 +12,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from seeding_helpers import (
+    BETWEEN,
+    BY_DISTANCE,
+    FEWER,
+    METRICS,
+    RECORDED,
+    RETRIES,
+    ROWS,
+    SEEDS,
+    Array,
+    K,
+    assert_likely,
+    assert_same_mean,
+    continued,
+    counts,
+    indices_of,
+    potentials,
+    seeded,
+)
 from statistics_helpers import LEVEL, chi_square, kolmogorov_smirnov, same_counts
 
 import shoal
 from shoal.executors.local import LocalExecutor
-from shoal.state import empty_state
-from shoal.steps.chains import run_chain
 from shoal.steps.random import SEEDING, SHUFFLING, Stream
 from shoal.steps.seeding import METHODS
-
-GOLDEN = Path(__file__).parent / "golden"
-SEEDS = range(2000)
-FEWER = range(1000)
-#: How far a mean may be from the other, in standard errors of their difference.
-STANDARD_ERRORS = 4
-
-METRICS = ("squared_euclidean", "cosine")
-#: Those that go by distance: a row that is a center already is never drawn.
-BY_DISTANCE = ("kmeans_plus_plus", "kmc2", "afkmc2")
-
-Array = Any
-
-with np.load(GOLDEN / "kmeans_plus_plus.npz") as _file:
-    RECORDED = dict(_file)
-ROWS = RECORDED["X"]
-K = 4
-RETRIES = {"0": 0, "1": 1, "2": 2, "5": 5, "neg": -1}
-
-
-def seeded(inputs: Any, k: int, method: Any, **options: Any) -> shoal.State:
-    """The state with all centers chosen; options are those of KMeans."""
-    program = shoal.KMeans(inputs, k, method, **{"num_threads": 1, **options})
-    return finish(program)
-
-
-def finish(program: shoal.KMeans) -> shoal.State:
-    graph = program.training_graph()
-    for _ in range(1000):
-        if graph.cluster_centers_initialized:
-            return program.state
-        graph.init_op()
-    raise AssertionError("not initialized after 1000 batches")
-
-
-def continued(inputs: Any, k: int, method: str, center: Array, **options: Any) -> Array:
-    """All k centers [k, d] where ``center`` [1, d] had been chosen before."""
-    program = shoal.KMeans(inputs, k, method, num_threads=1, **options)
-    center = center.copy()
-    state = empty_state(center.shape[1], center.dtype, options.get("random_seed", 0))
-    program._state = state.replace(clusters=center, clusters_updated=center, counts=np.zeros(1))
-    return finish(program).clusters
-
-
-def indices_of(rows: Array, centers: Array) -> Array:
-    """Which row each center is; rows must differ."""
-    where = {row.tobytes(): i for i, row in enumerate(rows)}
-    assert len(where) == len(rows)
-    return np.array([where[center.tobytes()] for center in centers])
-
-
-def squared(rows: Array) -> Array:
-    """Squared distances [n, n]."""
-    wide = rows.astype(np.float64)
-    return ((wide[:, None] - wide) ** 2).sum(axis=2)
-
-
-BETWEEN = squared(ROWS)
-
-
-def potentials(picks: Array) -> Array:
-    """Sum of squared distances to the nearest pick, for each row of picks [seeds, k]."""
-    return BETWEEN[picks].min(axis=1).sum(axis=1)
-
-
-def counts(picks: Array, n: int) -> Array:
-    return np.bincount(picks, minlength=n)
-
-
-def assert_likely(p_value: float, what: str) -> None:
-    print(f"{what}: p = {p_value:.3g}")
-    assert p_value > LEVEL, what
-
-
-def assert_same_mean(first: Array, second: Array, what: str) -> None:
-    error = math.hypot(first.std() / math.sqrt(len(first)), second.std() / math.sqrt(len(second)))
-    print(f"{what}: means {first.mean():.1f} and {second.mean():.1f}, standard error {error:.1f}")
-    assert abs(first.mean() - second.mean()) < STANDARD_ERRORS * error
-
 
 # ---- k-means++ ----
 
@@ -221,148 +158,6 @@ def test_negative_retries_are_the_logarithm() -> None:
                 for retries in (-7, 2 + math.floor(math.log(k)))
             )
             assert np.array_equal(one, other)
-
-
-# ---- Markov chains ----
-
-
-def fixed_chain(target: Array) -> Array:
-    """Distribution of the end of a chain over the candidates 0, 1, … in this order."""
-    at = np.zeros(len(target))
-    at[0] = 1
-    for i in range(1, len(target)):
-        accept = np.minimum(1, np.divide(target[i], target, where=target > 0, out=np.ones(len(at))))
-        moved = (at[:i] * accept[:i]).sum()
-        at[:i] *= 1 - accept[:i]
-        at[i] = moved
-    return at
-
-
-def free_chain(target: Array, proposal: Array, length: int) -> Array:
-    """Distribution of the end of a chain of proposals, given that it is not at a center."""
-    q = proposal / proposal.sum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        accept = np.minimum(1, target[None] * q[:, None] / (target[:, None] * q[None]))
-    accept = np.where(target[:, None] > 0, accept, 1.0)
-    accept = np.where(target[None] > 0, accept, 0.0)
-    move = accept * q[None]
-    move[np.diag_indices(len(q))] += 1 - move.sum(axis=1)
-    at = q @ np.linalg.matrix_power(move, length - 1)
-    at = np.where(target > 0, at, 0)
-    return at / at.sum()
-
-
-@pytest.mark.parametrize(("name", "places"), [("", (6, 9)), ("_large", None)])
-def test_chain_over_recorded_distances(name: str, places: tuple[int, int] | None) -> None:
-    with np.load(GOLDEN / "kmc2_chain.npz") as file:
-        distances, recorded = file[f"distances{name or ''}"], file[f"index{name}"]
-    target, n = distances.astype(np.float64), len(distances)
-    exact = fixed_chain(target)
-    if places:
-        assert exact[list(places)] == pytest.approx([0.4785, 0.5215], abs=5e-5)
-    else:
-        assert np.sort(exact)[-2:] == pytest.approx([0.5, 0.5], abs=1e-3)
-    ones = np.ones(n)
-    ends = np.array(
-        [
-            run_chain(target, ones, Stream(seed, SEEDING, 0, 1).uniform(n))
-            for seed in range(4000 if n < 100 else 1000)
-        ]
-    )
-    assert_likely(chi_square(counts(ends, n), exact), "end of the chain")
-    assert_likely(same_counts(counts(ends, n), counts(recorded, n)), "as recorded")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("length", [1, 5, 200])
-@pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
-def test_second_center_of_chains(method: str, length: int, weighted: bool) -> None:
-    first, n = 7, len(ROWS)
-    weights = np.arange(n) % 4 * 0.5 if weighted else np.ones(n)
-    inputs = (ROWS, weights) if weighted else ROWS
-    target = weights * BETWEEN[first]
-    proposal = np.ones(n)
-    if method == "afkmc2":
-        proposal = target / target.sum() / 2 + weights / weights.sum() / 2
-    exact = free_chain(target, proposal, length)
-    if length == 200:
-        assert np.allclose(exact, target / target.sum(), rtol=0, atol=1e-3)  # one row is far
-    second = [
-        indices_of(
-            ROWS,
-            continued(inputs, 2, method, ROWS[[first]], random_seed=seed, kmc2_chain_length=length),
-        )[1]
-        for seed in FEWER
-    ]
-    assert_likely(chi_square(counts(np.array(second), n), exact), "second center")
-
-
-@pytest.mark.parametrize("batches", [False, True])
-@pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
-@pytest.mark.slow
-def test_chains_have_random_streams_of_their_own(method: str, batches: bool) -> None:
-    """The joint distribution of two centers, from one batch and from two."""
-    rows = np.array([[4.0], [0.0], [1.0], [3.0], [7.0], [9.0]])
-    between, n = squared(rows), len(rows)
-    length = 20 if batches else 2
-    proposal = np.ones(n)
-    if method == "afkmc2":
-        proposal = between[0] / between[0].sum() / 2 + 1 / (2 * n)
-
-    def ends(target: Array) -> Array:
-        if batches and method == "kmc2":
-            return fixed_chain(target)
-        return free_chain(target, proposal, length)
-
-    exact = np.zeros((n, n))
-    for second, likely in enumerate(ends(between[0])):
-        if likely:
-            exact[second] = likely * ends(np.minimum(between[0], between[second]))
-    found = np.zeros((n, n))
-    for seed in SEEDS:
-        inputs = itertools.repeat(rows) if batches else rows
-        options = {"random_seed": seed, "kmc2_chain_length": length}
-        chosen = indices_of(rows, continued(inputs, 3, method, rows[:1], **options))
-        found[chosen[1], chosen[2]] += 1
-    assert_likely(chi_square(found.ravel(), exact.ravel()), "second and third center")
-
-
-def test_proposal_of_afkmc2(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn_by: list[Array] = []
-    draw = Stream.by_cumulative
-
-    def recorded(self: Stream, cumulative: Array, size: int) -> Array:
-        drawn_by.append(np.diff(cumulative, prepend=0.0))
-        return draw(self, cumulative, size)
-
-    monkeypatch.setattr(Stream, "by_cumulative", recorded)
-    for weights in (np.ones(len(ROWS)), np.arange(len(ROWS)) * 0.25):
-        drawn_by.clear()
-        clusters = seeded((ROWS, weights), 3, "afkmc2").clusters
-        share = weights / weights.sum()
-        far = weights * BETWEEN[indices_of(ROWS, clusters)[0]]
-        assert np.allclose(drawn_by[0] / drawn_by[0].sum(), share, rtol=1e-9, atol=1e-15)
-        assert len(drawn_by) == 3
-        for proposal in drawn_by[1:]:
-            assert np.allclose(proposal, far / far.sum() / 2 + share / 2, rtol=1e-9, atol=1e-15)
-
-
-@pytest.mark.parametrize("method", BY_DISTANCE)
-def test_both_centers_without_retries_or_with_long_chains(method: str) -> None:
-    n = len(ROWS)
-    found = np.array(
-        [
-            indices_of(
-                ROWS,
-                seeded(ROWS, 2, method, random_seed=seed, kmeans_plus_plus_num_retries=0).clusters,
-            )
-            for seed in FEWER
-        ]
-    )
-    exact = (BETWEEN / BETWEEN.sum(axis=1)[:, None]).mean(axis=0)
-    assert_likely(chi_square(counts(found[:, 0], n), np.ones(n)), "first center")
-    assert_likely(chi_square(counts(found[:, 1], n), exact), "second center")
 
 
 # ---- All methods ----
@@ -694,155 +489,3 @@ def test_streams_differ_by_seed_and_path() -> None:
     for path, value in zip(paths, values, strict=True):
         assert np.array_equal(Stream(*path).uniform(4), value)
         assert ((value >= 0) & (value < 1)).all()
-
-
-# ---- Successive batches ----
-
-
-def numbered(*sizes: int) -> Iterator[Array]:
-    """Batches whose rows are 0, 1, 2, …."""
-    start = 0
-    for size in sizes:
-        yield np.arange(start, start + size, dtype=np.float64)[:, None]
-        start += size
-
-
-def found_by_round(program: shoal.KMeans) -> list[int]:
-    graph, numbers = program.training_graph(), []
-    while not graph.cluster_centers_initialized:
-        graph.init_op()
-        numbers.append(program.state.num_found)
-        assert program.state.seeding_rounds == len(numbers)
-        assert len(program.state.clusters_updated) == numbers[-1]
-    return numbers
-
-
-@pytest.mark.parametrize("method", ["random", "kmeans_plus_plus"])
-def test_whole_batches_while_there_are_too_few(method: str) -> None:
-    program = shoal.KMeans(numbered(4, 3, 1, 20), 10, method)
-    assert found_by_round(program) == [4, 7, 8, 10]
-    values = program.state.clusters[:, 0]
-    assert values[:8].tolist() == list(range(8))
-    assert ((values[8:] >= 8) & (values[8:] < 28)).all()
-    assert len(set(values)) == 10
-    exact = shoal.KMeans(numbered(4, 6), 10, method)
-    assert found_by_round(exact) == [4, 10]
-    assert exact.state.clusters[:, 0].tolist() == list(range(10))
-
-
-@pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
-def test_number_of_chains_per_batch(method: str) -> None:
-    for seed in range(20):
-        program = shoal.KMeans(
-            numbered(35, 7, 9, 10, 20, 100, 100),
-            12,
-            method,
-            kmc2_chain_length=10,
-            random_seed=seed,
-        )
-        assert found_by_round(program) == [3, 4, 5, 6, 8, 12]
-        values = program.state.clusters[:, 0]
-        batches = np.repeat(np.arange(7), [35, 7, 9, 10, 20, 100, 100])[values.astype(int)]
-        assert batches.tolist() == [0, 0, 0, 1, 2, 3, 4, 4, 5, 5, 5, 5]
-        if method == "kmc2":  # each chain over its own group of rows
-            starts = np.repeat([0, 35, 42, 51, 61, 81], [3, 1, 1, 1, 2, 4])
-            groups = (values - starts)[1:] // 10
-            assert groups.tolist() == [1, 2, 0, 0, 0, 0, 1, 0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("method", ["kmc2", "afkmc2"])
-def test_all_chains_in_memory_at_once(method: str) -> None:
-    program = shoal.KMeans(next(numbered(30)), 12, method)
-    assert found_by_round(program) == [12]
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_input_that_ends_early(method: str) -> None:
-    program = shoal.KMeans(numbered(1, 1, 1), 5, method)
-    graph = program.training_graph()
-    for _ in range(3):
-        graph.init_op()
-    assert graph.cluster_centers_initialized is False
-    for _ in range(2):
-        with pytest.raises(shoal.TooFewRowsError, match=r"num_clusters is 5\b.* 3 centers"):
-            graph.init_op()
-    assert program.state.num_found == 3
-    with pytest.raises(shoal.NotInitializedError, match="3 of 5"):
-        graph.training_op()
-    with pytest.raises(ValueError, match=r"num_clusters is 5\b.* 3 centers"):
-        shoal.KMeansClustering(5, initial_clusters=method).fit(
-            input_fn=lambda: numbered(1, 1, 1), steps=1
-        )
-    with pytest.raises(ValueError, match=r"num_clusters is 5\b.* 3 rows"):
-        shoal.KMeansClustering(5, initial_clusters=method).fit(next(numbered(3)))
-
-
-# ---- Given centers and callables ----
-
-
-@pytest.mark.parametrize("k", [3, None])
-def test_given_centers_are_taken_as_they_are(k: int | None) -> None:
-    given = np.array([[5.0], [5.0], [-1.0]])
-    batches = numbered(4, 4)
-    program = shoal.KMeans(batches, k, given, use_mini_batch=True)
-    graph = program.training_graph()
-    assert graph.cluster_centers_initialized is True
-    graph.init_op()
-    assert np.array_equal(program.state.clusters, given)
-    assert program.state.seeding_rounds == 0
-    given[:] = 0  # the program has its own copy
-    assert program.state.clusters[0, 0] == 5
-    assert next(batches)[0, 0] == 0  # no batch was used up
-
-
-def test_callable_gets_shards_and_the_number_missing() -> None:
-    calls: list[tuple[list[Array], int]] = []
-
-    def choose(inputs: list[Array], remaining: int) -> Array:
-        assert isinstance(inputs, list)
-        calls.append((inputs, remaining))
-        return inputs[-1][: min(2, remaining)] if len(calls) != 2 else []
-
-    batches = list(numbered(4, 3, 3, 6))
-    shards = [[batches[0]], [batches[1]], [batches[2], batches[3]], [batches[0]]]
-    program = shoal.KMeans(iter(shards), 5, choose)
-    assert found_by_round(program) == [2, 2, 4, 5]
-    assert program.state.clusters[:, 0].tolist() == [0, 1, 10, 11, 0]
-    assert [remaining for _, remaining in calls] == [5, 3, 3, 1]
-    for (inputs, _), wanted in zip(calls, shards, strict=True):
-        assert len(inputs) == len(wanted)
-        assert all(np.array_equal(a, b) for a, b in zip(inputs, wanted, strict=True))
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (lambda x, _: x[0][:4], "returned 4 rows where 3 were missing"),
-        (lambda x, _: x[0][:2, 0], r"shape \(2,\)"),
-        (lambda _x, _: np.ones((2, 5)), r"shape \(2, 5\)"),
-        (lambda x, _: x[0][:2] * np.nan, "returned nan in row 0, column 0"),
-        (lambda _x, _: [["a"]], "dtype <U1"),
-        (lambda _x, _: [[1.0], [1.0, 2.0]], "ragged"),
-    ],
-)
-def test_callable_that_answers_wrongly(answer: Callable[..., Any], message: str) -> None:
-    program = shoal.KMeans(next(numbered(10)), 3, answer)
-    with pytest.raises(ValueError, match=message):
-        program.training_graph().init_op()
-
-
-def test_callable_that_never_answers() -> None:
-    program = shoal.KMeans(itertools.repeat(np.ones((2, 1))), 3, lambda _, __: np.empty((0, 1)))
-    graph = program.training_graph()
-    for _ in range(99):
-        graph.init_op()
-    with pytest.raises(ValueError, match="no rows for 100 batches in a row: 0 of 3"):
-        graph.init_op()
-
-
-def test_callable_that_raises() -> None:
-    def choose(_inputs: list[Array], _remaining: int) -> Array:
-        raise ValueError("inhomogeneous, says the user")
-
-    with pytest.raises(ValueError, match="says the user"):
-        shoal.KMeans(np.ones((2, 1)), 3, choose).training_graph().init_op()
