@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Parameters, RunConfig
@@ -143,7 +143,7 @@ class Feed:
 
     # --- training --------------------------------------------------------------------------
 
-    def batches(self, state: State) -> Iterator[Batch]:
+    def batches(self, state: State) -> Generator[Batch, None, None]:
         """The batches of the steps to come."""
         if not self._demand.parameters.use_mini_batch:
             whole = self._whole()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,33 +110,33 @@ def steps(
         context.total_steps = current.global_step + ahead
     task.monitors.tell("begin", context)
     before = None if given.use_mini_batch or task.stop.given else current.clusters_before
-    batches = feed.batches(current)
-    while True:
-        context.step_begins()
-        batch = next(batches, None)
-        if batch is None:
-            break
-        whole = batch.executor.scan().rows if not given.use_mini_batch else source.rows
-        context.enter(TRAINING, whole)
-        if batch.position is not None and judge.out_of_epochs(*batch.position):
-            break
-        task.monitors.tell("before_step", context)
-        if before is not None:  # whether a label changes is told from those of the step before
-            batch.executor.assign(before)
-            before = None
-        current, found, loss = apply_step(current, batch, given)
-        epoch, row = batch.position or (current.epoch, current.row)
-        done = judge.says_stop(epoch, loss, found) or current.global_step == last_step
-        current = current.replace(
-            epoch=epoch, row=row, batches=batch.number, unfinished=judge.unfinished
-        )
-        if done:
-            current = finished(current)
-        context.step_ends(current, loss, found)
-        yield current
-        task.monitors.tell("after_step", context)
-        if done or context.stop_requested:
-            break
+    with closing(feed.batches(current)) as batches:
+        while True:
+            context.step_begins()
+            batch = next(batches, None)
+            if batch is None:
+                break
+            whole = batch.executor.scan().rows if not given.use_mini_batch else source.rows
+            context.enter(TRAINING, whole)
+            if batch.position is not None and judge.out_of_epochs(*batch.position):
+                break
+            task.monitors.tell("before_step", context)
+            if before is not None:  # whether a label changes is told from those of the step before
+                batch.executor.assign(before)
+                before = None
+            current, found, loss = apply_step(current, batch, given)
+            epoch, row = batch.position or (current.epoch, current.row)
+            done = judge.says_stop(epoch, loss, found) or current.global_step == last_step
+            current = current.replace(
+                epoch=epoch, row=row, batches=batch.number, unfinished=judge.unfinished
+            )
+            if done:
+                current = finished(current)
+            context.step_ends(current, loss, found)
+            yield current
+            task.monitors.tell("after_step", context)
+            if done or context.stop_requested:
+                break
     if current.unfinished is not None:
         context.state = current = finished(current)
         yield current
