@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from estimator_helpers import METRICS, Recorder, full_batch, metrics, step_of
+from estimator_helpers import Recorder, full_batch, metrics, step_of
 from helpers import column, distances, make_rows
 
 import shoal
 
 # ---- Inference ----
-
-
-@pytest.fixture(params=METRICS)
-def trained(request):
-    rows = make_rows()
-    model = shoal.KMeansClustering(5, distance_metric=request.param, use_mini_batch=False)
-    return model.fit(rows), rows, request.param
 
 
 def test_predict_arrays(trained):
