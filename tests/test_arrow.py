@@ -95,7 +95,7 @@ def test_order_of_columns_and_a_weight(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"x{suffix}", columns)
     assert np.array_equal(whole(path, ["v", "a"]), X)
     assert np.array_equal(whole(path, ["a", "v"]), X[:, [2, 0, 1]])
-    assert opened(path, weight="w").columns == ("a", "v")
+    assert opened(path, weight="w").columns == ("v", "a")
     weights = [part.weights for part in opened(path, weight="w").stream()]
     assert np.array_equal(np.concatenate(weights), (X[:, 0] ** 2).astype(np.float64))
 

@@ -100,8 +100,8 @@ def test_fit_takes_one_of_x_and_input_fn():
 def test_columns_by_name():
     rows = make_rows(d=3)
     table = {"b": rows[:, 0], "a": rows[:, 1], "c": rows[:, 2]}
-    named = full_batch(rows[:5, [1, 0, 2]]).fit(table, steps=3)
-    plain = full_batch(rows[:5, [1, 0, 2]]).fit(rows[:, [1, 0, 2]], steps=3)
+    named = full_batch(rows[:5]).fit(table, steps=3)
+    plain = full_batch(rows[:5]).fit(rows, steps=3)
     assert named.clusters().tobytes() == plain.clusters().tobytes()
     chosen = full_batch(rows[:5, [2, 0]], feature_columns=["c", "b"], weight_column="a")
     table["a"] = abs(table["a"])
@@ -111,7 +111,7 @@ def test_columns_by_name():
     with pytest.raises(ValueError, match="no column 'c'"):
         chosen.predict({"a": rows[:, 0], "b": rows[:, 1]})
     with pytest.raises(ValueError, match="opened already"):
-        chosen.predict(shoal.open(rows[:, :2]))
+        chosen.score(shoal.open(rows[:, :2]))  # has no weights
 
 
 def test_batch_size_of_opened_sources():
@@ -161,7 +161,7 @@ def test_given_centers_are_copied():
         {"memory_budget": -1},
         {"num_threads": 0},
         {"feature_columns": "a"},
-        {"weight_column": 3},
+        {"weight_column": ["w"]},
     ],
     ids=str,
 )

@@ -114,7 +114,7 @@ def test_everything_comes_back(tmp_path: Path, dtype: Any) -> None:
     model = fit(new(tmp_path, "two copies", random_seed=None), columns, steps=5)
     again = new(tmp_path, "two copies", random_seed=None)
     assert bits(again) == bits(model)
-    assert again.columns == model.columns == ("a", "b", "c", "d")
+    assert again.columns == model.columns == ("d", "c", "b", "a")
     assert again.get_variable_value("seed") > 0
     assert bits(fit(again, columns, steps=4)) == bits(model)  # which reads what is there
 

@@ -122,8 +122,8 @@ def test_csv_to_the_bit(
     path = write(tmp_path / "x.csv", "\n".join(["c,a,b", *lines, ""]))
     found = opened(path)
     assert found.resident != small_pages
-    assert found.columns == ("a", "b", "c")
-    assert rows(path).tobytes() == X[:, [1, 2, 0]].tobytes()
+    assert found.columns == ("c", "a", "b")
+    assert rows(path).tobytes() == X.tobytes()
     if small_pages:
         assert len(found.lengths) > 5
         reads = [found.read(page) for page in range(len(found.lengths))]
@@ -218,9 +218,15 @@ def test_csv_files_of_a_directory(tmp_path: Path) -> None:
         write(tmp_path / f"{name}.csv", "\n".join(["id,c,a,b", *lines]))
     write(tmp_path / "3.csv", "id,c,a,b\n")  # no rows
     assert rows(tmp_path, ["c", "a", "b"]).tobytes() == X.tobytes()
-    write(tmp_path / "4.csv", "id,c,b,a\n1,2,3,4\n")
-    with pytest.raises(BadInputError, match=r"1\.csv has the columns .*4\.csv has .*order"):
-        opened(tmp_path)
+    write(tmp_path / "4.csv", "b,id,c,a\n1,2,3,4\n")  # by name, in any order
+    whole = np.concatenate([X, [[3, 4, 1]]])
+    assert rows(tmp_path, ["c", "a", "b"]).tobytes() == whole.tobytes()
+    assert opened(tmp_path).columns == ("id", "c", "a", "b")
+    assert rows(tmp_path)[-1].tolist() == [2, 3, 4, 1]
+    for header in ("id,c,b,d", "id,c,b", "id,c,b,a,d"):
+        write(tmp_path / "4.csv", f"{header}\n{'1,' * header.count(',')}1\n")
+        with pytest.raises(BadInputError, match=r"4\.csv has .* column '[ad]'.*\['id', 'c', 'b'"):
+            opened(tmp_path)
     write(tmp_path / "4.csv", "id,c,a,b\n1,2,3,x\n")
     with pytest.raises(BadInputError, match=r"4\.csv: column 'b' holds 'x' in row 0.*1\.csv"):
         opened(tmp_path)

@@ -213,7 +213,7 @@ def test_model_fn_train(use_mini_batch):
     program = shoal.KMeans(rows, None, rows[:5].copy(), use_mini_batch=use_mini_batch)
     graph = program.training_graph()
     ops = model.model_fn(rows, None, "train")
-    assert ops.predictions is None
+    assert set(ops.predictions) == {"all_scores", "cluster_idx"}  # of the given centers
     for step in (1, 2, 3):
         assert ops.train_op() == graph.training_op()
         assert step_of(model) == step

@@ -161,9 +161,9 @@ def test_columns_are_known_by_name_after_training() -> None:
     rng = np.random.default_rng(8)
     a, b = rng.normal(size=200), rng.normal(size=200) + 50
     model = shoal.KMeansClustering(3, use_mini_batch=False).fit({"b": b, "a": a})
-    assert model.columns == ("a", "b")
-    rows = np.c_[a, b]
-    assert model.score({"b": b, "other": b, "a": a}) == model.score(rows)
+    assert model.columns == ("b", "a")
+    rows = np.c_[b, a]
+    assert model.score({"a": a, "other": b, "b": b}) == model.score(rows)
     with pytest.raises(shoal.BadInputError, match="no column 'a'; it has \\['c', 'b'\\]"):
         model.score({"c": a, "b": b})
 
@@ -173,8 +173,12 @@ def test_names_for_rows_without_are_announced(caplog: pytest.LogCaptureFixture) 
     model = shoal.KMeansClustering(3, use_mini_batch=False).fit(rows)
     assert model.columns == ()
     with caplog.at_level("WARNING", "shoal"):
-        assert model.score({"q": rows[:, 1], "p": rows[:, 0]}) == model.score(rows)
-    assert "in the order ['p', 'q']" in caplog.text
+        assert model.score({"q": rows[:, 0], "p": rows[:, 1]}) == model.score(rows)
+    assert "by position, and remembered: ['q', 'p']" in caplog.text
+    assert model.columns == ("q", "p")
+    caplog.clear()
+    assert model.score({"p": rows[:, 1], "q": rows[:, 0]}) == model.score(rows)
+    assert not caplog.text
 
 
 def test_a_column_named_twice_is_refused() -> None:

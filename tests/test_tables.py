@@ -39,9 +39,9 @@ def test_tables_in_memory(library: str) -> None:
     make = frames()[library]
     columns = {"b": X[:, 0], "w": X[:, 1] ** 2, "a": X[:, 2]}
     rows = to_rows(make(columns), Columns(weight="w"))
-    assert np.array_equal(rows.rows, X[:, [2, 0]])
+    assert np.array_equal(rows.rows, X[:, [0, 2]])
     assert rows.rows.dtype == np.float32
-    assert rows.columns == ("a", "b")
+    assert rows.columns == ("b", "a")
     assert rows.weights is not None
     assert np.array_equal(rows.weights, columns["w"].astype(np.float64))
     with pytest.raises(BadInputError, match="no column 'z'"):
@@ -78,7 +78,7 @@ def test_nulls_of_tables_in_memory(
     rows = to_rows(table, Columns())
     assert rows.missing is not None
     assert rows.missing.tolist() == [False, True, False]
-    assert rows.rows.tolist() == [[0.5, 1], [0, 0], [2.5, 3]]
+    assert rows.rows.tolist() == [[1, 0.5], [0, 0], [3, 2.5]]
     with pytest.raises(BadInputError, match=r"missing value .*row 1"):
         shoal.KMeansClustering(1).fit(table)
 

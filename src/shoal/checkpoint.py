@@ -28,7 +28,7 @@ class Checkpoint:
     columns: tuple[Any, ...] | None
 
     def check_fits(
-        self, where: Path, parameters: Parameters, features: Sequence[str] | None
+        self, where: Path, parameters: Parameters, features: Sequence[Any] | None
     ) -> None:
         """Refuse to be the past of a model of other centers; the other parameters may differ."""
         kept, dim = self.parameters, self.state.clusters.shape[1]

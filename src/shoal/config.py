@@ -6,7 +6,7 @@ import dataclasses
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from shoal.checks import one_of, positive, whole_number
 from shoal.dtypes import check_dtype, first_inexact, inexact, widened
 from shoal.errors import BadInputError
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
+from shoal.sources.array import Columns, is_frame, is_table, to_rows
 from shoal.sources.sparse import without_gaps
 from shoal.sources.tensors import to_array
 
@@ -28,6 +29,7 @@ ON_BAD_ROWS = ("error", "skip")
 
 #: The most threads, candidates and the like: what the core counts them with.
 LARGEST_COUNT = 2**31 - 1
+ALL_COLUMNS = Columns()
 
 #: Bytes that may be kept beside the data; a quarter of the data, if that is more.
 DEFAULT_MEMORY_BUDGET = 256 << 20
@@ -51,12 +53,16 @@ class Parameters:
     empty_clusters: str = "relocate"
     num_threads: int = 1
     memory_budget: int | None = None
+    columns: tuple[Any, ...] = ()  # names, of given centers that have any
 
     @classmethod
-    def checked(cls, **given: Any) -> Parameters:
-        """Check every parameter; ``num_clusters=None`` takes the number of given centers."""
-        given["initial_clusters"] = check_initial_clusters(given["initial_clusters"])
-        initial = given["initial_clusters"]
+    def checked(cls, named: Columns = ALL_COLUMNS, **given: Any) -> Parameters:
+        """Check every parameter; ``num_clusters=None`` takes the number of given centers.
+
+        ``named`` says which columns of given centers are used.
+        """
+        initial, columns = check_initial_clusters(given["initial_clusters"], named)
+        given["initial_clusters"], given["columns"] = initial, columns
         if given["num_clusters"] is None:
             if not isinstance(initial, np.ndarray):
                 raise BadInputError(
@@ -97,23 +103,41 @@ class Parameters:
             given["memory_budget"] = whole_number("memory_budget", given["memory_budget"], 0)
         return cls(**given)
 
+    @property
+    def has_centers(self) -> bool:
+        """Whether centers are given."""
+        return isinstance(self.initial_clusters, np.ndarray)
+
     def budget(self, data: int) -> int:
         """How many bytes may be kept beside ``data`` bytes of rows."""
         default = max(data // 4, DEFAULT_MEMORY_BUDGET)
         return default if self.memory_budget is None else self.memory_budget
 
 
-def check_initial_clusters(value: object) -> InitialClusters:
-    """Return a seeding name, a callable, or given centers as a float array [k, d]."""
+def check_initial_clusters(
+    value: object, named: Columns
+) -> tuple[InitialClusters, tuple[Any, ...]]:
+    """A seeding name, a callable, or given centers as a float array [k, d]; names of its columns.
+
+    Centers of a frame, table or dict have names.
+    """
     if isinstance(value, str):
-        return one_of("initial_clusters", value, SEEDINGS)
+        return one_of("initial_clusters", value, SEEDINGS), ()
     if callable(value) and not hasattr(value, "__array__"):
-        return value
+        return value, ()
     if value is None:
         raise BadInputError(
             f"initial_clusters is None; allowed are {SEEDINGS}, an array [k, d] or a callable"
         )
-    return check_centers(value, "initial_clusters")
+    if not (is_frame(value) or is_table(value)):
+        return check_centers(value, "initial_clusters"), ()
+    found = to_rows(value, replace(named, weigh=False), "initial_clusters")
+    if found.missing is not None and found.missing.any():
+        raise BadInputError(
+            f"initial_clusters has a missing value (null) in row {found.missing.argmax()}: every "
+            "value must be finite"
+        )
+    return check_centers(found.rows, "initial_clusters"), found.columns
 
 
 def check_centers(value: object, name: str) -> Any:

@@ -18,6 +18,8 @@ from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 from shoal.model_dir import ModelDir
 from shoal.other_names import own_parameters, refuse_attribute, refuse_parameters
 from shoal.shards.shard import Workspace
+from shoal.sources.array import Columns
+from shoal.sources.columns import check_label, check_labels, listed
 from shoal.state import State
 from shoal.training import Training, check_model_dir
 
@@ -53,7 +55,9 @@ class KMeansClustering(Training):
         ``save_checkpoints_steps`` of ``config`` is set: then into a temporary directory).
     initial_clusters
         ``"random"``, ``"kmeans_plus_plus"``, ``"kmc2"``, ``"afkmc2"``; an array [k, d], taken as
-        it is; or a callable ``f(inputs, remaining)`` that gets the arrays of a batch and returns
+        it is, with which ``predict``, ``score``, ``clusters`` … work before any training, or a
+        frame, table or dict of k rows, whose columns are matched with those of the data by name;
+        or a callable ``f(inputs, remaining)`` that gets the arrays of a batch and returns
         at most ``remaining`` rows.
     distance_metric
         ``"squared_euclidean"``: |x - c|²; ``"cosine"``: 1 - x·c of unit vectors, in [0, 2].
@@ -77,8 +81,10 @@ class KMeansClustering(Training):
         farthest from its center, ``"keep"`` it where it is, or raise an ``"error"``.
     feature_columns, weight_column
         Columns of dicts, frames, tables and files: those to use, in this order (default: all
-        others, sorted by name), and the one that holds weights. The model remembers the names and
-        finds them in later data.
+        others, in the order in which the data has them), and the one that holds weights. A list, a
+        tuple, an Index or an array of labels of any kind: text, numbers, tuples. The model
+        remembers the names of the first data that has any and finds them in later data, in any
+        order; data without names is taken by position. What predicts needs no weights.
     on_bad_rows
         What is done with rows that have a NaN, an infinity or a null: ``"error"``, which names the
         first one, or ``"skip"``, which drops them with a warning that says how many.
@@ -130,8 +136,8 @@ class KMeansClustering(Training):
         *,
         kmc2_chain_length: int = 200,
         empty_clusters: str = "relocate",
-        feature_columns: Sequence[str] | None = None,
-        weight_column: str | None = None,
+        feature_columns: Sequence[Any] | None = None,
+        weight_column: Any = None,
         on_bad_rows: str = "error",
         memory_budget: int | None = None,
         num_threads: int | None = None,
@@ -148,7 +154,11 @@ class KMeansClustering(Training):
         algorithm = {
             name: value for name, value in given.items() if name in Parameters.__dataclass_fields__
         }
-        parameters = Parameters.checked(**algorithm)
+        named = Columns(
+            check_labels(given["feature_columns"], "feature_columns"),
+            check_label(given["weight_column"], "weight_column"),
+        )
+        parameters = Parameters.checked(named, **algorithm)
         folder = check_model_dir(given["model_dir"])
         if given["relative_tolerance"] is not None:
             positive("relative_tolerance", given["relative_tolerance"])
@@ -156,7 +166,6 @@ class KMeansClustering(Training):
         if config is not None and not isinstance(config, RunConfig):
             raise BadInputError(f"config is {config!r}; it must be a shoal.RunConfig or None")
         one_of("on_bad_rows", given["on_bad_rows"], names.ON_BAD_ROWS)
-        _check_columns_given(given["feature_columns"], given["weight_column"])
         if self._state is not None and (
             parameters.num_clusters != self._parameters.num_clusters
             or parameters.distance_metric != self._parameters.distance_metric
@@ -165,8 +174,16 @@ class KMeansClustering(Training):
                 "num_clusters and distance_metric cannot change once there are centers: "
                 "make a new KMeansClustering"
             )
-        self._attach(folder, parameters, given["feature_columns"])
-        self._given = given
+        known = self._columns if self._state is not None else None
+        if known and named.features not in (None, known):
+            raise BadInputError(
+                f"feature_columns is {listed(named.features or ())}, and the model was trained on "
+                f"{listed(known)}: they must agree. Make a new KMeansClustering"
+            )
+        self._attach(folder, parameters, named.features)
+        if self._state is None:
+            self._columns = None  # what was learned belongs to other centers
+        self._given, self._named = given, named
         self._parameters = parameters
         self._run = names.DEFAULT_CONFIG if config is None else config
 
@@ -303,8 +320,11 @@ class KMeansClustering(Training):
         shown = []
         for name, value in self._given.items():
             default = defaults[name].default
-            if isinstance(value, np.ndarray):
-                shown.append(f"{name}=array{value.shape}")
+            if isinstance(shape := getattr(value, "shape", None), tuple) and len(shape) == 2:
+                kind = "array" if isinstance(value, np.ndarray) else type(value).__name__
+                shown.append(f"{name}={kind}{shape}")
+            elif name == "feature_columns" and value is not None:
+                shown.append(f"{name}={list(self._named.features or ())}")
             elif default is inspect.Parameter.empty or value != default:
                 shown.append(f"{name}={value!r}")
         return f"KMeansClustering({', '.join(shown)})"
@@ -316,15 +336,3 @@ class _Recorder:
 
     def after_step(self, context: Any) -> None:
         self._losses.append(context.loss)
-
-
-def _check_columns_given(features: object, weight: object) -> None:
-    if features is not None and (
-        isinstance(features, str)
-        or not isinstance(features, Sequence)
-        or not all(isinstance(name, str) for name in features)
-        or len(features) == 0
-    ):
-        raise BadInputError(f"feature_columns is {features!r}; it must be a list of names")
-    if weight is not None and not isinstance(weight, str):
-        raise BadInputError(f"weight_column is {weight!r}; it must be a name")

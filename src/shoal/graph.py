@@ -19,7 +19,7 @@ from shoal.other_names import ATTRIBUTES, ESTIMATORS_METHODS, PROGRAM_OR_ESTIMAT
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.shard import Workspace
 from shoal.sources.array import Columns, Rows, is_shard_list
-from shoal.sources.open import open_named, open_source
+from shoal.sources.open import open_named
 from shoal.sources.pages import PagedSource
 from shoal.sources.sparse import Matrix
 from shoal.state import State, empty_state
@@ -130,7 +130,9 @@ class KMeans:
         )
         self._metric = self._parameters.distance_metric
         self._threads = self._parameters.num_threads
-        self._source = open_source(inputs, name="inputs")
+        names = self._parameters.columns
+        self._named = Columns(learned=names or None, owner="initial_clusters", exact=True)
+        self._source = open_named(inputs, self._named, None, True, "inputs")
         self._batches: Iterator[list[Rows]]
         source = self._source
         if isinstance(source, PagedSource) and source.resident and source.batch_size is None:
@@ -168,8 +170,7 @@ class KMeans:
         )
 
     def _given_state(self) -> State | None:
-        given = self._parameters.initial_clusters
-        if not isinstance(given, np.ndarray):
+        if not self._parameters.has_centers:
             return None
         state = seeding.given(self._parameters)
         if self._source.dim is not None:
@@ -264,7 +265,8 @@ class KMeans:
 
     def _other_rows(self, rows: Any, state: State) -> list[Matrix]:
         """Rows that are not of the inputs, validated: one matrix, or one of each shard."""
-        source = open_named(rows, Columns(None, None, self._source.columns), None, False, "rows")
+        names = self._named.learned or self._source.columns or None
+        source = open_named(rows, Columns(learned=names, owner="inputs"), None, False, "rows")
         if not (isinstance(source, PagedSource) and source.resident):
             raise BadInputError(
                 f"rows is {type(rows).__name__}; it must be rows in memory: an array, a frame, or "

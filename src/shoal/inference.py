@@ -246,3 +246,11 @@ class _Joined:
         if self._whole:
             return {name: array[: self._done] for name, array in self._whole.items()}
         return Inference.joined(iter(self._parts))
+
+
+def row_dicts(batches: Iterator[dict[str, Array]]) -> Iterator[dict[str, Any]]:
+    """The rows of batches, a dict each."""
+    for batch in batches:
+        keys = list(batch)
+        for values in zip(*batch.values(), strict=True):
+            yield dict(zip(keys, values, strict=True))

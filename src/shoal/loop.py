@@ -147,8 +147,8 @@ def initialise(
 ) -> State:
     """Choose centers until there are enough; ``told`` hears how many there are."""
     parameters = task.parameters
-    if state is None and isinstance(parameters.initial_clusters, np.ndarray):
-        state = seeding.given(parameters)
+    if parameters.has_centers and (state is None or not state.initialized):
+        state = seeding.given(parameters)  # whatever was chosen before them
     if state is not None and state.initialized:
         if source.dim is not None:
             check_columns(state, source.dim, source.name)

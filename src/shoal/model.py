@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,13 +16,16 @@ from shoal.config import Parameters, RunConfig
 from shoal.errors import BadInputError, CheckpointError, not_fitted
 from shoal.evaluation import Metric, check_metrics, check_name, evaluate, write_evaluation
 from shoal.hooks import Monitors, check_monitors, rows_shown
-from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference
+from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference, row_dicts
 from shoal.loop import users_clusters
 from shoal.model_dir import ModelDir, read_file
+from shoal.opening import known_names, names_asked, open_either
 from shoal.sources.array import Columns
-from shoal.sources.open import Source, open_named
+from shoal.sources.open import Source
 from shoal.sources.stream import StreamSource
 from shoal.state import State
+from shoal.steps.seeding import given
+from shoal.stored import parameters_to_keep
 
 logger = logging.getLogger("shoal")
 
@@ -36,9 +40,10 @@ class Model:
 
     _given: dict[str, Any]  # the parameters as the user gave them
     _parameters: Parameters
+    _named: Columns  # feature_columns and weight_column
     _run: RunConfig
     _state: State | None
-    _columns: tuple[Any, ...] | None  # names that it was trained on
+    _columns: tuple[Any, ...] | None  # names, of the first data that had any
     _dir: ModelDir | None  # where it is kept
 
     # --- what it says of data --------------------------------------------------------------
@@ -82,18 +87,20 @@ class Model:
             Before training.
         """
         inference = self._inference("predict")
-        source = self._open(x, input_fn, batch_size)
+        source = self._open(x, input_fn, batch_size, weigh=False)
         wanted = inference.check_outputs(outputs)
         if not as_iterable:
             with rows_shown(self._run, "predict", source.rows) as told:
                 if outputs is None:
                     told = inference.warned_of_distances(source.rows, told)
-                return inference.collected(source, wanted, told)
+                found = inference.collected(source, wanted, told)
+            self._learn(source)
+            return found
         size = inference.size_of_pieces(wanted)
         if not iterate_batches:
-            return _row_dicts(inference.batches(source, wanted, size))
+            return row_dicts(self._learning(source, inference.batches(source, wanted, size)))
         own = isinstance(source, StreamSource) or source.batch_size is not None
-        return inference.batches(source, wanted, None if own else size)
+        return self._learning(source, inference.batches(source, wanted, None if own else size))
 
     def labels(
         self,
@@ -129,21 +136,19 @@ class Model:
         array([0, 0, 1, 1])
         """
         inference = self._inference("labels")
-        source = self._open(x, input_fn, batch_size)
+        source = self._open(x, input_fn, batch_size, weigh=False)
         with rows_shown(self._run, "labels", source.rows) as told:
-            return inference.labels(source, told)
+            found = inference.labels(source, told)
+        self._learn(source)
+        return found
 
     def predict_cluster_idx(self, input_fn: Any = None) -> Iterator[int]:
         """Yield the nearest center of each row; ``input_fn`` may be the data itself."""
         inference = self._inference("predict_cluster_idx")
-        source = self._open_either(input_fn)
-        return (
-            int(label)
-            for batch in inference.batches(
-                source, (CLUSTER_IDX,), inference.size_of_pieces((CLUSTER_IDX,))
-            )
-            for label in batch[CLUSTER_IDX]
-        )
+        source = self._open_either(input_fn, weigh=False)
+        size = inference.size_of_pieces((CLUSTER_IDX,))
+        batches = self._learning(source, inference.batches(source, (CLUSTER_IDX,), size))
+        return (int(label) for batch in batches for label in batch[CLUSTER_IDX])
 
     def transform(self, input_fn: Any = None, as_iterable: bool = False) -> Any:
         """Distance of every row to every center, [n, k] in the dtype of the rows.
@@ -153,20 +158,24 @@ class Model:
         the data itself.
         """
         inference = self._inference("transform")
-        source = self._open_either(input_fn)
+        source = self._open_either(input_fn, weigh=False)
         if as_iterable:
             size = inference.size_of_pieces((ALL_SCORES,))
-            batches = inference.batches(source, (ALL_SCORES,), size)
+            batches = self._learning(source, inference.batches(source, (ALL_SCORES,), size))
             return (row for batch in batches for row in batch[ALL_SCORES])
         with rows_shown(self._run, "transform", source.rows) as told:
-            return inference.collected(source, (ALL_SCORES,), told)[ALL_SCORES]
+            found = inference.collected(source, (ALL_SCORES,), told)
+        self._learn(source)
+        return found[ALL_SCORES]
 
     def score(self, input_fn: Any = None, steps: int | None = None) -> float:
         """Sum of the weighted distances of all rows of the first ``steps`` batches (None: all)."""
         inference = self._inference("score")
         source, steps = self._open_either(input_fn), _steps(steps)
         with rows_shown(self._run, "score", source.rows) as told:
-            return float(evaluate(inference, source, steps, {}, told=told)["scores"])
+            found = evaluate(inference, source, steps, {}, told=told)
+        self._learn(source)
+        return float(found["scores"])
 
     def evaluate(
         self,
@@ -217,6 +226,7 @@ class Model:
         source = self._open(x, input_fn, batch_size)
         with rows_shown(self._run, "evaluate", source.rows) as told:
             results = evaluate(inference, source, _steps(steps), wanted, watching, told)
+        self._learn(source)
         if self._dir is not None:
             try:
                 write_evaluation(self._dir.path, name, results)
@@ -231,14 +241,20 @@ class Model:
         return Inference(state, self._parameters, self._given["on_bad_rows"])
 
     def _trained(self, method: str) -> State:
-        state = self._current()
+        state = self._with_centers(self._current())
         if state is None or not state.initialized:
             raise not_fitted(method)
         return state
 
+    def _with_centers(self, state: State | None) -> State | None:
+        """The state, or that of given centers where none are trained yet."""
+        if self._parameters.has_centers and (state is None or not state.initialized):
+            return given(self._parameters)
+        return state
+
     def _state_of(self, checkpoint_path: str) -> State:
         path, found = read_file(checkpoint_path, None if self._dir is None else self._dir.path)
-        found.check_fits(path, self._parameters, self._given["feature_columns"])
+        found.check_fits(path, self._parameters, self._named.features)
         if not found.state.initialized:
             raise BadInputError(f"checkpoint_path {path} was written before there were centers")
         return found.state
@@ -259,7 +275,7 @@ class Model:
     def _check_found(self, found: Checkpoint) -> None:
         """Refuse checkpoints that someone has put into ``model_dir`` where they do not fit."""
         assert self._dir is not None
-        found.check_fits(self._dir.path, self._parameters, self._given["feature_columns"])
+        found.check_fits(self._dir.path, self._parameters, self._named.features)
         if not self._dir.holds(self._state):
             raise CheckpointError(
                 f"model_dir {self._dir.path} was trained further by another process, to step "
@@ -268,17 +284,32 @@ class Model:
                 "from the directory"
             )
 
-    def _open_either(self, data: Any, batch_size: int | None = None) -> Source:
+    def _open_either(self, data: Any, batch_size: int | None = None, weigh: bool = True) -> Source:
         if callable(data) and not hasattr(data, "__array__"):
-            return self._open(None, data, batch_size)
-        return self._open(data, None, batch_size)
+            return self._open(None, data, batch_size, weigh=weigh)
+        return self._open(data, None, batch_size, weigh=weigh)
+
+    # --- names of columns ------------------------------------------------------------------
+
+    def _known(self) -> tuple[Any, ...] | None:
+        return known_names(self._parameters, self._state, self._named, self._columns)
+
+    def _learn(self, source: Source) -> None:
+        """Remember the names of the columns of data, if they are the first."""
+        if not self._columns and source.columns:
+            self._columns = self._known() or source.columns
+
+    def _learning(self, source: Source, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self._learn(source)
+            yield batch
 
     # --- what it holds ---------------------------------------------------------------------
 
     @property
     def is_fitted(self) -> bool:
-        """Whether there are centers to predict with."""
-        state = self._current()
+        """Whether there are centers to predict with, trained or given."""
+        state = self._with_centers(self._current())
         return state is not None and state.initialized
 
     @property
@@ -288,9 +319,12 @@ class Model:
 
     @property
     def columns(self) -> tuple[Any, ...] | None:
-        """Names of the columns it was trained on, () if the data had none; None before training."""
+        """Names of the columns, in the order of the centers, of the first data that had any.
+
+        () where no data had names; None before training.
+        """
         self._current()
-        return self._columns
+        return self._columns or self._known()
 
     def restore(self, state: State, columns: tuple[Any, ...] | None = None) -> None:
         """Continue from ``state``, which must fit the parameters."""
@@ -305,8 +339,17 @@ class Model:
             )
         self._state, self._columns = state, columns
 
+    def _kept_parameters(self) -> dict[str, Any]:
+        """The parameters as files hold them."""
+        given = {
+            **self._given,
+            "feature_columns": self._named.features,
+            "weight_column": self._named.weight,
+        }
+        return parameters_to_keep(given, self._parameters.num_clusters)
+
     def clusters(self) -> Array:
-        """The centers [k, d], of length one under cosine; a copy."""
+        """The centers [k, d], of length one under cosine; a copy. Given ones before training."""
         return users_clusters(self._trained("clusters"), self._parameters)
 
     def get_variable_names(self) -> list[str]:
@@ -322,7 +365,7 @@ class Model:
         return value.copy() if isinstance(value, np.ndarray) else value
 
     def _variables(self, method: str) -> dict[str, Any]:
-        state = self._current()
+        state = self._with_centers(self._current())
         if state is None:
             raise not_fitted(method)
         fields = [name for name in State.__dataclass_fields__ if name not in HIDDEN]
@@ -333,26 +376,14 @@ class Model:
         x: Any,
         input_fn: Callable[[], Any] | None,
         batch_size: int | None = None,
+        *,
         shuffle: bool = True,
+        weigh: bool = True,
+        training: bool = False,
     ) -> Source:
-        if (x is None) == (input_fn is None):
-            given = "neither" if x is None else "both"
-            raise BadInputError(f"{given} of x and input_fn given: pass exactly one of them")
-        if input_fn is not None and not callable(input_fn):
-            raise BadInputError(f"input_fn is {type(input_fn).__name__}; it must be callable")
-        if batch_size is not None:
-            batch_size = whole_number("batch_size", batch_size, 1)
-        data, name = (x, "x") if input_fn is None else (input_fn, "input_fn")
-        features, weight = self._given["feature_columns"], self._given["weight_column"]
-        named = Columns(features, weight, self._columns)
-        return open_named(data, named, batch_size, shuffle, name)
-
-
-def _row_dicts(batches: Iterator[dict[str, Array]]) -> Iterator[dict[str, Any]]:
-    for batch in batches:
-        keys = list(batch)
-        for values in zip(*batch.values(), strict=True):
-            yield dict(zip(keys, values, strict=True))
+        named = names_asked(self._parameters, self._state, self._named, self._columns)
+        named = dataclasses.replace(named, weigh=weigh, exact=named.exact and training)
+        return open_either(x, input_fn, batch_size, named, shuffle)
 
 
 def _steps(steps: int | None) -> int | None:

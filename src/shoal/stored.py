@@ -48,12 +48,20 @@ def parameters_to_keep(given: Mapping[str, Any], num_clusters: int) -> dict[str,
 def plain(value: Any) -> Any:
     """What JSON has for scalars of NumPy, and for sequences."""
     if isinstance(value, np.generic):
-        return value.item()
+        value = value.item()
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, Sequence):
         return [plain(item) for item in value]
     raise BadInputError(f"{value!r} cannot be saved: columns need names that are text or numbers")
+
+
+def parameters_to_give(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as a constructor takes them, of those that were kept."""
+    given = {**kept, "weight_column": tuples(kept.get("weight_column"))}
+    if isinstance(features := given.get("feature_columns"), list):
+        given["feature_columns"] = [tuples(name) for name in features]
+    return given
 
 
 def tuples(value: Any) -> Any:

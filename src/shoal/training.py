@@ -28,7 +28,7 @@ from shoal.sources.stream import StreamSource
 from shoal.sphere import warn_of_degrees
 from shoal.state import State
 from shoal.steps.convergence import Stop
-from shoal.stored import parameters_to_keep
+from shoal.stored import plain
 
 logger = logging.getLogger("shoal")
 
@@ -107,7 +107,7 @@ class Training(Model):
         if max_steps is not None and state is not None and state.global_step >= max_steps:
             self._save_at_last()
             return self
-        source = self._open(x, input_fn, batch_size)
+        source = self._open(x, input_fn, batch_size, training=True)
         if state is not None and state.initialized and state.global_step:
             logger.info("continuing from step %d", state.global_step)
         self._drive(source, self._parameters, stop, watching)
@@ -164,7 +164,7 @@ class Training(Model):
         stop = Stop(whole_number("steps", steps, 1), None, None)
         watching = check_monitors(monitors)
         self._current()
-        source = self._open(x, input_fn, batch_size, shuffle=False)
+        source = self._open(x, input_fn, batch_size, shuffle=False, training=True)
         if isinstance(source, PagedSource):
             source = source.like(source.batch_size or source.rows, shuffle=False)
         parameters = dataclasses.replace(self._parameters, use_mini_batch=True)
@@ -187,7 +187,9 @@ class Training(Model):
         ``run``: how it behaves, where that is not as the model's own.
         """
         with self._writing() as saver:
-            before, columns = self._state, self._columns
+            before, columns, known = self._state, self._columns, self._known()
+            if self._dir is not None:
+                plain(source.columns)  # names that cannot be saved are told now
             at: dict[str, Any] = {"epoch": 0, "row": 0, "batches": 0, "unfinished": None}
             first = before
             if apart and before is not None:
@@ -210,10 +212,10 @@ class Training(Model):
                             self._state = state
                         elif before is None or _has_moved(before, state):
                             self._state = state.replace(**at)
-                        if self._columns is None:
-                            self._columns = source.columns
-                            if isinstance(source, StreamSource) and source.columns:
-                                warn_of_degrees(source.columns, parameters.distance_metric)
+                        news = self._columns is None and isinstance(source, StreamSource)
+                        self._columns = known or source.columns
+                        if news and self._columns:
+                            warn_of_degrees(self._columns, parameters.distance_metric)
             except ShoalError:
                 if not saver:
                     self._state, self._columns = before, columns
@@ -252,8 +254,7 @@ class Training(Model):
         """Write a checkpoint, unless the state is in the directory already."""
         if self._dir is None or self._state is None or self._dir.holds(self._state):
             return
-        kept = parameters_to_keep(self._given, self._parameters.num_clusters)
-        checkpoint = Checkpoint(self._state, kept, self._columns)
+        checkpoint = Checkpoint(self._state, self._kept_parameters(), self._columns)
         self._dir.write(checkpoint, self._run.keep_checkpoint_max)
 
     def _save_at_last(self) -> None:
@@ -263,7 +264,7 @@ class Training(Model):
                 self._save()
 
     def _attach(
-        self, path: Path | None, parameters: Parameters, features: Sequence[str] | None
+        self, path: Path | None, parameters: Parameters, features: Sequence[Any] | None
     ) -> None:
         """Keep the model in ``path``, and go on from what is there."""
         if path is None:

@@ -18,7 +18,6 @@ import numpy.typing as npt
 import shoal
 from shoal.cli.arguments import CHECKPOINT_OPTIONS, add_arguments
 from shoal.cli.models import (
-    as_data,
     is_among,
     new_model,
     readable,
@@ -41,7 +40,7 @@ from shoal.export.npz import load_model, save_model
 from shoal.hooks import LogProgress, progress_monitor, rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, ROW, SCORES
 from shoal.model_dir import has_checkpoints
-from shoal.sources.pages import Pages
+from shoal.sources.pages import PagedSource
 from shoal.state import exact_sum, exact_to_float
 
 Array = npt.NDArray[Any]
@@ -175,10 +174,10 @@ def _last_step(options: argparse.Namespace, model: shoal.KMeansClustering) -> in
 
 def predict(options: argparse.Namespace) -> Result:
     """Write the nearest center of every row, and its distance."""
-    model, pages = _to_apply(options)
+    model, source = _to_apply(options)
     rows, loss, used = 0, 0, np.zeros(len(model.state.clusters), bool)
     names = {CLUSTER_IDX: CLUSTER_IDX, SCORES: SCORES}
-    with closing(_written(options, model, pages, names)) as batches:
+    with closing(_written(options, model, source, names)) as batches:
         for batch in batches:
             rows += len(batch[SCORES])
             loss += exact_sum(batch[SCORES])
@@ -193,15 +192,15 @@ def predict(options: argparse.Namespace) -> Result:
 
 def transform(options: argparse.Namespace) -> Result:
     """Write the distance of every row to every center."""
-    model, pages = _to_apply(options)
+    model, source = _to_apply(options)
     flat = Path(options.output).suffix == ".csv"
     names = {ALL_SCORES: "d" if flat else "distances"}
-    with closing(_written(options, model, pages, names)) as batches:
+    with closing(_written(options, model, source, names)) as batches:
         rows = sum(len(batch[ALL_SCORES]) for batch in batches)
     return {"rows": rows, "clusters": len(model.state.clusters), "output": options.output}
 
 
-def _to_apply(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Pages]:
+def _to_apply(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, PagedSource]:
     """A trained model and data, where the file of results can be written."""
     target = Path(options.output)
     check_suffix(target)
@@ -215,7 +214,7 @@ def _to_apply(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Page
 def _written(
     options: argparse.Namespace,
     model: shoal.KMeansClustering,
-    pages: Pages,
+    source: PagedSource,
     names: dict[str, str],
 ) -> Generator[dict[str, Array], None, None]:
     """Batches of results, named as in the file, each when it has been written.
@@ -224,11 +223,11 @@ def _written(
     """
     if options.on_bad_rows != "error":
         names = {ROW: ROW, **names}
-    found = model.predict(as_data(pages), outputs=list(names), iterate_batches=True)
+    found = model.predict(source, outputs=list(names), iterate_batches=True)
     assert not isinstance(found, dict)
     main = next(name for name in names.values() if name != ROW)
     with (
-        rows_shown(with_progress(options), options.name, sum(pages.lengths)) as told,
+        rows_shown(with_progress(options), options.name, source.rows) as told,
         writing(Path(options.output), main) as writer,
     ):
         for batch in readable(found, options.data):
@@ -239,8 +238,8 @@ def _written(
 
 def evaluate(options: argparse.Namespace) -> Result:
     """Measure a trained model on data."""
-    model, pages = trained_model(options, weighted=True)
-    measured = model.evaluate(as_data(pages), name=options.eval_name)
+    model, source = trained_model(options, weighted=True)
+    measured = model.evaluate(source, name=options.eval_name)
     return {
         "model": options.model,
         "steps": measured["global_step"],

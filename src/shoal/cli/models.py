@@ -21,18 +21,20 @@ Item = TypeVar("Item")
 
 def new_model(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
     """An untrained model, and the data."""
-    pages = open_path(options.data, Columns(options.columns, options.weight))
+    named = Columns(options.columns, options.weight)
+    pages = open_path(options.data, named)
     given = {}
     for option, (parameter, default) in MODEL_OPTIONS.items():
         value = getattr(options, option)
         given[parameter] = default if value is None else value
-    given["feature_columns"] = list(pages.columns) or None
-    return shoal.KMeansClustering(**given, **_run_parameters(options)), as_data(pages)
+    return shoal.KMeansClustering(**given, **_run_parameters(options)), as_data(pages, named)
 
 
-def as_data(pages: Pages) -> Any:
-    """What a model is given: what is in memory, or what is read page by page."""
-    return list(pages.stream()) if pages.resident else PagedSource(pages, None, True)
+def as_data(pages: Pages, named: Columns) -> PagedSource:
+    """What a model is given: an open source of these columns."""
+    source = PagedSource(pages, None, True)
+    source.named = named
+    return source
 
 
 def trained_further(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
@@ -50,18 +52,8 @@ def trained_further(options: argparse.Namespace) -> tuple[shoal.KMeansClustering
                 f"with {_shown(trained)}: leave the option out to train it further, or train a new "
                 "model"
             )
-    features, weight = given["feature_columns"], given["weight_column"]
-    pages = open_path(
-        options.data, Columns(weight=weight, learned=tuple(features) if features else None)
-    )
-    if pages.columns and not features:
-        raise _without_names(options)
-    if not pages.columns and features:
-        raise BadInputError(
-            f"{options.data} has no names of columns; {options.model} was trained on "
-            f"{_shown(features)}" + (f", with the weights {weight!r}" if weight else "")
-        )
-    return model, as_data(pages)
+    named = Columns(weight=given["weight_column"], learned=tuple(given["feature_columns"] or ()))
+    return model, as_data(open_path(options.data, named), named)
 
 
 def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:
@@ -95,32 +87,25 @@ def with_progress(options: argparse.Namespace) -> shoal.RunConfig:
 
 def trained_model(
     options: argparse.Namespace, weighted: bool = False
-) -> tuple[shoal.KMeansClustering, Pages]:
+) -> tuple[shoal.KMeansClustering, PagedSource]:
     """A trained model and data to apply it to; ``weighted``: with its weights."""
     model = load_model(options.model, num_threads=options.threads)
-    trained = model.get_params()["weight_column"] if weighted else None
-    weight = trained
+    trained = weight = model.get_params()["weight_column"]
     if weighted and (options.weight is not None or options.no_weight):
         weight = options.weight
     model.set_params(
         weight_column=weight, on_bad_rows=options.on_bad_rows, config=with_progress(options)
     )
-    features = trained_columns(model)
-    named = Columns(weight=weight, learned=tuple(features) if features else None)
+    named = Columns(weight=weight, learned=tuple(trained_columns(model) or ()), weigh=weighted)
     try:
-        pages = open_path(options.data, named)
+        return model, as_data(open_path(options.data, named), named)
     except BadInputError as error:
-        if weight is None or weight != trained or options.weight is not None:
+        if not weighted or weight is None or weight != trained or options.weight is not None:
             raise
         raise BadInputError(
             f"{error} ({options.model} was trained with the weights {weight!r}: --no-weight "
             "measures without, --weight names another column)"
         ) from None
-    if pages.columns and not features:
-        raise _without_names(options)
-    if not pages.columns:
-        model.set_params(feature_columns=None)  # columns in the order of the model
-    return model, pages
 
 
 def readable(batches: Iterator[Item], name: str) -> Iterator[Item]:
@@ -143,14 +128,6 @@ def trained_columns(model: shoal.KMeansClustering) -> list[str] | None:
     """Names of the columns, in the order of the centers; None where the data had none."""
     names = model.get_params()["feature_columns"] or model.columns
     return list(names) if names else None
-
-
-def _without_names(options: argparse.Namespace) -> BadInputError:
-    return BadInputError(
-        f"{options.data} has named columns, but {options.model} was trained on data without names, "
-        "so which is which is not known: train on a file with names (fit takes --columns), or give "
-        "a file without names"
-    )
 
 
 def _shown(value: Any) -> str:

@@ -22,7 +22,14 @@ import numpy as np
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
 from shoal.model_dir import ModelDir
-from shoal.stored import ARRAYS, parameters_to_keep, plain, state_from_parts, state_to_parts, tuples
+from shoal.stored import (
+    ARRAYS,
+    parameters_to_give,
+    plain,
+    state_from_parts,
+    state_to_parts,
+    tuples,
+)
 
 FORMAT = 1
 STORED = "clusters_stored"
@@ -68,7 +75,7 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
     header = {
         "format": FORMAT,
         "state": fields,
-        "parameters": parameters_to_keep(model.get_params(), len(state.clusters)),
+        "parameters": model._kept_parameters(),
         "columns": plain(model.columns),
     }
     text = json.dumps(header)
@@ -104,7 +111,8 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
         except ValueError as error:
             raise BadInputError(f"{file} is damaged: {error}") from None
         columns = tuples(header["columns"])
-        given = {**header["parameters"], "random_seed": state.seed, **changes}
+        kept = parameters_to_give(header["parameters"])
+        given = {**kept, "random_seed": state.seed, **changes}
         model = KMeansClustering(**given)
     except NOT_A_MODEL as error:
         if isinstance(error, BadInputError):
@@ -118,7 +126,8 @@ def _from_model_dir(path: Path, changes: dict[str, Any]) -> KMeansClustering:
     found = ModelDir(path.absolute()).news(lambda _: None)
     if found is None:
         raise BadInputError(f"there is no checkpoint in {path}: it is no model_dir")
-    given = {**found.parameters, "random_seed": found.state.seed, "model_dir": str(path), **changes}
+    kept = parameters_to_give(found.parameters)
+    given = {**kept, "random_seed": found.state.seed, "model_dir": str(path), **changes}
     return KMeansClustering(**given)
 
 

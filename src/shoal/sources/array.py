@@ -29,7 +29,8 @@ class Rows:
     rows: Matrix
     weights: Floats | None = None
     name: str = "x"  # what error messages call them
-    columns: tuple[Any, ...] = ()  # names, of a dict or a frame
+    columns: tuple[Any, ...] = ()  # names, of a dict or a frame, and
+    widths: tuple[int, ...] = ()  # values of each in a row, where one has several
     missing: npt.NDArray[np.bool_] | None = None  # [n] rows with a null, whose values say nothing
     first: int = 0  # index of the first row, and
     index: npt.NDArray[np.int64] | None = None  # [n] of each where they do not follow each other
@@ -40,6 +41,26 @@ class Rows:
     def index_of(self, row: Any) -> int:
         """Index of a row in the data set, for messages."""
         return int(self.first + row if self.index is None else self.index[row])
+
+    def column_of(self, value: Any) -> str:
+        """What column a value of a row belongs to, for messages."""
+        if not self.columns:
+            return f"column {value}"
+        ends = np.cumsum(self.widths or [1] * len(self.columns))
+        at = int(np.searchsorted(ends, value, side="right"))
+        width = self.widths[at] if self.widths else 1
+        inside = f", value {value - int(ends[at]) + width} of {width}" if width > 1 else ""
+        return f"column {self.columns[at]!r}{inside}"
+
+    def select(self, names: tuple[Any, ...]) -> Rows:
+        """A copy with some columns, in this order."""
+        widths = self.widths or (1,) * len(self.columns)
+        fields = zip(np.cumsum(widths).tolist(), widths, strict=True)
+        ends = dict(zip(self.columns, fields, strict=True))
+        chosen = [ends[name] for name in names]
+        at = np.concatenate([np.arange(end - width, end) for end, width in chosen])
+        widths = tuple(width for _, width in chosen) if self.widths else ()
+        return replace(self, rows=self.rows[:, at], columns=names, widths=widths)
 
     def copy(self) -> Rows:
         """The same rows and weights in arrays of their own."""
@@ -107,14 +128,14 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
                 "and a list for shards"
             )
         data, weights = data
-        if columns.weight is not None and (is_table(data) or is_frame(data)):
+        if columns.weights is not None and (is_table(data) or is_frame(data)):
             raise BadInputError(
                 f"{name} is a pair (rows, weights), and weight_column is {columns.weight!r}: "
                 "give weights once"
             )
     named = _of_table(data, columns, name)
     if named is None:
-        if columns.given():
+        if columns.needs_names():
             raise BadInputError(
                 f"feature_columns and weight_column name columns, but {name} is "
                 f"{type(data).__name__}: pass a dict or a frame, or name no columns"
@@ -139,12 +160,13 @@ def _of_table(data: Any, columns: Columns, name: str) -> Rows | None:
     wanted = wanted_columns(
         list(data if isinstance(data, Mapping) else data.columns), columns, name
     )
-    parts, weights, missing = read_columns(data, wanted, columns.weight, name)
+    parts, weights, missing = read_columns(data, wanted, columns.weights, name)
     rows = np.concatenate(parts, axis=1, dtype=common([part.dtype for part in parts]))
     if missing is not None:
         rows[missing] = 0
     checked = None if weights is None else weights_of(weights, len(rows), name)
-    return Rows(rows, checked, name, wanted, missing)
+    widths = tuple(part.shape[1] for part in parts)
+    return Rows(rows, checked, name, wanted, widths if max(widths) > 1 else (), missing)
 
 
 def _to_matrix(data: object, name: str) -> Matrix:
@@ -227,7 +249,10 @@ def weights_of(weights: object, rows: int, name: str, first: int = 0) -> Floats:
 def to_shards(data: Any, columns: Columns, name: str = "x") -> list[Rows]:
     """Read a batch: one array, or a list of arrays (shards of one batch)."""
     if is_shard_list(data):
-        shards = [to_rows(item, columns, f"{name}[{i}]") for i, item in enumerate(data)]
+        shards = []
+        for i, item in enumerate(data):
+            shards.append(to_rows(item, columns, f"{name}[{i}]"))
+            columns = columns.following(shards[-1].columns, f"{name}[{i}]")
     else:
         shards = [to_rows(data, columns, name)]
     first = shards[0].rows
@@ -243,6 +268,11 @@ def to_shards(data: Any, columns: Columns, name: str = "x") -> list[Rows]:
                 f"has {first.shape[1]} of {first.dtype}: shards must agree"
             )
     return shards
+
+
+def names_of(shards: list[Rows]) -> tuple[Any, ...]:
+    """Names of the columns, of the first shard that has any."""
+    return next((shard.columns for shard in shards if shard.columns), ())
 
 
 def is_shard_list(data: object) -> bool:

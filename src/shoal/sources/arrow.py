@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from pyarrow import types
 from shoal.dtypes import common
 from shoal.errors import BadInputError
 from shoal.sources.array import Columns
-from shoal.sources.columns import wanted_columns, warn_left_out
+from shoal.sources.columns import check_present, listed, wanted_columns, warn_left_out
 from shoal.sources.pages import PIECE_BYTES
 
 
@@ -31,7 +31,7 @@ class Layout:
     """How columns of a table lie in rows, side by side."""
 
     fields: tuple[Field, ...]
-    weight: str | None
+    weight: Any
     name: str  # what messages call the data
 
     @property
@@ -40,10 +40,17 @@ class Layout:
         return tuple(field.name for field in self.fields)
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Values of each column in a row, where any has several; else ()."""
+        if all(field.width is None for field in self.fields):
+            return ()
+        return tuple(1 if field.width is None else field.width for field in self.fields)
+
+    @property
     def used(self) -> list[str]:
         """Names of all columns that are read."""
         names = list(self.columns)
-        return names if self.weight in (None, *names) else [*names, str(self.weight)]
+        return names if self.weight is None or self.weight in names else [*names, self.weight]
 
     @property
     def dim(self) -> int:
@@ -100,7 +107,7 @@ def types_of(schema: Any, where: str) -> dict[str, Any]:
     """Type of each column, by its name."""
     names = list(schema.names)
     if len(set(names)) < len(names):
-        raise BadInputError(f"{where} has several columns of one name: {names}")
+        raise BadInputError(f"{where} has several columns of one name: {listed(names)}")
     return dict(zip(names, schema.types, strict=True))
 
 
@@ -112,26 +119,26 @@ def features_of(
     ``leave_out``: columns that are not numbers are left out, with a warning, unless columns are
     named; otherwise they are an error.
     """
-    named = tuple(columns.features or columns.learned or ())
-    for name in [*named, *([] if columns.weight is None else [columns.weight])]:
-        if name not in found:
-            raise BadInputError(f"{where} has no column {name!r}; it has {list(found)}")
+    check_present(found, columns, where)
+    weight = columns.weights
+    for name in [*columns.named, *([] if weight is None else [weight])]:
         check_numbers(name, found[name], columns, where)
-    if columns.weight is not None and element(found[columns.weight])[1]:
-        raise _not_numbers(columns.weight, found[columns.weight], columns, where)
-    if named:
-        return named
+    if weight is not None and element(found[weight])[1]:
+        raise _not_numbers(weight, found[weight], columns, where)
+    if columns.named:
+        return columns.named
     rest = [name for name in found if name != columns.weight]
     left_out = [] if not leave_out else [name for name in rest if not holds_numbers(found[name])]
+    without = set(left_out)
     for name in rest:
-        if name not in left_out or refusal(found[name]):
+        if name not in without or refusal(found[name]):
             check_numbers(name, found[name], columns, where)
-    numbers = [name for name in found if name not in left_out]
+    numbers = [name for name in found if name not in without]
     if not any(name != columns.weight for name in numbers):
-        raise BadInputError(f"{where} has no columns of numbers; it has {list(found)}")
+        raise BadInputError(f"{where} has no columns of numbers; it has {listed(found)}")
     if left_out:
         warn_left_out(where, left_out)
-    return wanted_columns(numbers, columns, where)
+    return wanted_columns(numbers, replace(columns, weigh=False), where)
 
 
 def check_numbers(name: str, kind: Any, columns: Columns, where: str) -> None:

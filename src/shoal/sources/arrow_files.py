@@ -20,6 +20,7 @@ from shoal.sources.arrow import (
     types_of,
 )
 from shoal.sources.arrow_rows import Builder, pieces
+from shoal.sources.columns import listed
 from shoal.sources.paths import File, check_unchanged, naming
 
 
@@ -67,7 +68,7 @@ class ArrowPages:
         self.dim = self._layout.dim
         self.dtype = self._layout.dtype
         self.columns: tuple[Any, ...] = self._layout.columns
-        self.weight = columns.weight
+        self.weight = columns.weights
 
     def read(self, page: int) -> Rows:
         """A row group or a record batch."""
@@ -123,12 +124,12 @@ class ArrowPages:
         first = self._files[0].name
         found = types_of(schemas[0], first)
         names = features_of(found, columns, first, leave_out=True)
-        used = [*names, *([] if columns.weight is None else [columns.weight])]
-        named = bool(columns.features or columns.learned)
+        used = [*names, *([] if columns.weights is None else [columns.weights])]
+        named = bool(columns.named)
         for file, schema in zip(self._files[1:], schemas[1:], strict=True):
             _check_same((first, found), (file.name, types_of(schema, file.name)), used, named)
         fields = [field_of(one, found[one], self._chunks(one), first) for one in names]
-        return Layout(tuple(fields), columns.weight, self.name)
+        return Layout(tuple(fields), columns.weights, self.name)
 
     def _chunks(self, name: str) -> Iterator[Any]:
         for file in self._files:
@@ -142,23 +143,22 @@ Named = tuple[str, dict[str, Any]]  # a file and the types of its columns
 def _check_same(one: Named, other: Named, used: Iterable[str], named: bool) -> None:
     """Refuse files whose columns differ: those used or, if none are named, those of numbers."""
     (first, types), (second, others) = one, other
-    rule = "files of one data set must have the same columns"
+    rule = "files of one data set must have the same columns, in any order"
+    both = f"it has {listed(others)}, and {first} has {listed(types)}: {rule}"
     for name in used:
         if name not in others:
-            raise BadInputError(
-                f"{second} has no column {name!r}, which {first} has: {rule}; it has {list(others)}"
-            )
+            raise BadInputError(f"{second} has no column {name!r}, which {first} has; {both}")
     numbers = [] if named else [name for name, kind in others.items() if holds_numbers(kind)]
     for name in [*used, *numbers]:
         if name not in types:
             raise BadInputError(
-                f"{second} has a column {name!r} of numbers, which {first} has not: {rule}, or "
+                f"{second} has a column {name!r} of numbers, which {first} has not; {both}, or "
                 "name the columns to use"
             )
         if _form(types[name]) != _form(others[name]):
             raise BadInputError(
                 f"column {name!r} is {types[name]} in {first} and {others[name]} in {second}: "
-                f"{rule}, of the same types"
+                "files of one data set must have columns of the same types"
             )
 
 

@@ -151,7 +151,13 @@ class Builder:
             rows[self._missing] = 0
         layout = self._layout
         return Rows(
-            rows, self._weights, layout.name, layout.columns, self._missing, first=self._first
+            rows,
+            self._weights,
+            layout.name,
+            layout.columns,
+            layout.widths,
+            self._missing,
+            first=self._first,
         )
 
     def _empty(self) -> npt.NDArray[Any]:

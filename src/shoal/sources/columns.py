@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,21 +22,87 @@ Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
+#: Names that an error message lists at most.
+MOST_LISTED = 20
+
+
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a dict or frame are data, and which one is the weight.
+    """Which columns of named data are rows, and which one is the weight.
 
-    ``learned`` are the names that a model was trained on, () if there were none: later data must
-    have them too.
+    ``learned`` are names that are known already: of a model, of initial centers, of the first part
+    of a data set. Named data must have them, in any order; () are those of a model without names.
     """
 
-    features: Sequence[str] | None = None
-    weight: str | None = None
+    features: Sequence[Any] | None = None  # the user's choice, None: all but ``weight``
+    weight: Any = None
     learned: tuple[Any, ...] | None = None
+    owner: str = "the model"  # what has the learned names, for messages
+    exact: bool = False  # the learned names are all there may be
+    weigh: bool = True  # whether weights are needed: else their column may be missing
 
     def given(self) -> bool:
         """Whether any column was named."""
         return self.features is not None or self.weight is not None
+
+    @property
+    def named(self) -> tuple[Any, ...]:
+        """Names of the columns to use, in order; () where the data says which there are."""
+        return tuple(self.learned or self.features or ())
+
+    @property
+    def weights(self) -> Any:
+        """Name of the column of weights to read, if any."""
+        return self.weight if self.weigh else None
+
+    def needs_names(self) -> bool:
+        """Whether data without names cannot be read: what is asked for has no position."""
+        return self.weights is not None or (self.features is not None and not self.learned)
+
+    def following(self, names: tuple[Any, ...], owner: str) -> Columns:
+        """The same for further parts of a data set, of which ``owner`` has these names."""
+        if self.learned or not names:
+            return self
+        return replace(self, learned=names, owner=owner, exact=self.features is None)
+
+    def known(self, other: Columns) -> Columns:
+        """The same where the names that ``other`` has learned are known."""
+        return replace(self, learned=other.learned, owner=other.owner, exact=other.exact)
+
+
+def check_labels(value: Any, argument: str) -> tuple[Any, ...] | None:
+    """Labels of columns: a list, a tuple, an Index or an array of them, each once; or None."""
+    if value is None:
+        return None
+    as_list = getattr(value, "tolist", None) or getattr(value, "to_list", None)
+    items = as_list() if as_list is not None and not isinstance(value, np.generic) else value
+    if isinstance(items, (str, bytes)) or not isinstance(items, Sequence) or not items:
+        raise BadInputError(f"{argument} is {value!r:.80}; it must be a list of names")
+    labels = tuple(check_label(item, argument, value) for item in items)
+    twice = next((label for label, times in Counter(labels).items() if times > 1), None)
+    if twice is not None:
+        raise BadInputError(f"{argument} names {twice!r} twice: name each column once")
+    return labels
+
+
+def check_label(value: Any, argument: str, of: Any = None) -> Any:
+    """A label of a column, as text, number, tuple or whatever else the data has."""
+    if isinstance(value, np.generic) and value.dtype.kind in "biufU":
+        value = value.item()
+    try:
+        hash(value)
+    except TypeError:
+        given, what = (value, "a name") if of is None else (of, "a list of names")
+        raise BadInputError(f"{argument} is {given!r:.80}; it must be {what}") from None
+    return value
+
+
+def listed(names: Iterable[Any]) -> str:
+    """Names for a message, which has no room for thousands."""
+    names = list(names)
+    shown = ", ".join(map(repr, names[:MOST_LISTED]))
+    more = len(names) - MOST_LISTED
+    return f"[{shown}, and {more} more]" if more > 0 else f"[{shown}]"
 
 
 def is_frame(data: object) -> bool:
@@ -57,27 +124,51 @@ def is_table(data: object) -> bool:
     return speaks and not hasattr(kind, "__next__") and not kind.__module__.startswith("pandas")
 
 
-def wanted_columns(present: list[Any], columns: Columns, name: str) -> tuple[Any, ...]:
+def check_present(present: Iterable[Any], columns: Columns, name: str) -> None:
+    """Refuse named data that lacks what is asked for, or has it twice; or has more than it may."""
+    times = Counter(iter(present))
+    weight = () if columns.weights is None else (columns.weights,)
+    for column in (*columns.named, *weight):
+        if times[column] != 1:
+            how = "more than one" if times[column] else "no"
+            raise _other_columns(times, columns, name, f"has {how} column {column!r}")
+    if columns.learned and columns.exact:
+        known = {*columns.learned, columns.weight}
+        for column in times:
+            if column not in known:
+                raise _other_columns(times, columns, name, f"has a column {column!r} too many")
+
+
+def _other_columns(present: Iterable[Any], columns: Columns, name: str, how: str) -> BadInputError:
+    if not columns.learned:
+        return BadInputError(f"{name} {how}; it has {listed(present)}")
+    return BadInputError(
+        f"{name} {how}; it has {listed(present)}, and {columns.owner} has "
+        f"{listed(columns.learned)}: columns are matched by name, in any order. Rename them, "
+        + (
+            "or name those to use with feature_columns"
+            if columns.exact
+            else "or pass an array, whose columns are taken by their position"
+        )
+    )
+
+
+def wanted_columns(present: Sequence[Any], columns: Columns, name: str) -> tuple[Any, ...]:
     """Names of the columns to use, each among those ``present`` once."""
-    wanted: Sequence[Any] | None = columns.features or columns.learned or None
-    if wanted is None:
-        whole = all(isinstance(column, (int, np.integer)) for column in present)
-        rest = [column for column in present if column != columns.weight]
-        wanted = sorted(rest, key=None if whole else str)
+    check_present(present, columns, name)
+    wanted = columns.named or tuple(one for one in present if one != columns.weight)
+    if not wanted:
+        raise BadInputError(f"{name} has no columns of data; it has {listed(present)}")
+    if not columns.named:
+        check_present(wanted, Columns(wanted), name)
         if columns.learned is not None:
             logger.warning(
                 "%s has named columns, the model was trained on rows without names: they are taken "
-                "in the order %s",
+                "by position, and remembered: %s",
                 name,
-                wanted,
+                listed(wanted),
             )
-    if not wanted:
-        raise BadInputError(f"{name} has no columns of data; it has {present}")
-    for column in [*wanted, *([columns.weight] if columns.weight else [])]:
-        if present.count(column) != 1:
-            how = "has no" if column not in present else "has more than one"
-            raise BadInputError(f"{name} {how} column {column!r}; it has {present}")
-    return tuple(wanted)
+    return wanted
 
 
 def warn_left_out(where: object, names: Iterable[str]) -> None:
@@ -91,7 +182,7 @@ def warn_left_out(where: object, names: Iterable[str]) -> None:
 
 
 def read_columns(
-    data: Any, wanted: tuple[Any, ...], weight: str | None, name: str
+    data: Any, wanted: tuple[Any, ...], weight: Any, name: str
 ) -> tuple[list[Array], Array | None, Mask | None]:
     """Values [n, …] of each column, the weights [n], and which rows have a null (0 there)."""
     parts: list[Array] = []
@@ -115,7 +206,7 @@ def read_columns(
     if len(lengths) > 1:
         raise BadInputError(
             f"the columns of {name} differ in length: "
-            f"{ {c: len(p) for c, p in zip(wanted, parts, strict=True)} }"
+            f"{ {c: len(p) for c, p in list(zip(wanted, parts, strict=True))[:MOST_LISTED]} }"
         )
     for column, part in zip(wanted, parts, strict=True):
         if (at := first_inexact(part)) is not None:

@@ -26,7 +26,7 @@ def open_path(path: Path | Sequence[Path], columns: Columns, name: str = "x") ->
     if kind == "csv":
         return open_csv(files, columns, name)
     if kind in ("npy", "npz"):
-        if columns.given():
+        if columns.needs_names():
             raise without_names(files[0])
         arrays = []
         for file in files:

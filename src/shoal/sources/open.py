@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from shoal.checks import whole_number
 from shoal.errors import BadInputError
 from shoal.sources.array import Columns, Rows, is_frame, is_table, to_shards
+from shoal.sources.columns import check_label, check_labels
 from shoal.sources.pages import ArrayPages, PagedSource
 from shoal.sources.sparse import is_sparse
 from shoal.sources.stream import StreamSource
@@ -21,8 +23,8 @@ Source = PagedSource | StreamSource
 def open_source(
     data: Any,
     batch_size: int | None = None,
-    columns: Sequence[str] | None = None,
-    weight: str | None = None,
+    columns: Sequence[Any] | None = None,
+    weight: Any = None,
     shuffle: bool = True,
     seed: int | None = None,
     *,
@@ -47,9 +49,11 @@ def open_source(
     batch_size
         Rows per batch, for data in memory and files.
     columns
-        Names of the columns to use, in this order (default: all but ``weight``, sorted).
+        Labels of the columns to use, in this order: a list, a tuple, an Index or an array of text,
+        numbers or tuples (default: all but ``weight``, in the order in which the data has them).
+        The parts of a list, of a directory and of a stream are matched by these labels.
     weight
-        Name of the column of weights.
+        Label of the column of weights.
     shuffle
         Whether mini-batch training shuffles data that it can read in any order.
     seed
@@ -67,15 +71,14 @@ def open_source(
     BadInputError
         If the data is of no such kind, or has the wrong shape or dtype.
     """
-    if isinstance(columns, str) or not isinstance(columns, (Sequence, type(None))):
-        raise BadInputError(f"columns is {columns!r}; it must be a list of names")
     if batch_size is not None:
         batch_size = whole_number("batch_size", batch_size, 1)
     if seed is not None:
         seed = whole_number("seed", seed, 0, 2**128)
-    source = open_named(data, Columns(columns, weight), batch_size, shuffle, name)
+    named = Columns(check_labels(columns, "columns"), check_label(weight, "weight"))
+    source = open_named(data, named, batch_size, shuffle, name)
     if isinstance(source, PagedSource) and seed is not None:
-        return PagedSource(source.pages, source.batch_size, source.shuffle, seed)
+        source.seed = seed
     return source
 
 
@@ -88,7 +91,9 @@ def open_named(
     if is_path(data):
         from shoal.sources.files import open_path
 
-        return PagedSource(open_path(data, named, name), batch_size, shuffle)
+        on_disk = PagedSource(open_path(data, named, name), batch_size, shuffle)
+        on_disk.named, on_disk.read = named, partial(open_path, data, name=name)
+        return on_disk
     if callable(data) and not hasattr(data, "__array__"):
         return _open_callable(data, batch_size, named, shuffle, name)
     data = unwrapped(data)
@@ -107,7 +112,9 @@ def open_named(
 def _in_memory(
     data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str
 ) -> Source:
-    return PagedSource(ArrayPages(to_shards(data, named, name)), batch_size, shuffle)
+    source = PagedSource(ArrayPages(to_shards(data, named, name)), batch_size, shuffle)
+    source.named = named
+    return source
 
 
 def is_path(data: object) -> bool:
@@ -120,23 +127,31 @@ def is_path(data: object) -> bool:
 def _reopened(
     data: Source, batch_size: int | None, named: Columns, shuffle: bool, name: str
 ) -> Source:
-    """A source that was opened before; never changed, as it is the caller's."""
-    if named.given() and not _opened_so(data, named):
+    """A source that was opened before; never changed, as it is the caller's.
+
+    Where its columns are not those asked for, in their order, it is opened anew.
+    """
+    if not _opened_so(data, named):
         raise BadInputError(
             f"{name} is opened already: name its columns in shoal.open(..., columns=, weight=)"
         )
     if isinstance(data, StreamSource):
         _refuse_batch_size(batch_size, name)
-        return data
-    return data.like(batch_size or data.batch_size, shuffle and data.shuffle)
+        same = named.learned in (None, (), data.named.learned)
+        return data if same else data.like(data.named.known(named))
+    source = data.like(batch_size or data.batch_size, shuffle and data.shuffle)
+    if data.columns and named.learned and data.columns != named.learned:
+        return source.by(data.named.known(named))
+    return source
 
 
 def _opened_so(data: Source, named: Columns) -> bool:
-    """Whether a source was opened with these names of columns."""
-    if isinstance(data, StreamSource):
+    """Whether a source was opened with the columns that are asked for, as far as any are."""
+    if named.weights is not None and named.weights != data.named.weight:
         return False
-    same = tuple(named.features or data.columns or ()) == data.columns
-    return same and named.weight == getattr(data.pages, "weight", None)
+    if named.features is None or named.learned:
+        return True
+    return not isinstance(data, StreamSource) and tuple(named.features) == data.columns
 
 
 def _open_callable(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Protocol
 
@@ -10,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.sources.ahead import ahead
-from shoal.sources.array import Rows, joined
+from shoal.sources.array import Columns, Rows, joined, names_of
+from shoal.sources.columns import wanted_columns
 
 Indices = npt.NDArray[np.int64]
 
@@ -76,7 +78,7 @@ class ArrayPages:
         self.name = shards[0].name
         self.dim: int = shards[0].rows.shape[1]
         self.dtype = shards[0].rows.dtype
-        self.columns = shards[0].columns
+        self.columns = names_of(shards)
         self.lengths = [len(shard) for shard in shards]
 
     def read(self, page: int) -> Rows:
@@ -120,6 +122,8 @@ class PagedSource:
         self.shuffle = shuffle
         self.seed = seed
         self.name = pages.name
+        self.named = Columns()  # how the columns were asked for
+        self.read: Callable[[Columns], Pages] | None = None  # opens data on disk anew
         self._starts = np.array([0, *accumulate(pages.lengths)])
         self.rows: int | None = int(self._starts[-1])
         self.dim: int | None = pages.dim
@@ -127,7 +131,24 @@ class PagedSource:
 
     def like(self, batch_size: int | None, shuffle: bool) -> PagedSource:
         """The same pages in other batches."""
-        return PagedSource(self.pages, batch_size, shuffle, self.seed)
+        return self._of(self.pages, self.named, batch_size, shuffle)
+
+    def by(self, named: Columns) -> PagedSource:
+        """The same data with other columns, or in another order: on disk, it is opened anew."""
+        pages = self.pages
+        if self.read is not None:
+            pages = self.read(named)
+        else:
+            wanted = wanted_columns(pages.columns, replace(named, weigh=False), self.name)
+            pages = ArrayPages([shard.select(wanted) for shard in self.shards])
+        return self._of(pages, named, self.batch_size, self.shuffle)
+
+    def _of(
+        self, pages: Pages, named: Columns, batch_size: int | None, shuffle: bool
+    ) -> PagedSource:
+        other = PagedSource(pages, batch_size, shuffle, self.seed)
+        other.named, other.read = named, self.read
+        return other
 
     @property
     def resident(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns, Rows, to_shards
+from shoal.sources.array import Columns, Rows, names_of, to_shards
 
 
 class StreamSource:
@@ -37,7 +37,7 @@ class StreamSource:
         name: str = "x",
     ) -> None:
         self._begin = begin
-        self._columns = columns
+        self.named = columns
         self.rereadable = rereadable
         self.name = name
 
@@ -51,9 +51,17 @@ class StreamSource:
 
     def read(self, batch: Any, name: str) -> list[Rows]:
         """Shards of one batch."""
-        shards = to_shards(batch, self._columns, name)
-        self.columns = shards[0].columns
+        shards = to_shards(batch, self.named, name)
+        names = names_of(shards)
+        self.columns = self.columns or names
+        self.named = self.named.following(names, name)
         return shards
+
+    def like(self, columns: Columns) -> StreamSource:
+        """The same batches, read by other columns."""
+        other = StreamSource(self._begin, self.rereadable, columns, self.name)
+        other.num_batches = self.num_batches
+        return other
 
 
 class _Batches:

@@ -24,7 +24,7 @@ def read_table(data: Any, columns: Columns, name: str) -> Rows:
     table = _imported(data)
     nameless = not isinstance(table, pa.Table)
     if nameless:
-        if columns.given():
+        if columns.needs_names():
             raise BadInputError(
                 f"feature_columns and weight_column name columns, but {name} is one column "
                 "without a name: pass a table, or name no columns"
@@ -39,9 +39,9 @@ def read_table(data: Any, columns: Columns, name: str) -> Rows:
         field_of(one, found[one], table.column(one).chunks, f"{name}")
         for one in features_of(found, columns, name, leave_out=False)
     ]
-    layout = Layout(tuple(fields), columns.weight, name)
+    layout = Layout(tuple(fields), columns.weights, name)
     rows = _filled(layout, {one: table.column(one) for one in layout.used}, table.num_rows)
-    return replace(rows, columns=()) if nameless else rows
+    return replace(rows, columns=(), widths=()) if nameless else rows
 
 
 def _imported(data: Any) -> Any:

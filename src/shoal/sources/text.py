@@ -7,7 +7,7 @@ whole records begin. Values are float64, the same with pyarrow, which is faster,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from shoal.errors import BadInputError
 from shoal.sources.ahead import ahead
 from shoal.sources.array import Columns, Rows, to_shards, weights_of
-from shoal.sources.columns import wanted_columns, warn_left_out
+from shoal.sources.columns import check_present, listed, wanted_columns, warn_left_out
 from shoal.sources.csv_parser import Column, blocks_of, head_of, parse
 from shoal.sources.pages import ArrayPages, Pages, in_pieces
 from shoal.sources.paths import File, changed, check_unchanged, naming, without_names
@@ -36,6 +36,7 @@ class Page:
     first: int  # index of the first row in the data set, and
     row: int  # in the file
     rows: int
+    header: list[str]  # of the file
 
 
 @dataclass
@@ -44,10 +45,12 @@ class _Found:
 
     header: list[str]
     has_names: bool
+    asked: Columns  # of the user
     columns: dict[str, Column]  # those that are looked at
     pages: list[Page]
     rows: int = 0
     keeping: bool = True
+    headers: dict[str, list[str]] = field(default_factory=dict)  # of each file
 
     def forget_values(self) -> None:
         for column in self.columns.values():
@@ -63,41 +66,44 @@ def open_csv(files: list[File], columns: Columns, name: str) -> Pages:
     assert found is not None
     if found.rows == 0:
         raise BadInputError(f"{files[0].name} has a header and no rows")
-    named = _named_by(columns, found)
-    required = set(found.header) if not found.has_names else {*named, *_weight(columns)}
+    asked = found.asked
+    required = set(found.header) if not found.has_names else set(_names(asked))
     for column in found.columns.values():
-        column.check(column.name in required, columns.weight)
+        column.check(column.name in required, asked.weights)
     numbers = [one for one, column in found.columns.items() if column.bad is None]
-    if not found.has_names and not _by_number(columns):
-        if columns.given():
-            raise without_names(files[0])
-        return _pages(found, files, Columns(), (), name)
-    if not any(one != columns.weight for one in numbers):
-        raise BadInputError(f"{files[0].name} has no columns of numbers; it has {found.header}")
-    left_out = [one for one in found.columns if one not in numbers]
-    if left_out and not named:
+    if not found.has_names and not _names(asked):
+        return _pages(found, files, (), name)
+    if not any(one != asked.weight for one in numbers):
+        has = listed(found.header)
+        raise BadInputError(f"{files[0].name} has no columns of numbers; it has {has}")
+    if len(numbers) < len(found.columns) and not asked.named:
+        left_out = [one for one, column in found.columns.items() if column.bad is not None]
         warn_left_out(files[0].name, left_out)
-    if not found.has_names:
-        named = named or tuple(one for one in found.header if one != columns.weight)
-        columns = replace(columns, features=named)
-    return _pages(found, files, columns, wanted_columns(numbers, columns, files[0].name), name)
+    return _pages(found, files, wanted_columns(numbers, asked, files[0].name), name)
 
 
-def _named_by(columns: Columns, found: _Found) -> tuple[Any, ...]:
-    """Names of the columns of data, as far as they are known before the file is read."""
-    if not found.has_names and not _by_number(columns):
-        return ()
-    return tuple(columns.features or columns.learned or ())
+def _names(columns: Columns) -> list[Any]:
+    """Names of all columns that are asked for."""
+    return [*columns.named, *([] if columns.weights is None else [columns.weights])]
 
 
-def _weight(columns: Columns) -> list[str]:
-    return [] if columns.weight is None else [columns.weight]
+def _by_number(columns: Columns, file: File) -> Columns:
+    """What is asked of a file without names, in which the number of a column stands for its name.
 
+    Nothing where no numbers are asked for: columns are then taken by position.
+    """
 
-def _by_number(columns: Columns) -> bool:
-    """Whether columns without names are named by their number."""
-    asked = [*(columns.features or columns.learned or ()), *_weight(columns)]
-    return bool(asked) and all(isinstance(one, str) and one.isdecimal() for one in asked)
+    def text(labels: Sequence[Any] | None) -> tuple[str, ...] | None:
+        return None if labels is None else tuple(map(str, labels))
+
+    names = _names(columns)
+    if names and all(str(one).isdecimal() for one in names):
+        weight = None if columns.weights is None else str(columns.weights)
+        learned, features = text(columns.learned), text(columns.features)
+        return replace(columns, features=features, learned=learned, weight=weight)
+    if columns.needs_names():
+        raise without_names(file)
+    return Columns()
 
 
 # --- the first reading --------------------------------------------------------------------------
@@ -115,21 +121,23 @@ def _survey(file: File, columns: Columns, found: _Found | None, first: File) -> 
                 found = _begin(file, names, width, columns, found, first)
                 block, offset, row = block[start:], offset + start, 0
             assert found is not None
-            rows = parse(block, found.header, found.columns, file.name, row)
+            header = found.headers[file.name]
+            rows = parse(block, header, found.columns, file.name, row)
             if rows:
-                found.pages.append(Page(file, offset, len(block), found.rows, row, rows))
+                page = Page(file, offset, len(block), found.rows, row, rows, header)
+                found.pages.append(page)
             found.rows, row = found.rows + rows, row + rows
-            _after_block(found, columns)
+            _after_block(found)
     if row is None or found is None:
         raise BadInputError(f"{file.name} is empty")
     return found
 
 
-def _after_block(found: _Found, columns: Columns) -> None:
+def _after_block(found: _Found) -> None:
     """Stop early where a column is both text and numbers; hold no more values than allowed."""
     for column in found.columns.values():
         if column.good is not None:
-            column.check(False, columns.weight)
+            column.check(False, found.asked.weights)
     if found.rows * len(found.columns) * 8 > KEPT_BYTES:
         found.keeping = False
     if not found.keeping:
@@ -146,47 +154,38 @@ def _begin(
 ) -> _Found:
     """Look at the first record of a file."""
     header = [str(i) for i in range(width)] if names is None else names
-    if found is not None:
-        if names is None == found.has_names or header != found.header:
-            raise _other_columns(first, found.header, file, header)
-        return found
     if len(set(header)) < len(header):
-        raise BadInputError(f"{file.name} has several columns of one name: {header}")
-    begun = _Found(header, names is not None, {}, [])
-    named = _named_by(columns, begun)
-    if names is not None or _by_number(columns):
-        for one in [*named, *_weight(columns)]:
-            if one not in header:
-                raise BadInputError(f"{file.name} has no column {one!r}; it has {header}")
-    used = {*named, *_weight(columns)} if named else set(header)
-    begun.columns = {one: Column(one) for one in header if one in used}
-    return begun
-
-
-def _other_columns(
-    first: File, names: Sequence[str], other: File, others: Sequence[str]
-) -> BadInputError:
-    differ = [one for one in names if one not in others] or [
-        one for one in others if one not in names
-    ]
-    what = f"column {differ[0]!r} is in one only" if differ else "their order differs"
-    return BadInputError(
-        f"{first.name} has the columns {list(names)} and {other.name} has {list(others)} ({what}): "
-        "files of one data set must have the same columns in the same order"
-    )
+        raise BadInputError(f"{file.name} has several columns of one name: {listed(header)}")
+    if found is None:
+        asked = columns if names is not None else _by_number(columns, file)
+        check_present(header, asked, file.name)
+        used = set(_names(asked) if asked.named else header)
+        looked_at = {one: Column(one) for one in header if one in used}
+        found = _Found(header, names is not None, asked, looked_at, [])
+    elif found.has_names != (names is not None):
+        with_names, without = (first, file) if found.has_names else (file, first)
+        raise BadInputError(
+            f"{with_names.name} has names of columns and {without.name} has none: files of one "
+            "data set must agree"
+        )
+    elif found.asked.named:
+        check_present(header, found.asked, file.name)
+    else:
+        same = Columns(learned=tuple(found.header), owner=first.name, exact=True)
+        check_present(header, same, file.name)
+    found.headers[file.name] = header
+    return found
 
 
 # --- what is read again -------------------------------------------------------------------------
 
 
-def _pages(
-    found: _Found, files: list[File], columns: Columns, wanted: tuple[Any, ...], name: str
-) -> Pages:
+def _pages(found: _Found, files: list[File], wanted: tuple[Any, ...], name: str) -> Pages:
     if not found.keeping:
-        return CsvPages(files, found, wanted, columns.weight, name)
+        return CsvPages(files, found, wanted, name)
     table = {one: column.values() for one, column in found.columns.items() if column.bad is None}
     if wanted:
-        return ArrayPages(to_shards(table, replace(columns, features=wanted), name))
+        return ArrayPages(to_shards(table, Columns(wanted, found.asked.weights), name))
     return ArrayPages(to_shards(np.stack(list(table.values()), axis=1), Columns(), name))
 
 
@@ -197,18 +196,12 @@ class CsvPages:
     dtype: np.dtype[Any] = np.dtype(np.float64)
 
     def __init__(
-        self,
-        files: list[File],
-        found: _Found,
-        wanted: tuple[Any, ...],
-        weight: str | None,
-        name: str,
+        self, files: list[File], found: _Found, wanted: tuple[Any, ...], name: str
     ) -> None:
         self.name = name
         self.columns = wanted
         self.lengths = [page.rows for page in found.pages]
-        self._files, self._pages, self.weight = files, found.pages, weight
-        self._header = found.header
+        self._files, self._pages, self.weight = files, found.pages, found.asked.weights
         self._data = wanted or tuple(found.header)
         self.dim = len(self._data)
 
@@ -235,7 +228,7 @@ class CsvPages:
     def _rows_of(self, page: Page, block: bytes) -> Rows:
         used = [*self._data, *([] if self.weight is None else [self.weight])]
         columns = {one: Column(one) for one in used}
-        if parse(block, self._header, columns, page.file.name, page.row) != page.rows:
+        if parse(block, page.header, columns, page.file.name, page.row) != page.rows:
             raise changed(f"{page.file.name} has other rows than when it was opened")
         for column in columns.values():
             column.check(True, self.weight)
