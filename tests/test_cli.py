@@ -148,7 +148,8 @@ def test_named_and_unnamed_data(shell: Shell, tmp_path: Path) -> None:
     assert np.load("l1.npy").tobytes() == np.load("l2.npy").tobytes()
     words = "x.csv has named columns, the model was trained on rows without names"
     assert words in shell.run("predict x.csv -m unnamed.npz -o l3.npy")[2]
-    shell.ok("predict x.npy -m unnamed.npz -o l4.npy")
+    np.save("plain.npy", X)
+    shell.ok("predict plain.npy -m unnamed.npz -o l4.npy")
     assert np.load("l3.npy").tobytes() == np.load("l4.npy").tobytes()
     assert load_model("unnamed.npz").columns == ()
     shell.ok("fit x.csv -m unnamed.npz --resume --steps 1")

@@ -192,8 +192,12 @@ def _to_matrix(data: object, name: str) -> Matrix:
     if array.ndim == 0:
         raise _no_data(data, name)
     if array.ndim != 2:
-        one = array.ndim == 1
-        hint = "Use .reshape(-1, 1) for one column" if one else "Use .reshape(rows, columns)"
+        hint = "Use .reshape(rows, columns)"
+        if array.ndim == 1:
+            hint = "Use .reshape(1, -1) for one row, .reshape(-1, 1) for one column"
+            if hasattr(data, "to_frame"):  # a series has no reshape
+                one_row = "to_frame().T" if hasattr(data, "iloc") else "to_frame().transpose()"
+                hint = f"Use .{one_row} for one row, .to_frame() for one column"
         raise BadInputError(
             f"{name} has shape {array.shape}; it must have two dimensions, rows and columns. {hint}"
         )

@@ -127,11 +127,15 @@ def is_table(data: object) -> bool:
 def check_present(present: Iterable[Any], columns: Columns, name: str) -> None:
     """Refuse named data that lacks what is asked for, or has it twice; or has more than it may."""
     times = Counter(iter(present))
-    weight = () if columns.weights is None else (columns.weights,)
-    for column in (*columns.named, *weight):
+    for column in columns.named:
         if times[column] != 1:
             how = "more than one" if times[column] else "no"
             raise _other_columns(times, columns, name, f"has {how} column {column!r}")
+    if columns.weights is not None and times[columns.weights] != 1:
+        how = "more than one" if times[columns.weights] else "no"
+        raise BadInputError(
+            f"{name} has {how} column {columns.weights!r}, the weight; it has {listed(times)}"
+        )
     if columns.learned and columns.exact:
         known = {*columns.learned, columns.weight}
         for column in times:
