@@ -64,8 +64,9 @@ PARAMETERS: list[tuple[str, list[Any], tuple[str, ...]]] = [
     ("on_bad_rows", ["drop", None], ("'error'", "'skip'")),
     ("relative_tolerance", [0, 0.0, -1e-3, np.nan, np.inf, "1e-3", True], ("> 0",)),
     ("memory_budget", [-1, 1.5, "1 GB"], (">= 0",)),
-    ("feature_columns", ["abc", [], [1, 2], 5], ("list of names",)),
-    ("weight_column", [5, ["w"]], ("must be a name",)),
+    ("feature_columns", ["abc", [], [["a"], 2], 5, {"a"}], ("list of names",)),
+    ("feature_columns", [["a", "b", "a"]], ("'a' twice", "once")),
+    ("weight_column", [["w"]], ("must be a name",)),
     ("config", [{}, "auto", shoal.RunConfig], ("RunConfig or None",)),
 ]
 OF_THE_PROGRAM = inspect.signature(shoal.KMeans).parameters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,30 +35,30 @@ class Layout:
     weight: Any
     name: str  # what messages call the data
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of data."""
         return tuple(field.name for field in self.fields)
 
-    @property
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         """Values of each column in a row, where any has several; else ()."""
         if all(field.width is None for field in self.fields):
             return ()
         return tuple(1 if field.width is None else field.width for field in self.fields)
 
-    @property
+    @cached_property
     def used(self) -> list[str]:
         """Names of all columns that are read."""
         names = list(self.columns)
         return names if self.weight is None or self.weight in names else [*names, self.weight]
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """Columns of the rows."""
         return sum(1 if field.width is None else field.width for field in self.fields)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Of the rows."""
         return common([field.dtype for field in self.fields])

@@ -121,14 +121,14 @@ def parse(block: bytes, header: list[str], into: dict[str, Column], file: str, r
 
 
 def _parsed(block: bytes, header: list[str], into: dict[str, Column], file: str, row: int) -> int:
-    numbers = [name for name, column in into.items() if column.bad is None]
-    fast = _parsed_fast(block, header, numbers, [name for name in into if name not in numbers])
+    numbers = {name: column for name, column in into.items() if column.bad is None}
+    fast = _parsed_fast(block, header, list(numbers), [one for one in into if one not in numbers])
     if fast is None:
         return _parsed_slowly(block, header, into, file, row)
     rows, values = fast
-    for name in numbers:
-        into[name].keep(values[name])
-    if rows and any(into[name].good is None for name in numbers):
+    for name, column in numbers.items():
+        column.keep(values[name])
+    if rows and any(column.good is None for column in numbers.values()):
         for name, text in zip(header, next(_records(block)), strict=True):
             if name in numbers:
                 into[name].good = into[name].good or (file, row, text)
