@@ -374,7 +374,7 @@ def test_torch_tensors() -> None:
         same = KMeansClustering(3, use_mini_batch=False).fit(np.array(array), steps=3)
         assert found.clusters().tobytes() == same.clusters().tobytes()
     for dtype in (torch.bfloat16, torch.float16, torch.uint8, torch.int8, torch.bool, torch.int64):
-        tensor = (t * 9).to(dtype)
+        tensor = t > 0 if dtype == torch.bool else (t * 9).to(dtype)
         found = KMeansClustering(3, use_mini_batch=False).fit(tensor, steps=3)
         wide = tensor.double() if dtype == torch.int64 else tensor.float()
         same = KMeansClustering(3, use_mini_batch=False).fit(wide, steps=3)
@@ -424,7 +424,7 @@ def test_jax_arrays() -> None:
     jax = pytest.importorskip("jax", reason="JAX is not installed")
     x = np.random.default_rng(1).normal(0, 9, size=(100, 3)).astype(np.float32)
     for dtype in ("float32", "bfloat16", "float16", "int8", "uint8", "int32", "bool"):
-        array = jax.numpy.asarray(x).astype(dtype)
+        array = jax.numpy.asarray(x > 0 if dtype == "bool" else x).astype(dtype)
         seen = to_array(array, "x")
         assert seen.ctypes.data == array.unsafe_buffer_pointer()
         found = KMeansClustering(3, use_mini_batch=False).fit(array, steps=3)
