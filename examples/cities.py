@@ -14,23 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 from pyarrow import parquet
 from world_map import write_world_map
 
 import shoal
 
 HERE = Path(__file__).parent
-EARTH_RADIUS_KM = 6371.0
-Array = npt.NDArray[Any]
-
-
-def to_sphere(latitude: Array, longitude: Array) -> Array:
-    """Degrees to points of the unit sphere, [n, 3] float32."""
-    lat, lon = np.radians(latitude.astype(np.float64)), np.radians(longitude.astype(np.float64))
-    points = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
-    return points.astype(np.float32)
 
 
 class LossCurve:
@@ -82,7 +71,7 @@ def main() -> None:
 
     cities = parquet.read_table(HERE / "data" / "cities.parquet")
     latitude, longitude = cities["latitude"].to_numpy(), cities["longitude"].to_numpy()
-    points = to_sphere(latitude, longitude)
+    points = shoal.to_sphere(latitude, longitude)
 
     began, curve = time.perf_counter(), LossCurve()
     model = shoal.KMeansClustering(
@@ -98,7 +87,7 @@ def main() -> None:
     names = [f"{cities['name'][i]}, {cities['country'][i]}" for i in nearest_city.tolist()]
     sizes = np.bincount(cluster_idx, minlength=options.clusters)
     mean = model.evaluate(points)["loss"]
-    kilometres = EARTH_RADIUS_KM * np.sqrt(2 * mean)
+    kilometres = float(shoal.sphere_km(mean, "cosine"))
 
     print(f"{len(points):,} cities in {options.clusters} clusters: {seconds:.2f} s")
     print(f"root mean square distance to a center: {kilometres:.0f} km\n")
@@ -118,13 +107,12 @@ def main() -> None:
         title="Where the world lives",
         subtitle=f"{len(points):,} cities, {options.clusters} clusters, by distance on the ground",
     )
-    table = options.output / "cities.parquet"
-    parquet.write_table(pa.table({name: points[:, i] for i, name in enumerate("xyz")}), table)
     model_file = options.output / "cities.npz"
+    data = HERE / "data" / "cities.parquet"
     print(f"\nopen {page} in a browser; on the command line, the same clusters are")
     print(
-        f"{command()} fit {quoted(table)} -k {options.clusters} --metric cosine "
-        f"--model {quoted(model_file)}"
+        f"{command()} fit {quoted(nearby(data))} -k {options.clusters} "
+        f"--sphere latitude,longitude --model {quoted(model_file)}"
     )
 
 

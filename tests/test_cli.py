@@ -18,8 +18,10 @@ from cli_helpers import KINDS, NAMES, Shell, X, trained, write
 from pyarrow import parquet
 
 import shoal
-from shoal.cli import commands, models, output
+from shoal.cli import data as cli_data
+from shoal.cli import fit, models
 from shoal.export.npz import load_model, save_model
+from shoal.hooks import log_lines
 
 
 @pytest.fixture(autouse=True)
@@ -117,18 +119,33 @@ def test_bad_rows_can_be_skipped(shell: Shell, tmp_path: Path) -> None:
     assert code == 0
     assert err.count("x.npy: dropped 2 of 400 rows") == 1
     assert json.loads(out)["rows"] == 398
-    shell.error("predict x.npy -o l.npy", "x.npy holds nan in row 7", "--on-bad-rows skip")
+    refused = ("x.npy holds nan in row 7", "--on-bad-rows skip")
+    shell.error("predict x.npy -o l.npy --on-bad-rows error", *refused)
     assert not Path("l.npy").exists()
-    assert shell.json("predict x.npy -o l.npy --on-bad-rows skip")["rows"] == 398
+    assert shell.json("predict x.npy -o l.npy")["rows"] == 398  # as it was trained
     assert len(np.load("l.npy")) == 398
+    assert shell.json("evaluate x.npy")["rows"] == 398
+    assert shell.json("inspect model.npz")["on_bad_rows"] == "skip"
+    assert shell.json("fit x.npy --resume --steps 1")["rows"] == 398
+    shell.error("fit x.npy --resume --steps 1 --on-bad-rows error", *refused)
+    shell.ok("fit x.npy --model-dir run --on-bad-rows skip --steps 2")
+    assert shell.json("transform x.npy --model-dir run -o d.npy")["rows"] == 398
+    assert "on_bad_rows" not in shell.json(f"inspect {model_of_good_rows()}")
+    shell.error("predict x.npy -o l2.npy -m good.npz", *refused)
+    assert shell.json("predict x.npy -o l2.npy -m good.npz --on-bad-rows skip")["rows"] == 398
 
 
-def test_progress_is_a_line_a_second(
+def model_of_good_rows() -> str:
+    save_model(trained().fit(X, steps=1), "good.npz")
+    return "good.npz"
+
+
+def test_progress_is_a_line_a_second_at_first(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "x.npy")
     assert "step " not in shell.run("fit x.npy --steps 20")[2]  # done within a second
-    monkeypatch.setattr(output, "PATIENCE", 0.0)
+    monkeypatch.setattr(log_lines, "LOG_SECONDS", (0.0, 0.0))
     err = shell.run("fit x.npy --steps 20 --force")[2]
     assert err.count("shoal: step ") == 20
     assert shell.run("fit x.npy --steps 20 --force --quiet")[2] == ""
@@ -141,7 +158,7 @@ def test_named_and_unnamed_data(shell: Shell, tmp_path: Path) -> None:
     shell.ok("fit x.csv --columns c,b,a -m named.npz")
     shell.ok("fit x.npy -m unnamed.npz")
     for data in ("x.csv", "turned.npy"):
-        shell.ok(f"predict {data} -m named.npz -o {data[0]}.npy --quiet")
+        shell.ok(f"predict {data} -m named.npz -o {data[0]}.npy --force --quiet")
     assert Path("x.npy").exists()
     shell.ok("predict x.csv -m named.npz -o l1.npy")
     shell.ok("predict turned.npy -m named.npz -o l2.npy")
@@ -220,10 +237,10 @@ def test_the_hint_is_the_whole_command(
     steps = load_model("whole.npz").state.global_step
     assert steps > InterruptAt.step
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "EverySecond", InterruptAt)
+        patch.setattr(fit, "progress_monitor", lambda *_: [InterruptAt()])
         patch.setattr(shoal.KMeansClustering, "evaluate", None)  # no further pass
         code, out, err = shell.run(f"{command} -m 'my data/m.npz' --json --threads 2")
-    assert code == 1
+    assert code == 130
     said = json.loads(out)
     assert said["interrupted"] is True
     # The step that was under way is not always in: either way it is done once.
@@ -248,19 +265,19 @@ def test_interrupted_elsewhere(
     def interrupt(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    for name in ("open_path", "load_model"):
+    for module, name in ((cli_data, "open_path"), (models, "load_model")):
         with monkeypatch.context() as patch:
-            patch.setattr(models, name, interrupt)
+            patch.setattr(module, name, interrupt)
             if name == "open_path":
-                shell.error("fit x.npy", "interrupted")
-            shell.error("predict x.npy -o l.npy -m m.npz", "interrupted")
+                shell.error("fit x.npy", "interrupted", code=130)
+            shell.error("predict x.npy -o l.npy -m m.npz", "interrupted", code=130)
     monkeypatch.setattr("shoal.training.train", interrupt)
-    shell.error("fit x.npy", "interrupted before the centers were chosen")
+    shell.error("fit x.npy", "interrupted before the centers were chosen", code=130)
     assert not Path("model.npz").exists()
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shoal.KMeansClustering, "evaluate", interrupt)
-    shell.error("fit x.npy", "interrupted after training: model.npz is written")
+    shell.error("fit x.npy", "interrupted after training: model.npz is written", code=130)
     assert load_model("model.npz").is_fitted
 
 
@@ -299,9 +316,9 @@ def test_the_same_command_until_it_is_done(
     write(tmp_path / "x.npy")
     command = "fit x.npy -k 7 --model-dir run --resume"
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "EverySecond", InterruptAt)
+        patch.setattr(fit, "progress_monitor", lambda *_: [InterruptAt()])
         code, _, err = shell.run(command)
-    assert code == 1
+    assert code == 130
     assert "interrupted after 4 steps; go on with: shoal fit x.npy --model-dir run --resume" in err
     assert shell.json("inspect run")["complete"] is False
     for _ in range(2):  # once more is one too many: nothing happens
@@ -324,19 +341,23 @@ def start(*words: str, program: str = "", **given: Any) -> subprocess.Popen[str]
     return subprocess.Popen(command, **({"stdout": pipe, "stderr": pipe, "text": True} | given))
 
 
-def test_ctrl_c_while_training(shell: Shell, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_while_training(
+    shell: Shell, tmp_path: Path, sent: signal.Signals
+) -> None:
     write(tmp_path / "x.npy")
     program = (
-        "import sys\nfrom shoal.cli import main, output\noutput.PATIENCE = 0.0\nsys.exit(main())\n"
+        "import sys\nfrom shoal.cli import main\nfrom shoal.hooks import log_lines\n"
+        "log_lines.LOG_SECONDS = (0.0, 0.0)\nsys.exit(main())\n"
     )
     process = start("fit", "x.npy", "-k", "6", "--steps", "10000000", program=program)
     with process:
         assert process.stderr is not None
         while not process.stderr.readline().startswith("shoal: step 3:"):
             assert process.poll() is None
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 128 + sent
     assert "Traceback" not in err
     assert "interrupted    yes" in out
     done = load_model("model.npz").state.global_step

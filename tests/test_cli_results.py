@@ -159,7 +159,7 @@ def test_rows_left_out_can_be_told(shell: Shell, tmp_path: Path, kind: str) -> N
     assert table["cluster_idx"].to_pylist() == labels
     with open("out.csv", encoding="utf-8", newline="") as file:
         assert [int(line["row"]) for line in csv.DictReader(file)] == good.tolist()
-    shell.ok(f"transform {kind} -o out.parquet --on-bad-rows skip --quiet")
+    shell.ok(f"transform {kind} -o out.parquet --force --quiet")
     table = parquet.read_table("out.parquet")
     assert table["row"].to_pylist() == good.tolist()
     said = shell.json(f"evaluate {kind} --on-bad-rows skip --quiet")
@@ -170,7 +170,8 @@ def test_nulls_are_rows_left_out(shell: Shell) -> None:
     values = [1.0, None, 3.0, 9.0]
     parquet.write_table(pa.table({"a": values}), "x.parquet")
     shell.ok("fit x.parquet -k 2 --on-bad-rows skip --quiet")
-    shell.error("predict x.parquet -o out.csv --quiet", "missing value", "row 1")
+    refused = ("missing value", "row 1")
+    shell.error("predict x.parquet -o out.csv --quiet --on-bad-rows error", *refused)
     shell.ok("predict x.parquet -o out.parquet --on-bad-rows skip --quiet")
     assert parquet.read_table("out.parquet")["row"].to_pylist() == [0, 2, 3]
 
@@ -188,7 +189,7 @@ def test_a_bad_row_at_the_end_leaves_what_was_there(
     x[399, 1] = np.nan
     save_model(trained(feature_columns=NAMES).fit(dict(zip(NAMES, X.T, strict=True))), "model.npz")
     Path(output).write_text("before")
-    shell.error(f"{command} {directory(x)} -o {output} --quiet", "row 399, column 1")
+    shell.error(f"{command} {directory(x)} -o {output} --force --quiet", "row 399, column 1")
     assert Path(output).read_text() == "before"
     assert sorted(path.name for path in Path().iterdir()) == ["data", "model.npz", output]
 
@@ -227,7 +228,7 @@ def test_ctrl_c_while_writing(
         whole(self, batch)
 
     monkeypatch.setattr(kind, "write", interrupted)
-    shell.error(f"transform x.npy -o {output} --quiet", "interrupted")
+    shell.error(f"transform x.npy -o {output} --quiet", "interrupted", code=130)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.npz", "x.npy"]
 
 
@@ -241,7 +242,7 @@ def test_results_are_no_data(shell: Shell) -> None:
         "predict data/0.parquet -o ./data/0.parquet",
     ):
         shell.error(f"{command} --quiet", "is read by this command: choose another file")
-    shell.ok("predict data/*.parquet -o out.csv --quiet")
+    shell.ok("predict data/*.parquet -o out.csv --quiet --force")
 
 
 # ---- evaluate ----

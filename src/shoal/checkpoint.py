@@ -12,7 +12,7 @@ from shoal import tensors
 from shoal.config import Parameters
 from shoal.errors import CheckpointError
 from shoal.state import State
-from shoal.stored import plain, state_from_parts, state_to_parts, tuples
+from shoal.stored import names_from, plain, state_from_parts, state_to_parts
 from shoal.version import __version__
 
 #: Versions of the format up to this one can be read.
@@ -80,7 +80,7 @@ def read(path: Path) -> Checkpoint:
         named = {"num_clusters", "distance_metric"} <= set(parameters)
         if not named or state.num_found > parameters["num_clusters"]:
             raise ValueError(f"its parameters are {parameters!r:.200}")
-        return Checkpoint(state, parameters, tuples(content["columns"]))
+        return Checkpoint(state, parameters, names_from(content["columns"]))
     except (KeyError, TypeError, ValueError) as error:
         raise tensors.FormatError(str(error)) from None
 

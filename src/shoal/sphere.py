@@ -185,7 +185,7 @@ def warn_of_degrees(columns: Iterable[object], metric: str) -> None:
     words = {name: set(re.findall("[a-z]+", name.lower())) for name in map(str, columns)}
     lat = next((name for name, said in words.items() if said & LATITUDE_NAMES), None)
     lon = next((name for name, said in words.items() if said & LONGITUDE_NAMES), None)
-    if lat is not None and lon is not None:
+    if lat is not None and lon is not None and lat != lon:
         warn_user(
             f"distance_metric is 'cosine' on the columns {lat!r} and {lon!r}: degrees are no "
             "directions, so places far apart count as near. Train on "

@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 #: Arrays of every state; a full-batch run under way has one more, ``clusters_before``.
 ARRAYS = ("clusters", "clusters_updated", "counts")
 
-#: Parameters that are kept. Those that say how to run, not what to compute, are not.
+#: Parameters that are kept. Those that say how to run, not what to compute of which rows, are not.
 PARAMETERS = (
     "num_clusters",
     "initial_clusters",
@@ -31,6 +31,7 @@ PARAMETERS = (
     "empty_clusters",
     "feature_columns",
     "weight_column",
+    "on_bad_rows",
 )
 
 
@@ -67,6 +68,14 @@ def parameters_to_give(kept: Mapping[str, Any]) -> dict[str, Any]:
 def tuples(value: Any) -> Any:
     """Tuples come back from JSON as lists."""
     return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
+def names_from(value: Any) -> tuple[Any, ...] | None:
+    """Names of columns as JSON has them; ValueError for anything else."""
+    if value is not None and not isinstance(value, list):
+        raise ValueError(f"its columns are {value!r:.80}")
+    names: tuple[Any, ...] | None = tuples(value)
+    return names
 
 
 def state_to_parts(state: State) -> tuple[dict[str, Any], dict[str, Any]]:

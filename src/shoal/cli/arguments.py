@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from shoal.config import EMPTY_CLUSTERS, ON_BAD_ROWS, SEEDINGS
-from shoal.metric import METRICS
+from shoal.metric import COSINE_DISTANCE, METRICS
 from shoal.version import __version__
 
 #: Options of ``fit`` that make a model what it is: the parameter of each, and its default.
@@ -31,20 +31,26 @@ CHECKPOINT_OPTIONS = {
 
 DATA = (
     "a .npy, .npz, .csv, .parquet, .arrow, .feather or .ipc file, a directory or a pattern of "
-    "such files, or a URL (Parquet and Arrow need shoal[parquet], URLs shoal[remote])"
+    "such files, or a URL (Parquet and Arrow need shoal[parquet], URLs shoal[remote]); several of "
+    "them are one data set, in the order given; - reads CSV from standard input"
 )
 
 
 #: What ``predict`` and ``transform`` write.
 OUTPUT = """\
 DATA is read, and the file written, piece by piece: both may be larger than memory. The file appears
-when all of it is written. Rows are in the order of DATA. With --on-bad-rows skip, .csv and .parquet
-files begin with a column "row", the index in DATA of each row that is written, from 0; a .npy file
-is just shorter.
+when all of it is written; one that is there already is replaced with --force only. Rows are in the
+order of DATA. Where rows are skipped (--on-bad-rows, or as in training), .csv and .parquet files
+begin with a column "row", the index in DATA of each row that is written, from 0; a .npy file is
+just shorter. "-o -" writes CSV to standard output as it comes, the summary to standard error.
+
+--keep and --keep-all put columns of DATA before those of the result, with their types; of CSV they
+are text in .csv, and in .parquet whole numbers, numbers or text, as all of their values are.
 """
 LABELS = """\
 .npy      the cluster of each row, int64 [n]
-.csv      columns cluster_idx and scores, the distance to the center of that cluster
+.csv      columns cluster_idx and scores, the distance to the center of that cluster; and of models
+          trained with --sphere km, that distance in kilometres
 .parquet  the same
 
 """
@@ -88,27 +94,47 @@ def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., obje
         "inspect": add("inspect", help="say what a model holds"),
     }
     _add_fit_options(made["fit"])
-    made["inspect"].add_argument("model", help="model file, or directory of checkpoints")
+    made["inspect"].add_argument(
+        "model", type=_path, help="model file, or directory of checkpoints"
+    )
     for name in ("predict", "transform", "evaluate"):
         _add_options_to_apply(made[name])
     for name in ("predict", "transform"):
-        output = "file to write: .npy, .csv or .parquet, see below"
-        made[name].add_argument("-o", "--output", required=True, help=output)
+        _add_output(made[name])
     _add_weights(made["evaluate"])
     skipped = {"fit": "does not train on them", "evaluate": "does not count them"}
     for command in commands:
         name = command.__name__
         if name != "inspect":
-            _add_run_options(made[name], skipped.get(name, "writes fewer rows"))
+            remembered = ON_BAD_ROWS[0] if name == "fit" else "as the model was trained"
+            _add_run_options(made[name], skipped.get(name, "writes fewer rows"), remembered)
         made[name].set_defaults(command=command)
         made[name].add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _add_options_to_apply(command: argparse.ArgumentParser) -> None:
-    command.add_argument("data", help=DATA)
+    add = command.add_argument
+    add("data", nargs="+", type=_path, metavar="DATA", help=DATA)
     which = command.add_mutually_exclusive_group()
-    which.add_argument("-m", "--model", default="model.npz", help="model file (model.npz)")
-    which.add_argument("--model-dir", dest="model", help="directory of checkpoints, instead")
+    which.add_argument(
+        "-m", "--model", type=_path, default="model.npz", help="model file (model.npz)"
+    )
+    which.add_argument(
+        "--model-dir", type=_path, dest="model", help="directory of checkpoints, instead"
+    )
+    add("--sphere", type=_two_names, metavar="LAT,LON", help="other names than those of training")
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    output = "file to write: .npy, .csv or .parquet, see below; - is standard output"
+    add("-o", "--output", type=_path, required=True, help=output)
+    add("--force", action="store_true", help="replace an existing file")
+    beside = command.add_mutually_exclusive_group()
+    beside.add_argument(
+        "--keep", type=_names, help="columns of DATA to write beside the result: id,title"
+    )
+    beside.add_argument("--keep-all", action="store_true", help="... all of them")
 
 
 def _add_weights(evaluate: argparse.ArgumentParser) -> None:
@@ -120,12 +146,12 @@ def _add_weights(evaluate: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_run_options(command: argparse.ArgumentParser, skipped: str) -> None:
+def _add_run_options(command: argparse.ArgumentParser, skipped: str, remembered: str) -> None:
     command.add_argument(
         "--on-bad-rows",
         choices=ON_BAD_ROWS,
-        default=ON_BAD_ROWS[0],
-        help=f"rows with values that are missing or not finite: an error, or skip, which {skipped}",
+        help="rows with values that are missing or not finite: an error, or skip, which "
+        f"{skipped} ({remembered})",
     )
     command.add_argument("--threads", type=int, help="threads (default: all there are)")
     command.add_argument("-q", "--quiet", action="store_true", help="no progress")
@@ -135,17 +161,25 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     """Options of ``fit``; those of MODEL_OPTIONS have no default, to know which were given."""
     add = fit.add_argument
     defaults = {option: default for option, (_, default) in MODEL_OPTIONS.items()}
-    add("data", help=DATA)
+    add("data", nargs="+", type=_path, metavar="DATA", help=DATA)
     add("-k", "--clusters", type=int, help=f"number of clusters ({defaults['clusters']})")
     where = fit.add_mutually_exclusive_group()
-    where.add_argument("-m", "--model", default="model.npz", help="file to write (model.npz)")
     where.add_argument(
-        "--model-dir", help="directory of checkpoints to write instead, every ten minutes"
+        "-m", "--model", type=_path, default="model.npz", help="file to write (model.npz)"
+    )
+    where.add_argument(
+        "--model-dir",
+        type=_path,
+        help="directory of checkpoints to write instead, every ten minutes",
     )
     add("--checkpoint-steps", type=int, help="a checkpoint also after so many steps")
     add("--checkpoint-secs", type=float, help="seconds between checkpoints (600)")
     add("--summary-steps", type=int, help="steps between lines of metrics.jsonl (100)")
-    add("--metric", choices=METRICS, help=f"distance ({defaults['metric']})")
+    add(
+        "--metric",
+        choices=METRICS,
+        help=f"distance ({defaults['metric']}), with --sphere {COSINE_DISTANCE}",
+    )
     add("--init", choices=SEEDINGS, help=f"choice of first centers ({defaults['init']})")
     add("--seed", type=int, help=f"seed of every random choice ({defaults['seed']})")
     add("--mini-batch", action="store_const", const=True, help="train by mini-batches")
@@ -159,7 +193,14 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
         choices=EMPTY_CLUSTERS,
         help=f"what to do with clusters without rows ({defaults['empty_clusters']})",
     )
-    add("--columns", type=_names, help="columns to use: a,b,c (all numeric ones)")
+    which = fit.add_mutually_exclusive_group()
+    which.add_argument("--columns", type=_names, help="columns to use: a,b,c (all numeric ones)")
+    which.add_argument(
+        "--sphere",
+        type=_two_names,
+        metavar="LAT,LON",
+        help="two columns, latitude and longitude in degrees, used as points of the sphere",
+    )
     add("--weight", help="column of row weights")
     add(
         "--no-evaluate",
@@ -177,3 +218,16 @@ def _names(text: str) -> list[str]:
     if len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{text!r} names a column twice")
     return names
+
+
+def _two_names(text: str) -> list[str]:
+    names = _names(text)
+    if len(names) != 2:
+        raise argparse.ArgumentTypeError(f"{text!r} must be two columns: latitude,longitude")
+    return names
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+    return text

@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import glob
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import shoal
 from shoal.cli.arguments import CHECKPOINT_OPTIONS, MODEL_OPTIONS
+from shoal.cli.data import open_data, say_columns
+from shoal.cli.places import name_of_places, names_of_places
+from shoal.config import ON_BAD_ROWS
 from shoal.errors import BadInputError
 from shoal.export.npz import load_model
+from shoal.metric import COSINE_DISTANCE
 from shoal.sources.array import Columns
-from shoal.sources.files import open_path
-from shoal.sources.pages import PagedSource, Pages
-
-Item = TypeVar("Item")
+from shoal.sources.pages import PagedSource
 
 
 def new_model(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
     """An untrained model, and the data."""
-    named = Columns(options.columns, options.weight)
-    pages = open_path(options.data, named)
+    source = open_data(options, Columns(options.columns, options.weight))
     given = {}
     for option, (parameter, default) in MODEL_OPTIONS.items():
         value = getattr(options, option)
         given[parameter] = default if value is None else value
-    return shoal.KMeansClustering(**given, **_run_parameters(options)), as_data(pages, named)
-
-
-def as_data(pages: Pages, named: Columns) -> PagedSource:
-    """What a model is given: an open source of these columns."""
-    source = PagedSource(pages, None, True)
-    source.named = named
-    return source
+    if options.sphere and options.metric is None:
+        given["distance_metric"] = COSINE_DISTANCE
+    given["on_bad_rows"] = options.on_bad_rows or ON_BAD_ROWS[0]
+    say_columns(source.pages, bool(options.columns or options.sphere))
+    return shoal.KMeansClustering(**given, **_run_parameters(options)), source
 
 
 def trained_further(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
@@ -42,18 +36,26 @@ def trained_further(options: argparse.Namespace) -> tuple[shoal.KMeansClustering
     changes = _run_parameters(options)
     if options.tolerance is None:
         del changes["relative_tolerance"]  # the one saved
+    if options.on_bad_rows is not None:
+        changes["on_bad_rows"] = options.on_bad_rows
+    if options.sphere:
+        options.columns = [name_of_places(options.sphere)]
     model = load_model(options.model, **changes)
     given = {**model.get_params(), "feature_columns": trained_columns(model)}
     for option, (parameter, _) in MODEL_OPTIONS.items():
         value, trained = getattr(options, option), given[parameter]
         if value is not None and value != trained:
+            if option == "columns" and options.sphere:
+                option = "sphere"
             raise BadInputError(
                 f"--{option.replace('_', '-')} is {_shown(value)}, but {options.model} was trained "
                 f"with {_shown(trained)}: leave the option out to train it further, or train a new "
                 "model"
             )
     named = Columns(weight=given["weight_column"], learned=tuple(given["feature_columns"] or ()))
-    return model, as_data(open_path(options.data, named), named)
+    source = open_data(options, named)
+    say_columns(source.pages, True)
+    return model, source
 
 
 def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:
@@ -61,7 +63,6 @@ def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "model_dir": options.model_dir,
         "relative_tolerance": options.tolerance,
         "num_threads": options.threads,
-        "on_bad_rows": options.on_bad_rows,
         "config": shoal.RunConfig(progress=False, **_checkpoint_parameters(options)),
     }
 
@@ -93,12 +94,17 @@ def trained_model(
     trained = weight = model.get_params()["weight_column"]
     if weighted and (options.weight is not None or options.no_weight):
         weight = options.weight
-    model.set_params(
-        weight_column=weight, on_bad_rows=options.on_bad_rows, config=with_progress(options)
-    )
-    named = Columns(weight=weight, learned=tuple(trained_columns(model) or ()), weigh=weighted)
+    bad_rows = options.on_bad_rows or model.get_params()["on_bad_rows"]
+    model.set_params(weight_column=weight, on_bad_rows=bad_rows, config=with_progress(options))
+    features = trained_columns(model)
+    if options.sphere and not names_of_places(features):
+        raise BadInputError(
+            f"--sphere is {','.join(options.sphere)}, but {options.model} was not trained on "
+            "places: train with fit --sphere"
+        )
+    named = Columns(weight=weight, learned=tuple(features or ()), weigh=weighted)
     try:
-        return model, as_data(open_path(options.data, named), named)
+        return model, open_data(options, named)
     except BadInputError as error:
         if not weighted or weight is None or weight != trained or options.weight is not None:
             raise
@@ -106,22 +112,6 @@ def trained_model(
             f"{error} ({options.model} was trained with the weights {weight!r}: --no-weight "
             "measures without, --weight names another column)"
         ) from None
-
-
-def readable(batches: Iterator[Item], name: str) -> Iterator[Item]:
-    """The batches; where the system cannot read on, the error says so of the data."""
-    try:
-        yield from batches
-    except OSError as error:
-        raise BadInputError(f"{name} cannot be read: {error}") from error
-
-
-def is_among(target: Path, given: str) -> bool:
-    """Whether ``target`` is, or would be, one of the files that ``given`` stands for."""
-    if Path(given).is_dir():
-        return target.resolve().is_relative_to(Path(given).resolve())
-    names = [given, *(glob.iglob(given, recursive=True) if glob.has_magic(given) else ())]
-    return target.exists() and any(Path(name).exists() and target.samefile(name) for name in names)
 
 
 def trained_columns(model: shoal.KMeansClustering) -> list[str] | None:

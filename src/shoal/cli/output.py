@@ -12,19 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from shoal.hooks import LogProgress
-
 Result = dict[str, Any]
 
 logger = logging.getLogger("shoal")
 
-#: Seconds between log lines of training.
-PATIENCE = 1.0
+#: Centers in degrees that are shown; --json has all.
+MOST_PLACES = 20
 
 #: What the parameters that messages name are called on the command line.
 OPTIONS = {
     "on_bad_rows='skip'": "--on-bad-rows skip",
     "use_mini_batch=True": "--mini-batch",
+    "distance_metric": "--metric",
     "num_clusters": "--clusters",
     "batch_size": "--batch-size",
     "relative_tolerance": "--tolerance",
@@ -41,6 +40,10 @@ OPTIONS = {
 }
 #: Remedies that need Python, and what helps on the command line.
 REMEDIES = (
+    (
+        r"Train on shoal\.to_sphere.*\(on the command line: (--sphere .*)\)$",
+        r"Pass \1, which trains on points of the sphere",
+    ),
     (r"use \.astype\(np\.(\w+)\)", r"save the file as \1"),
     (r"\. Use \.reshape\(.*$", ""),
     (r", or model_dir=None to keep the model in memory", ""),
@@ -52,13 +55,6 @@ REMEDIES = (
 _OPTION = re.compile(r"(?<![\w./-])(?:" + "|".join(map(re.escape, OPTIONS)) + r")(?![\w./-])")
 
 
-class EverySecond(LogProgress):
-    """Logs the last step, or what a long pass has done, once a second at most."""
-
-    def __init__(self) -> None:
-        super().__init__(None, PATIENCE)
-
-
 def in_words_of_the_user(message: str, path: object) -> str:
     """Name the file where the library says ``x``, and options where it names parameters."""
     for remedy, instead in REMEDIES:
@@ -67,11 +63,31 @@ def in_words_of_the_user(message: str, path: object) -> str:
     return re.sub(r"^x(?=[ :])|(?<= of )x(?=[ :;])", lambda _: str(path), message)
 
 
+class _OneLine(logging.Formatter):
+    """A log record as one line for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, of warnings marked as such."""
+        marked = "warning: " if record.levelno == logging.WARNING else ""
+        return f"shoal: {marked}{printable(record.getMessage())}"
+
+
+def printable(text: str) -> str:
+    """The text with escape codes written out: names of columns and files may hold any."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(message: str) -> None:
+    """Write a line to standard error."""
+    if sys.stderr is not None:
+        print(f"shoal: {printable(message)}", file=sys.stderr)
+
+
 @contextmanager
 def messages_to_stderr(quiet: bool, path: object) -> Iterator[None]:
     """Log lines and warnings as lines of standard error; a kind of warning is shown once."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("shoal: %(message)s"))
+    handler.setFormatter(_OneLine())
     level, shown = logger.level, set()
 
     def show(message: Warning | str, *_: Any) -> None:
@@ -79,7 +95,7 @@ def messages_to_stderr(quiet: bool, path: object) -> Iterator[None]:
         kind = re.sub(r"\d+", "#", text)
         if kind not in shown:
             shown.add(kind)
-            print(f"shoal: warning: {text}", file=sys.stderr)
+            say(f"warning: {text}")
 
     logger.addHandler(handler)
     logger.setLevel("WARNING" if quiet else "INFO")
@@ -93,14 +109,14 @@ def messages_to_stderr(quiet: bool, path: object) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def show_result(result: Result, as_json: bool) -> None:
+def show_result(result: Result, as_json: bool, to_stderr: bool = False) -> None:
     """Print a result; where standard output fails, nothing more is written to it."""
     if as_json:
         text = json.dumps(result)
     else:
         text = "\n".join(f"{name.replace('_', ' '):<14} {_text(v)}" for name, v in result.items())
     try:
-        print(text, flush=True)
+        print(text, flush=True, file=sys.stderr if to_stderr else sys.stdout)
     except OSError:
         silence_stdout()
         raise
@@ -118,5 +134,9 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, (list, tuple)):
+        if any(isinstance(one, list) for one in value):  # places
+            shown = "; ".join(" ".join(map(_text, one or ["none"])) for one in value[:MOST_PLACES])
+            more = len(value) - MOST_PLACES
+            return shown + (f"; and {more} more (--json has all)" if more > 0 else "")
         return ", ".join(_text(item) for item in value)
-    return str(value)
+    return printable(str(value))

@@ -5,20 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from shoal.cli.data import STANDARD
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.export.npz import whole_file
 from shoal.inference import CLUSTER_IDX
 
 Array = npt.NDArray[Any]
-Batch = dict[str, Array]  # columns [n], or of several values a row [n, k]
+#: Columns [n], or of several values a row [n, k]; those of the data may be arrays of pyarrow [n].
+Batch = dict[str, Any]
 
 #: Bytes of results that make a row group of a Parquet file.
 GROUP_BYTES = 16 << 20
@@ -90,14 +93,14 @@ class CsvWriter:
         """Append lines."""
         columns: Batch = {}
         for name, values in batch.items():
-            if values.ndim == 1:
+            if getattr(values, "ndim", 1) == 1:
                 columns[name] = values
             else:
                 columns |= {f"{name}{i}": one for i, one in enumerate(values.T)}
         if not self._begun:
             self._lines.writerow(columns)
             self._begun = True
-        self._lines.writerows(zip(*(one.tolist() for one in columns.values()), strict=True))
+        self._lines.writerows(zip(*map(_fields, columns.values()), strict=True))
 
     def finish(self) -> None:
         """Write what is in the buffer."""
@@ -108,6 +111,14 @@ class CsvWriter:
         """Let go of the file."""
         with suppress(OSError, ValueError):
             self._text.detach()
+
+
+def _fields(values: Any) -> list[Any]:
+    if isinstance(values, np.ndarray):
+        return list(values.tolist())
+    from shoal.cli.carry_arrow import as_text
+
+    return as_text(values)
 
 
 class ParquetWriter:
@@ -139,6 +150,9 @@ class ParquetWriter:
     def _table(self, batch: Batch) -> Any:
         columns = {}
         for name, values in batch.items():
+            if isinstance(values, self._arrow.Array):  # as it was in the data
+                columns[name] = values
+                continue
             flat = self._arrow.array(np.ascontiguousarray(values).reshape(-1))
             if values.ndim == 2:
                 flat = self._arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
@@ -149,8 +163,9 @@ class ParquetWriter:
         group = self._arrow.concat_tables(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
         if self._to is None:
+            texts = [one.name for one in group.schema if self._arrow.types.is_string(one.type)]
             self._to = self._parquet.ParquetWriter(
-                self._file, group.schema, use_dictionary=DICTIONARIES
+                self._file, group.schema, use_dictionary=[*DICTIONARIES, *texts]
             )
         self._to.write_table(group, row_group_size=max(1, len(group)))
 
@@ -182,12 +197,16 @@ def check_suffix(target: Path) -> None:
         raise BadInputError(f"{target} is of no known kind; files end in one of {tuple(WRITERS)}")
 
 
-@contextmanager
-def writing(target: Path, main: str) -> Iterator[Writer]:
-    """Give what writes into ``target``, which appears when all is written.
+def writing(target: str, main: str) -> AbstractContextManager[Writer]:
+    """Give what writes into ``target``, which appears when all is written; "-": standard output.
 
     ``main`` names the column for files that hold only one.
     """
+    return _to_stdout() if target == STANDARD else _to_file(Path(target), main)
+
+
+@contextmanager
+def _to_file(target: Path, main: str) -> Iterator[Writer]:
     with whole_file(target) as beside, open(beside, "wb") as file:
         writer = WRITERS[target.suffix](file, main)
         try:
@@ -198,3 +217,16 @@ def writing(target: Path, main: str) -> Iterator[Writer]:
             raise
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def _to_stdout() -> Iterator[Writer]:
+    if sys.stdout is None:
+        raise BadInputError("standard output is closed: give a file to write, -o labels.csv")
+    writer = CsvWriter(sys.stdout.buffer, "")
+    try:
+        yield writer
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise

@@ -24,11 +24,11 @@ from shoal.estimator import KMeansClustering
 from shoal.model_dir import ModelDir
 from shoal.stored import (
     ARRAYS,
+    names_from,
     parameters_to_give,
     plain,
     state_from_parts,
     state_to_parts,
-    tuples,
 )
 
 FORMAT = 1
@@ -110,7 +110,7 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
             state = state_from_parts(arrays, header["state"])
         except ValueError as error:
             raise BadInputError(f"{file} is damaged: {error}") from None
-        columns = tuples(header["columns"])
+        columns = names_from(header["columns"])
         kept = parameters_to_give(header["parameters"])
         given = {**kept, "random_seed": state.seed, **changes}
         model = KMeansClustering(**given)

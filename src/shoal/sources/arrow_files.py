@@ -69,6 +69,7 @@ class ArrowPages:
         self.dtype = self._layout.dtype
         self.columns: tuple[Any, ...] = self._layout.columns
         self.weight = columns.weights
+        self.widths = {field.name: field.width for field in self._layout.fields}
 
     def read(self, page: int) -> Rows:
         """A row group or a record batch."""

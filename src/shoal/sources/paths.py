@@ -115,8 +115,7 @@ def find_files(path: str | os.PathLike[str]) -> list[File]:
     text = os.fspath(path)
     if isinstance(text, bytes):
         text = os.fsdecode(text)
-    if text.startswith("file://"):
-        text = unquote(re.sub(r"^file://(localhost(?=/))?", "", text))
+    text = local_path(text)
     system = None
     inside = text
     if _URL.match(text):
@@ -127,6 +126,13 @@ def find_files(path: str | os.PathLike[str]) -> list[File]:
         return [File(name, stamp_of(name, system), system) for name in names]
     except OSError as error:
         raise BadInputError(f"{text} cannot be read: {error}") from error
+
+
+def local_path(text: str) -> str:
+    """The path that a ``file://`` URL names; others are as they are."""
+    if not text.startswith("file://"):
+        return text
+    return unquote(re.sub(r"^file://(localhost(?=/))?", "", text))
 
 
 def _names(text: str, inside: str, system: Any) -> list[str]:
@@ -140,17 +146,29 @@ def _names(text: str, inside: str, system: Any) -> list[str]:
     if is_dir(inside):
         return _of_directory(text, inside, system)
     if not glob.has_magic(inside):
-        raise BadInputError(f"there is no file {text}") if kind_of(inside) else _unknown(text)
+        if kind_of(inside) or (system is None and os.path.exists(inside)):
+            raise BadInputError(f"there is no file {text}") if kind_of(inside) else _unknown(text)
+        raise BadInputError(f"there is no file or directory {text}")
     found = glob.glob(inside, recursive=True) if system is None else system.glob(inside)
     names: set[str] = set()
     for name in found:
         names.update(_of_directory(name, name, system) if is_dir(name) else [name])
     if not names:
+        if system is None and (missing := _missing_folder(inside)):
+            raise BadInputError(f"there is no directory {missing}, so no file matches {text}")
         raise BadInputError(f"there is no file that matches {text}")
     for name in sorted(names):
         if not kind_of(name):
             raise _unknown(name)
     return sorted(names)
+
+
+def _missing_folder(pattern: str) -> str | None:
+    """The directory that a pattern begins with, where there is none."""
+    folder = os.path.dirname(pattern)
+    while glob.has_magic(folder):
+        folder = os.path.dirname(folder)
+    return folder if folder and not os.path.isdir(folder) else None
 
 
 def of_one_kind(files: list[File]) -> list[File]:
