@@ -134,12 +134,7 @@ class CsvReader:
 
     def names(self) -> list[str]:
         """Names in the header; numbers of the columns where there is none."""
-        with naming(self._files[0]), self._files[0].open() as content:
-            for _, block in blocks_of(content, PIECE_BYTES):
-                names, width, _ = head_of(block)
-                if width:
-                    return names or [str(i) for i in range(width)]
-        return []
+        return next((names for names, _ in _records_of(self._files[0])), [])
 
     def pieces(self, names: Sequence[str]) -> Iterator[Piece]:
         """Arrays of text, or of numbers where all fields of a column are such."""
@@ -154,18 +149,8 @@ class CsvReader:
     def _texts(self, where: list[int]) -> Iterator[list[tuple[str, ...]]]:
         """Fields of some columns, some records at a time."""
         for file in self._files:
-            with naming(file), file.open() as content:
-                row = None
-                for _, block in blocks_of(content, PIECE_BYTES):
-                    if row is None:
-                        _, width, start = head_of(block)
-                        if width == 0:
-                            continue
-                        block, row = block[start:], 0
-                    lines = io.StringIO(block.decode("utf-8"), newline="")
-                    records = (record for record in csv.reader(lines) if record)
-                    while chunk := list(itertools.islice(records, PIECE_ROWS)):
-                        yield [tuple(record[one] for record in chunk) for one in where]
+            for _, records in _records_of(file):
+                yield [tuple(record[one] for record in records) for one in where]
 
     def _kind(self, column: int) -> type:
         """What all fields of a column are: whole numbers, numbers, else text."""
@@ -177,6 +162,21 @@ class CsvReader:
                 if kind is float and not _is_number(text):
                     return str
         return kind
+
+
+def _records_of(file: File) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Names of the columns, and records, some at a time."""
+    names: list[str] = []
+    with naming(file), file.open() as content:
+        for _, block in blocks_of(content, PIECE_BYTES):
+            if not names:
+                header, width, start = head_of(block)
+                names = header or [str(i) for i in range(width)]
+                block = block[start:]
+            lines = io.StringIO(block.decode("utf-8"), newline="")
+            records = (record for record in csv.reader(lines) if record)
+            while chunk := list(itertools.islice(records, PIECE_ROWS)):
+                yield names, chunk
 
 
 def _is_whole(text: str) -> bool:
