@@ -202,7 +202,7 @@ nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude) {
     nb::gil_scoped_release release;
     if (x.sparse() != nullptr) {
       const SparseScan found = scan(*x.sparse(), threads, into);
-      result = found.bad_order < 0 ? found.values : Scan{found.bad_order, -1};
+      result = found.bad_columns < 0 ? found.values : Scan{found.bad_columns, -1};
     } else {
       result = scan(x_rows, simd, threads, into);
     }

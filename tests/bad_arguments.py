@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from bad_input_helpers import (
+    MASKED,
     Batches,
     Case,
     OwnError,
@@ -254,7 +255,7 @@ CALLS = [
     ),
     Case(
         "k > rows with weight",
-        lambda *_: Model(5).fit((X, np.arange(60) < 4)),
+        lambda *_: Model(5).fit(X, sample_weight=np.arange(60) < 4),
         ("num_clusters is 5", "4 centers", "fewer"),
         TooFewRowsError,
     ),
@@ -265,16 +266,24 @@ CALLS = [
         TooFewRowsError,
     ),
     # Weights that are all zero
-    Case("no weight", lambda *_: Model(3).fit((X, np.zeros(60))), ("all weights are zero",)),
-    Case("no weight on", lambda m, _: m.fit((X, np.zeros(60))), ("all weights", "one must be")),
+    Case(
+        "no weight",
+        lambda *_: Model(3).fit(X, sample_weight=np.zeros(60)),
+        ("all weights are zero",),
+    ),
+    Case(
+        "no weight on",
+        lambda m, _: m.fit(X, sample_weight=np.zeros(60)),
+        ("all weights", "one must be"),
+    ),
     Case(
         "no weight on, batches",
-        lambda m, _: m.fit((X, np.zeros(60)), batch_size=7),
+        lambda m, _: m.fit(X, sample_weight=np.zeros(60), batch_size=7),
         ("all weights are zero", "one must be positive"),
     ),
     Case(
         "no weight on, full",
-        lambda m, _: m.fit((X, np.zeros(60))),
+        lambda m, _: m.fit(X, sample_weight=np.zeros(60)),
         ("all weights are zero", "one must be positive"),
         full=True,
     ),
@@ -283,6 +292,58 @@ CALLS = [
         "feature column missing",
         lambda *_: Model(3, feature_columns=["a", "z"]).fit({"a": X[:, 0], "b": X[:, 1]}),
         ("x has no column 'z'", "['a', 'b']"),
+    ),
+    Case(
+        "sample_weight short",
+        lambda m, _: m.fit(X, sample_weight=np.ones(59)),
+        ("weights (sample_weight)", "(59,)", "x has 60 rows"),
+    ),
+    Case(
+        "sample_weight NaN",
+        lambda m, _: m.score(X, sample_weight=[np.nan] * 60),
+        ("weight of row 0 of x is nan", "finite"),
+    ),
+    Case(
+        "sample_weight negative",
+        lambda m, _: m.partial_fit(X, sample_weight=-np.ones(60)),
+        ("weight of row 0 of x is -1.0", ">= 0"),
+    ),
+    Case(
+        "sample_weight masked",
+        lambda m, _: m.evaluate(X, sample_weight=MASKED[:, 0]),
+        ("weights (sample_weight) have masked values", ".filled(0)"),
+    ),
+    Case(
+        "sample_weight a number",
+        lambda m, _: m.fit(X, sample_weight=2),
+        ("weights (sample_weight) have shape ()", "(60,)"),
+    ),
+    Case(
+        "sample_weight of a stream",
+        lambda m, _: m.fit(iter([X]), sample_weight=np.ones(60)),
+        ("sample_weight", "x comes in batches", "shoal.Weighted(rows, weights)", "weight_column"),
+    ),
+    Case(
+        "sample_weight of a callable of batches",
+        lambda m, _: m.score(lambda: iter([X]), sample_weight=np.ones(60)),
+        ("sample_weight", "input_fn comes in batches", "shoal.Weighted"),
+    ),
+    Case(
+        "sample_weight beside weights",
+        lambda m, _: m.fit(shoal.Weighted(X, np.ones(60)), sample_weight=np.ones(60)),
+        ("x has weights of its own", "sample_weight", "once"),
+    ),
+    Case(
+        "sample_weight beside weight_column",
+        lambda *_: Model(3, weight_column="b").fit(
+            {"a": X, "b": np.ones(60)}, sample_weight=np.ones(60)
+        ),
+        ("x has weights of its own", "weight_column", "once"),
+    ),
+    Case(
+        "sample_weight of other parts",
+        lambda m, _: m.fit([X, X], sample_weight=[np.ones(60)] * 3),
+        ("weights of x are 3 arrays", "2 parts"),
     ),
     Case(
         "weight column missing",
@@ -296,8 +357,10 @@ CALLS = [
     ),
     Case(
         "weights twice",
-        lambda *_: Model(3, weight_column="b").fit(({"a": X, "b": X[:, 1]}, np.ones(60))),
-        ("weight_column is 'b'", "pair", "once"),
+        lambda *_: Model(3, weight_column="b").fit(
+            shoal.Weighted({"a": X, "b": abs(X[:, 1])}, np.ones(60))
+        ),
+        ("x has weights of its own", "weight_column", "once"),
     ),
     Case(
         "feature_columns with an array",
@@ -423,7 +486,7 @@ CALLS = [
     Case("fewer rows later", full([X[:30]]), (*FULL_STREAM, "60 rows", "30 now"), full=True),
     Case("more rows later", full([X, X]), FULL_STREAM, full=True),
     Case("larger values later", full([X[:30], X[30:] * 9]), FULL_STREAM, full=True),
-    Case("weights later", full([(X, np.ones(60))]), FULL_STREAM, full=True),
+    Case("weights later", full([shoal.Weighted(X, np.ones(60))]), FULL_STREAM, full=True),
     Case("other columns later", full([np.c_[X, X]]), FULL_STREAM, full=True),
     Case("other batches later", full([X[:40], X[40:]]), FULL_STREAM, full=True),
     Case(

@@ -14,6 +14,7 @@ from shoal import (
 from shoal import KMeansClustering as Model
 
 X = np.random.default_rng(7).normal(size=(60, 3))
+MASKED = np.ma.masked_greater(X, 1)
 
 
 class OwnError(Exception):

@@ -47,8 +47,8 @@ def test_bad_rows_are_skipped_with_their_number(make):
     with pytest.warns(UserWarning, match="dropped 2 of 300 rows"):
         assert len(list(model.predict_cluster_idx(with_bad_rows(rows)))) == 298
     with pytest.warns(UserWarning, match="dropped 2 of 300 rows"):
-        weighted = model.score((with_bad_rows(rows), weights))
-    assert weighted == model.score((good, np.delete(weights, [7, 9])))
+        weighted = model.score(with_bad_rows(rows), sample_weight=weights)
+    assert weighted == model.score(good, sample_weight=np.delete(weights, [7, 9]))
 
 
 def test_a_batch_of_bad_rows_alone_is_skipped():
@@ -106,7 +106,7 @@ def test_columns_by_name():
     chosen = full_batch(rows[:5, [2, 0]], feature_columns=["c", "b"], weight_column="a")
     table["a"] = abs(table["a"])
     chosen.fit(table, steps=3)
-    plain = full_batch(rows[:5, [2, 0]]).fit((rows[:, [2, 0]], table["a"]), steps=3)
+    plain = full_batch(rows[:5, [2, 0]]).fit(rows[:, [2, 0]], sample_weight=table["a"], steps=3)
     assert chosen.clusters().tobytes() == plain.clusters().tobytes()
     with pytest.raises(ValueError, match="no column 'c'"):
         chosen.predict({"a": rows[:, 0], "b": rows[:, 1]})

@@ -23,6 +23,7 @@ from seeding_helpers import (
 )
 from statistics_helpers import chi_square, same_counts
 
+import shoal
 from shoal.steps.chains import run_chain
 from shoal.steps.random import SEEDING, Stream
 
@@ -83,7 +84,7 @@ def test_chain_over_recorded_distances(name: str, places: tuple[int, int] | None
 def test_second_center_of_chains(method: str, length: int, weighted: bool) -> None:
     first, n = 7, len(ROWS)
     weights = np.arange(n) % 4 * 0.5 if weighted else np.ones(n)
-    inputs = (ROWS, weights) if weighted else ROWS
+    inputs = shoal.Weighted(ROWS, weights) if weighted else ROWS
     target = weights * BETWEEN[first]
     proposal = np.ones(n)
     if method == "afkmc2":
@@ -142,7 +143,7 @@ def test_proposal_of_afkmc2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stream, "by_cumulative", recorded)
     for weights in (np.ones(len(ROWS)), np.arange(len(ROWS)) * 0.25):
         drawn_by.clear()
-        clusters = seeded((ROWS, weights), 3, "afkmc2").clusters
+        clusters = seeded(shoal.Weighted(ROWS, weights), 3, "afkmc2").clusters
         share = weights / weights.sum()
         far = weights * BETWEEN[indices_of(ROWS, clusters)[0]]
         assert np.allclose(drawn_by[0] / drawn_by[0].sum(), share, rtol=1e-9, atol=1e-15)

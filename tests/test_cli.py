@@ -100,7 +100,7 @@ def test_options_reach_the_model(shell: Shell, tmp_path: Path) -> None:
     )
     model = shoal.KMeansClustering(
         4, initial_clusters="afkmc2", distance_metric="cosine", random_seed=9
-    ).fit((X[:, [2, 0]], weights), batch_size=50, steps=12)
+    ).fit(X[:, [2, 0]], sample_weight=weights, batch_size=50, steps=12)
     assert said["columns"] == ["c", "a"]
     assert load_model("m.npz").state.clusters.tobytes() == model.state.clusters.tobytes()
     given = load_model("m.npz").get_params()

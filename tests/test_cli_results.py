@@ -253,7 +253,7 @@ def test_evaluate(shell: Shell, tmp_path: Path) -> None:
     write(tmp_path / "x.parquet", w=weights)
     shell.ok("fit x.parquet -k 4 --columns a,b,c --steps 3 -m plain.npz")
     model = load_model("plain.npz").set_params(feature_columns=None)
-    for option, data in (("", X), ("--weight w", (X, weights))):
+    for option, data in (("", X), ("--weight w", shoal.Weighted(X, weights))):
         measured = model.evaluate(data)
         assert shell.json(f"evaluate x.parquet -m plain.npz {option}") == {
             "model": "plain.npz",

@@ -57,7 +57,7 @@ class Mean:
 def test_the_results(model: shoal.KMeansClustering, weighted: bool) -> None:
     distances = ((X[:, None] - model.clusters()) ** 2).sum(axis=2).min(axis=1)
     weights = WEIGHTS if weighted else np.ones(len(X))
-    found = model.evaluate((X, WEIGHTS) if weighted else X)
+    found = model.evaluate(shoal.Weighted(X, WEIGHTS) if weighted else X)
     assert found == {
         "scores": pytest.approx((distances * weights).sum(), rel=1e-12),
         "loss": pytest.approx((distances * weights).sum() / weights.sum(), rel=1e-12),
@@ -65,7 +65,7 @@ def test_the_results(model: shoal.KMeansClustering, weighted: bool) -> None:
         "global_step": 5,
     }
     for size in (1, 7, 100, 299):
-        again = model.evaluate((X, WEIGHTS) if weighted else X, batch_size=size)
+        again = model.evaluate(shoal.Weighted(X, WEIGHTS) if weighted else X, batch_size=size)
         assert again == found  # to the bit
 
 

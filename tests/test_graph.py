@@ -287,7 +287,7 @@ def test_opened_data_with_a_batch_size_is_a_source_of_batches():
 
 def test_an_array_never_ends():
     rows = make_rows(k=0)
-    for inputs in (rows, [rows[:9], rows[9:]], lambda: rows, (rows, np.ones(300))):
+    for inputs in (rows, [rows[:9], rows[9:]], lambda: rows, shoal.Weighted(rows, np.ones(300))):
         program, graph = seeded(inputs, 3, "kmeans_plus_plus")
         for _ in range(5):
             graph.training_op()
@@ -313,7 +313,7 @@ def test_bad_batch_leaves_the_state():
 
 
 def test_weights():
-    program = shoal.KMeans((column(0, 3, 9), [1.0, 2.0, 1.0]), None, START)
+    program = shoal.KMeans(shoal.Weighted(column(0, 3, 9), [1.0, 2.0, 1.0]), None, START)
     assert program.training_graph().training_op() == 0 + 2 * 9 + 1
     assert program.state.clusters.tolist() == [[2], [9]]
     assert program.state.counts.tolist() == [3, 1]

@@ -89,7 +89,7 @@ def test_the_state_at_the_end_is_the_one_of_the_model(kind: str) -> None:
 @kinds
 def test_cluster_sizes_and_loss_per_row(kind: str, weighted: bool) -> None:
     weights = np.random.default_rng(4).uniform(0.5, 2, len(X)) if weighted else None
-    data = (X, weights) if weighted else X
+    data = shoal.Weighted(X, weights) if weighted else X
     before: list[np.ndarray] = []
     checked = []
 

@@ -172,7 +172,7 @@ def test_weights_count(monkeypatch: pytest.MonkeyPatch) -> None:
             shoal.KMeansClustering(
                 5, initial_clusters="kmeans_plus_plus", use_mini_batch=mini_batch
             ).fit(data, batch_size=64, steps=6)
-            for data in (PagedSource(disk, None, True), (X, weights))
+            for data in (PagedSource(disk, None, True), shoal.Weighted(X, weights))
         )
         same(a, b)
 

@@ -168,8 +168,8 @@ def test_score_is_weighted(trained):
     weights = np.random.default_rng(3).uniform(0, 2, len(rows))
     nearest = distances(rows, model.clusters(), metric).min(axis=1)
     total = (weights * nearest).sum()
-    assert model.score((rows, weights)) == pytest.approx(total, rel=1e-12)
-    found = model.evaluate((rows, weights))
+    assert model.score(shoal.Weighted(rows, weights)) == pytest.approx(total, rel=1e-12)
+    found = model.evaluate(shoal.Weighted(rows, weights))
     assert found["loss"] == pytest.approx(total / weights.sum(), rel=1e-12)
     assert found["num_rows"] == 300
 

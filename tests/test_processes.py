@@ -153,8 +153,11 @@ def test_loss_of_weighted_rows_depends_on_no_split() -> None:
     rng = np.random.default_rng(7)
     x, w = rng.normal(size=(1000, 3)), rng.uniform(0, 1, 1000)
     model = shoal.KMeansClustering(4, use_mini_batch=False).fit(x)
-    cut = [(x[i : i + 77], w[i : i + 77]) for i in range(0, 1000, 77)]
-    assert model.evaluate((x, w))["loss"] == model.evaluate(input_fn=lambda: iter(cut))["loss"]
+    cut = [shoal.Weighted(x[i : i + 77], w[i : i + 77]) for i in range(0, 1000, 77)]
+    assert (
+        model.evaluate(shoal.Weighted(x, w))["loss"]
+        == model.evaluate(input_fn=lambda: iter(cut))["loss"]
+    )
 
 
 def test_columns_are_known_by_name_after_training() -> None:

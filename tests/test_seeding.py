@@ -195,7 +195,7 @@ def test_random_goes_by_weight() -> None:
     rows = np.arange(7, dtype=np.float64)[:, None]
     pairs = np.zeros((7, 7))
     for seed in SEEDS:
-        clusters = seeded((rows, weights), 2, "random", random_seed=seed).clusters
+        clusters = seeded(shoal.Weighted(rows, weights), 2, "random", random_seed=seed).clusters
         first, second = clusters[:, 0].astype(int)
         pairs[first, second] += 1
     share = weights / weights.sum()
@@ -213,7 +213,7 @@ def test_seeding_goes_by_weight(method: str) -> None:
             indices_of(
                 ROWS,
                 seeded(
-                    (ROWS, weights),
+                    shoal.Weighted(ROWS, weights),
                     2,
                     method,
                     random_seed=seed,
@@ -404,9 +404,12 @@ def test_rows_of_no_weight_are_never_chosen(method: str, metric: str) -> None:
     allowed = rows[1::2].astype(np.float64)
     if metric == "cosine":
         allowed /= np.linalg.norm(allowed, axis=1)[:, None]
-    batches = [(rows[:7], weights[:7]), (rows[7:], weights[7:])]
+    batches = [
+        shoal.Weighted(rows[:7], weights[:7]),
+        shoal.Weighted(rows[7:], weights[7:]),
+    ]
     for seed in range(12):
-        for inputs in ((rows, weights), batches, iter(batches * 50)):
+        for inputs in (shoal.Weighted(rows, weights), batches, iter(batches * 50)):
             for length in (2, 50):
                 state = seeded(
                     inputs,
@@ -418,10 +421,10 @@ def test_rows_of_no_weight_are_never_chosen(method: str, metric: str) -> None:
                 )
                 off = abs(state.clusters[:, None] - allowed).max(axis=2).min(axis=1)
                 assert (off < 1e-6).all()
-                if not isinstance(inputs, (tuple, list)):
+                if not isinstance(inputs, (shoal.Weighted, list)):
                     break  # used up
     with pytest.warns(UserWarning, match="10 of the 40 centers repeat others"):
-        state = seeded((rows, weights), 40, method, distance_metric=metric)
+        state = seeded(shoal.Weighted(rows, weights), 40, method, distance_metric=metric)
     off = abs(state.clusters[:, None] - allowed).max(axis=2).min(axis=1)
     assert (off < 1e-6).all()
 
@@ -455,8 +458,11 @@ def test_a_seed_gives_the_same_bits_for_any_split(method: str, metric: str, dtyp
     assert np.array_equal(wanted, clusters(np.asfortranarray(rows)))
     assert np.array_equal(wanted, clusters(np.repeat(rows, 2, axis=0)[::2]))
     assert not np.array_equal(wanted, clusters(rows, random_seed=13))
-    weighted = clusters((rows, weights))
-    halves = [(rows[:1500], weights[:1500]), (rows[1500:], weights[1500:])]
+    weighted = clusters(shoal.Weighted(rows, weights))
+    halves = [
+        shoal.Weighted(rows[:1500], weights[:1500]),
+        shoal.Weighted(rows[1500:], weights[1500:]),
+    ]
     assert np.array_equal(weighted, clusters(halves, num_threads=3))
 
 

@@ -6,7 +6,6 @@ import itertools
 import os
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -43,7 +42,7 @@ def make(seed, dtype=np.float32, rows=700, columns=400, kind=None):
 def trained(data, k=9, steps=5, batch_size=None, weights=None, **parameters):
     model = shoal.KMeansClustering(k, **{"kmc2_chain_length": 30, **parameters})
     losses = shoal.hooks.History()
-    given = data if weights is None else (data, weights)
+    given = data if weights is None else shoal.Weighted(data, weights)
     model.fit(given, steps=steps, batch_size=batch_size, monitors=[losses])
     return model
 
@@ -173,14 +172,42 @@ def shuffled_within_rows(rows):
     return rows
 
 
-def test_columns_out_of_order_are_sorted_in_a_copy_with_a_warning():
-    dense = make(13)
+@pytest.mark.parametrize("seeding", SEEDINGS)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("wide", [False, True])
+def test_columns_out_of_order_are_read_as_they_are(seeding, metric, wide):
+    dense = make(13, dtype=np.float64 if wide else np.float32)
     rows = shuffled_within_rows(scipy_sparse.csr_matrix(dense))
-    before = rows.indices.copy()
-    with pytest.warns(UserWarning, match=r"not in order.*x\.sort_indices\(\)"):
-        model = trained(rows)
-    assert model.clusters().tobytes() == trained(dense).clusters().tobytes()
-    assert rows.indices.tobytes() == before.tobytes()
+    if wide:
+        rows.indices, rows.indptr = rows.indices.astype(np.int64), rows.indptr.astype(np.int64)
+    before = rows.indices.copy(), rows.data.copy()
+    given = {"initial_clusters": seeding, "distance_metric": metric}
+    for mode in MODES.values():
+        for batch_size in (None, 90):
+            model = trained(rows, batch_size=batch_size, **given, **mode)
+            same = trained(dense, batch_size=batch_size, **given, **mode)
+            assert everything(model, rows) == everything(same, dense)
+    assert rows.indices.tobytes() == before[0].tobytes()
+    assert rows.data.tobytes() == before[1].tobytes()
+    assert not rows.has_sorted_indices
+
+
+def test_columns_out_of_order_are_not_copied_as_a_whole():
+    rows = shuffled_within_rows(scipy_sparse.csr_matrix(make(13)))
+    (shard,) = shoal.open(rows).shards
+    assert np.shares_memory(shard.rows.indices, rows.indices)
+    assert np.shares_memory(shard.rows.values, rows.data)
+
+
+def test_the_first_bad_column_is_named_where_columns_are_out_of_order():
+    rows = scipy_sparse.csr_matrix(
+        ([1.0, np.inf, np.nan, 2.0], [4, 3, 1, 0], [0, 1, 4]), shape=(2, 5)
+    )
+    with pytest.raises(shoal.BadInputError, match="x holds nan in row 1, column 1"):
+        shoal.KMeansClustering(1).fit(rows)
+    model = shoal.KMeansClustering(1, on_bad_rows="skip", use_mini_batch=False)
+    with pytest.warns(UserWarning, match="dropped 1 of 2 rows"):
+        assert model.fit(rows).clusters().tolist() == [[0, 0, 0, 0, 1]]
 
 
 def broken(change):
@@ -192,8 +219,12 @@ def broken(change):
 
 BAD = {
     "twice": (
-        lambda _: scipy_sparse.csr_matrix(([1.0, 2, 3], [1, 1, 2], [0, 2, 3]), shape=(2, 5)),
-        "x, a sparse matrix, has more than one value .* x.sum_duplicates",
+        lambda _: scipy_sparse.csr_matrix(([1.0, 2, 3], [1, 1, 2], [0, 2, 3]), shape=(2, 50)),
+        r"x, a sparse matrix, is not well formed: in row 0 a column comes twice.* x\.sum_dup",
+    ),
+    "twice, out of order": (
+        lambda _: scipy_sparse.csr_matrix(([1.0, 2, 3], [2, 1, 2], [0, 0, 3]), shape=(2, 50)),
+        r"x, a sparse matrix, is not well formed: in row 1 a column comes twice.* x\.sum_dup",
     ),
     "NaN": (
         lambda rows: rows.data.__setitem__(rows.indptr[37], np.nan),
@@ -226,7 +257,7 @@ BAD = {
         lambda rows: [rows, rows.toarray()],
         r"x\[0\] and x\[1\] one is sparse and the other is not",
     ),
-    "weights": (lambda rows: (rows, np.ones(3)), "weights of x have shape"),
+    "weights": (lambda rows: shoal.Weighted(rows, np.ones(3)), "weights of x have shape"),
 }
 
 
@@ -238,10 +269,8 @@ def test_bad_input_is_refused_and_nothing_is_lost(name):
     before = model.clusters().tobytes()
     assert rows.has_canonical_format  # scipy remembers this
     bad = change(rows)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the copy in order, before an error
-        with pytest.raises(shoal.BadInputError, match=message):
-            model.fit(rows if bad is None else bad, steps=1)
+    with pytest.raises(shoal.BadInputError, match=message):
+        model.fit(rows if bad is None else bad, steps=1)
     assert model.clusters().tobytes() == before
 
 

@@ -67,7 +67,7 @@ def test_full_batch_against_numpy(metric, weighted):
     start = rows[:5] if metric == "squared_euclidean" else unit(rows[:5])
     seen = Recorder()
     model = full_batch(start, distance_metric=metric)
-    model.fit((rows, weights) if weighted else rows, steps=6, monitors=[seen])
+    model.fit(shoal.Weighted(rows, weights) if weighted else rows, steps=6, monitors=[seen])
     centers, losses = numpy_full_batch(rows, weights, start, metric, 6)
     np.testing.assert_allclose(model.clusters(), centers, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(seen.losses, losses, rtol=1e-12)
@@ -125,31 +125,38 @@ def test_rows_of_weight_zero_count_for_nothing():
     rows = np.concatenate([make_rows(), np.full((1, 4), 1e3)])
     weights = np.append(np.ones(300), 0)
     for make in (full_batch, mini_batch):
-        with_it = make(rows[:5]).fit((rows, weights), steps=3, batch_size=1000)
-        without = make(rows[:5]).fit((rows[:300], weights[:300]), steps=3, batch_size=1000)
+        with_it = make(rows[:5]).fit(shoal.Weighted(rows, weights), steps=3, batch_size=1000)
+        without = make(rows[:5]).fit(
+            shoal.Weighted(rows[:300], weights[:300]), steps=3, batch_size=1000
+        )
         np.testing.assert_allclose(with_it.clusters(), without.clusters(), rtol=1e-12)
-        assert with_it.score((rows, weights)) == with_it.score((rows[:300], weights[:300]))
+        assert with_it.score(shoal.Weighted(rows, weights)) == with_it.score(
+            shoal.Weighted(rows[:300], weights[:300])
+        )
 
 
 def test_a_mini_batch_of_weight_zero_is_no_step():
     model = mini_batch([[0], [10]])
-    model.fit(iter([(column(1), [0.0]), (column(2), [1.0])]))
+    model.fit(iter([shoal.Weighted(column(1), [0.0]), shoal.Weighted(column(2), [1.0])]))
     assert model.clusters().tolist() == [[1], [10]]
     assert step_of(model) == 1
     weights = np.array([0.0, 0, 1, 0, 0])
     config = shoal.RunConfig(max_epochs=2)
     model = mini_batch([[0], [10]], config=config).fit(
-        (column(1, 1, 6, 1, 1), weights), batch_size=1
+        column(1, 1, 6, 1, 1), batch_size=1, sample_weight=weights
     )
     assert model.clusters().tolist() == [[0], [22 / 3]]
     assert step_of(model) == 2
     with pytest.raises(shoal.BadInputError, match="weights are zero"):
-        model.fit((column(1, 2), [0.0, 0.0]))
+        model.fit(column(1, 2), sample_weight=[0.0, 0.0])
 
 
 def test_seeding_passes_over_batches_of_weight_zero():
     for seeding in ("random", "kmeans_plus_plus", "kmc2", "afkmc2"):
-        batches = [(column(1, 2), [0.0, 0.0]), (column(3, 9), [1.0, 2.0])]
+        batches = [
+            shoal.Weighted(column(1, 2), [0.0, 0.0]),
+            shoal.Weighted(column(3, 9), [1.0, 2.0]),
+        ]
         model = shoal.KMeansClustering(2, initial_clusters=seeding, kmc2_chain_length=1)
         model.fit(lambda batches=batches: iter(batches), steps=1)
         assert sorted(model.clusters().ravel().tolist()) == [3, 9], seeding
@@ -161,7 +168,7 @@ def test_seeding_passes_over_batches_of_weight_zero():
 def one_step(rows, centers, weights=None, **more):
     model = full_batch(centers, **more)
     seen = Recorder()
-    model.fit(rows if weights is None else (rows, weights), steps=1, monitors=[seen])
+    model.fit(rows if weights is None else shoal.Weighted(rows, weights), steps=1, monitors=[seen])
     return model.clusters().tolist(), seen.losses[0]
 
 

@@ -103,7 +103,7 @@ def test_batches_of_all_sizes_and_dtypes_in_any_order_give_the_bits_of_fresh_arr
         for dtype in ("float32", "float16", "float64"):
             rows = rng.normal(size=(size, 6)).astype(dtype)
             weights = rng.random(size) if size % 4 == 0 else None
-            data: Any = rows if weights is None else (rows, weights)
+            data: Any = rows if weights is None else shoal.Weighted(rows, weights)
             for shards in (data, [data, data]):
                 fresh._workspace = Workspace()
                 model.partial_fit(shards)

@@ -129,26 +129,35 @@ bool fine(T x, double size) {
   }
 }
 
-// Looks at rows of one kind of index and value.
+template <class Index>
+bool repeats(const Index* columns, int64_t size) {
+  std::vector<Index> sorted(columns, columns + size);
+  std::sort(sorted.begin(), sorted.end());
+  return std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
+}
+
+// Looks at a row of one kind of index and value. OUT formed: no column twice or out of range;
+// bad_col: the lowest column with a bad value, or -1.
 template <class Index, class Value>
-bool look(const SparseRows& rows, int64_t begin, int64_t end, bool& ordered, double* magnitude,
+bool look(const SparseRows& rows, int64_t begin, int64_t end, bool& formed, double* magnitude,
           int64_t& bad_col) {
   const auto* columns = static_cast<const Index*>(rows.columns);
   const auto* values = static_cast<const Value*>(rows.values);
   int64_t before = -1;
+  bool increasing = true;
   bad_col = -1;
   for (int64_t e = begin; e < end; ++e) {
     const int64_t column = columns[e];
-    if (column <= before || column >= rows.d) {
-      ordered = false;
-      return false;
-    }
+    formed = column >= 0 && column < rows.d;
+    if (!formed) return false;
+    increasing &= column > before;
     before = column;
     const double size = std::fabs(static_cast<double>(widen(values[e])));
-    if (!fine(values[e], size) && bad_col < 0) bad_col = column;
+    if (!fine(values[e], size) && (bad_col < 0 || column < bad_col)) bad_col = column;
     if (size > magnitude[column]) magnitude[column] = size;
   }
-  return bad_col < 0;
+  formed = increasing || !repeats(columns + begin, end - begin);
+  return formed && bad_col < 0;
 }
 
 }  // namespace
@@ -167,10 +176,10 @@ SparseScan scan(const SparseRows& rows, int threads, double* magnitude) {
     });
     for (int64_t i = item * kItemRows; i < std::min(rows.n, (item + 1) * kItemRows); ++i) {
       int64_t begin, end, bad_col = -1;
-      bool ordered = reader.find(i, begin, end);
-      if (ordered && use(rows, begin, end, ordered, largest[worker].data(), bad_col)) continue;
-      if (!ordered && (mine.bad_order < 0 || i < mine.bad_order)) mine.bad_order = i;
-      if (ordered && (mine.values.bad_row < 0 || i < mine.values.bad_row))
+      bool formed = reader.find(i, begin, end);
+      if (formed && use(rows, begin, end, formed, largest[worker].data(), bad_col)) continue;
+      if (!formed && (mine.bad_columns < 0 || i < mine.bad_columns)) mine.bad_columns = i;
+      if (formed && (mine.values.bad_row < 0 || i < mine.values.bad_row))
         mine.values = {i, bad_col};
     }
   });
@@ -178,8 +187,8 @@ SparseScan scan(const SparseRows& rows, int threads, double* magnitude) {
   std::fill_n(magnitude, rows.d, 0.0);
   for (int worker = 0; worker < threads; ++worker) {
     const SparseScan& part = found[worker];
-    if (part.bad_order >= 0 && (total.bad_order < 0 || part.bad_order < total.bad_order))
-      total.bad_order = part.bad_order;
+    if (part.bad_columns >= 0 && (total.bad_columns < 0 || part.bad_columns < total.bad_columns))
+      total.bad_columns = part.bad_columns;
     if (part.values.bad_row >= 0 &&
         (total.values.bad_row < 0 || part.values.bad_row < total.values.bad_row))
       total.values = part.values;

@@ -38,7 +38,7 @@ void all_distances(const SparseRows& rows, const Rows& centers, Metric metric, c
 
 struct SparseScan {
   Scan values;
-  int64_t bad_order = -1;  // the first row whose columns do not increase or are out of range, or -1
+  int64_t bad_columns = -1;  // the first row with a column twice or out of range, or -1
 };
 
 // Every row, index and value, once. OUT magnitude [d] (not defined if a row is bad).

@@ -5,7 +5,9 @@
 // Nothing here trusts the arrays: they belong to someone who may change them, and a column out of
 // range would be read from memory that is not ours.
 #pragma once
+#include <algorithm>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "distance.h"
@@ -14,8 +16,8 @@
 
 namespace shoal {
 
-// Row i has values[start[i]] ... values[start[i + 1] - 1], in increasing columns[] of the same
-// place. Explicit zeros are values like others.
+// Row i has values[start[i]] ... values[start[i + 1] - 1], in the columns[] of the same place: each
+// at most once, in any order. Explicit zeros are values like others.
 struct SparseRows {
   const void* start;    // IN [n + 1] int32 or int64
   const void* columns;  // IN [nonzeros] int32 or int64
@@ -59,14 +61,14 @@ class SparseReader {
       columns_.resize(size);
       values_.resize(size);
     }
-    if (rows_.wide_columns)
-      copy_columns(static_cast<const int64_t*>(rows_.columns) + begin, size);
-    else
-      copy_columns(static_cast<const int32_t*>(rows_.columns) + begin, size);
+    const bool increasing =
+        rows_.wide_columns ? copy_columns(static_cast<const int64_t*>(rows_.columns) + begin, size)
+                           : copy_columns(static_cast<const int32_t*>(rows_.columns) + begin, size);
     with_type(rows_.dtype, [&]<class T>() {
       const T* from = static_cast<const T*>(rows_.values) + begin;
       for (int64_t e = 0; e < size; ++e) values_[e] = static_cast<double>(widen(from[e]));
     });
+    if (!increasing) sort(size);
     const bool directed = metric_ == Metric::squared_euclidean ||
                           make_unit(values_.data(), size, [this](const double* x, int64_t n) {
                             return ordered_squares(x, n);
@@ -79,19 +81,39 @@ class SparseReader {
     return wide ? static_cast<const int64_t*>(from)[i] : static_cast<const int32_t*>(from)[i];
   }
 
+  // Whether they increase.
   template <class Index>
-  void copy_columns(const Index* from, int64_t size) {
-    bool fine = true;
+  bool copy_columns(const Index* from, int64_t size) {
+    bool increasing = true;
     int64_t before = -1;
     for (int64_t e = 0; e < size; ++e) {
       const int64_t column = from[e];
-      fine &= column > before;
+      increasing &= column > before;
       before = column;
       columns_[e] = static_cast<int32_t>(column);
     }
-    if (!fine || before >= rows_.d)
-      throw std::invalid_argument(
-          "columns of a sparse matrix are not in order: was it changed while in use?");
+    const auto inside = [this](int64_t column) { return column >= 0 && column < rows_.d; };
+    if (increasing ? before >= rows_.d : !std::all_of(from, from + size, inside)) changed();
+    return increasing;
+  }
+
+  // Brings the columns of the row that was read, and its values, in order.
+  void sort(int64_t size) {
+    pairs_.resize(size);
+    for (int64_t e = 0; e < size; ++e) pairs_[e] = {columns_[e], values_[e]};
+    std::sort(pairs_.begin(), pairs_.end(),
+              [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (int64_t e = 0; e < size; ++e) {
+      if (e > 0 && pairs_[e].first == pairs_[e - 1].first) changed();
+      columns_[e] = pairs_[e].first;
+      values_[e] = pairs_[e].second;
+    }
+  }
+
+  [[noreturn]] static void changed() {
+    throw std::invalid_argument(
+        "columns of a sparse matrix come twice or are none of its columns: was it changed while in "
+        "use?");
   }
 
   // Sum of squares in the order of distance.h, over all d columns. IN x [n], at columns_.
@@ -121,6 +143,7 @@ class SparseReader {
   const std::vector<double> zeros_;  // the nodes of a sum of nothing
   std::vector<int32_t> columns_, nodes_, at_;
   std::vector<double> values_, sums_;
+  std::vector<std::pair<int32_t, double>> pairs_;  // of a row that is not in order
 };
 
 }  // namespace shoal

@@ -17,6 +17,7 @@ from shoal.estimator import KMeansClustering, ModelFnOps
 from shoal.graph import KMeans, TrainingGraph
 from shoal.memory import MemoryEstimate, memory_estimate
 from shoal.sources.open import open_source
+from shoal.sources.weights import Weighted
 from shoal.sphere import from_sphere, sphere_km, to_sphere
 from shoal.state import State
 from shoal.version import __version__ as __version__
@@ -38,6 +39,7 @@ __all__ = [
     "State",
     "TooFewRowsError",
     "TrainingGraph",
+    "Weighted",
     "build_info",
     "from_sphere",
     "memory_estimate",

@@ -13,6 +13,7 @@ from shoal import config as names
 from shoal.checks import one_of, positive
 from shoal.config import InitialClusters, Parameters, RunConfig
 from shoal.errors import BadInputError
+from shoal.hooks.idle import IdleClusters
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 from shoal.model_dir import ModelDir
@@ -147,6 +148,7 @@ class KMeansClustering(Training):
         self._columns: tuple[Any, ...] | None = None
         self._dir: ModelDir | None = None
         self._workspace = Workspace()
+        self._idle = IdleClusters(streamed=True, whole=False)
         self._configure(given)
 
     def _configure(self, given: dict[str, Any]) -> None:

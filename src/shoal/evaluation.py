@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from shoal.errors import BadInputError
 from shoal.hooks.base import EVALUATING, Context, Monitors
-from shoal.inference import SCORES, Inference
+from shoal.inference import SCORES, Inference, check_ends
 from shoal.jsonl import append_json, write_json
 from shoal.loop import users_clusters
 from shoal.metric import score_dtype
@@ -83,6 +83,8 @@ def evaluate(
     Rows are kept, all of those evaluated, only for metrics that are callables. ``told`` hears how
     many rows are done, again and again.
     """
+    if steps is None and hooks is None:
+        check_ends(source)
     given, state = inference.parameters, inference.state
     clusters = users_clusters(state, given)
     watching = hooks or Monitors([])

@@ -18,6 +18,7 @@ from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
 from shoal.sources.sparse import Matrix
+from shoal.sources.stream import FirstPass, StreamSource
 from shoal.state import State
 from shoal.steps.order import Order
 
@@ -25,6 +26,12 @@ logger = logging.getLogger("shoal")
 
 #: Rows of a mini-batch drawn from memory where ``batch_size`` is not given (or 8 k, if larger).
 DEFAULT_BATCH_ROWS = 4096
+
+#: Why data must end, and what else can be done.
+FULL_BATCH = (
+    "full-batch training reads all of it in every step",
+    "give the batches once, without .repeat(), or use use_mini_batch=True and steps=",
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ class Feed:
         self._stream: Iterator[list[Rows]] | None = None
         self._seen = False  # any batch with rows
         self._dropped = Tally(source.name)
+        if not demand.parameters.use_mini_batch and isinstance(source, StreamSource):
+            source.must_end(*FULL_BATCH)
         if not source.rereadable:
             if not demand.parameters.use_mini_batch:
                 raise BadInputError(
@@ -251,9 +260,17 @@ class Feed:
             shard = Shard(pages, self._metric, self._threads, parameters.budget(0))
             return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
 
+        first: FirstPass | None = FirstPass(source.name)
+
         def read() -> Iterator[Block]:
-            for shards in source.batches():
+            nonlocal first
+            batches = source.batches()
+            source.must_end(*FULL_BATCH)
+            for shards in batches:
+                if first is not None:
+                    first.read(sum(map(len, shards)))
                 yield from (self._block(shard) for shard in shards)
+            first = None
 
         batches = Reread(self._dropped, read, self._demand.told)
         shard = Shard(batches, self._metric, self._threads, parameters.budget(0))

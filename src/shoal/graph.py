@@ -71,7 +71,7 @@ class KMeans:
     inputs
         An array [n, d] (each step sees all of it), a list of arrays (the shards of one batch), or
         a source of batches: an iterator, generator or callable, each batch an array or a list of
-        shards; ``(rows, weights)`` pairs for weighted rows.
+        shards; ``shoal.Weighted(rows, weights)`` for weighted rows.
     num_clusters
         Number of centers k; None with given centers.
     initial_clusters

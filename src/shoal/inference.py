@@ -19,6 +19,7 @@ from shoal.shards.rows import Block, Tally, ignore
 from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
+from shoal.sources.stream import StreamSource
 from shoal.state import State
 
 Array = npt.NDArray[Any]
@@ -95,6 +96,7 @@ class Inference:
         self, source: Source, outputs: tuple[str, ...], told: Callable[[int], None] = ignore
     ) -> dict[str, Array]:
         """One dict of arrays for all batches; ``told`` hears how many rows are done."""
+        check_ends(source)
         parts = _Joined(source.rows)
         for batch in self.batches(self._in_pieces(source), outputs):
             parts.add(batch)
@@ -103,6 +105,7 @@ class Inference:
 
     def labels(self, source: Source, told: Callable[[int], None] = ignore) -> Array:
         """Nearest center of every row that was given, int64 [n]: LEFT_OUT where it was dropped."""
+        check_ends(source)
         parts = _Joined(source.rows)
         for blocks in self.blocks(self._in_pieces(source), also_empty=True):
             for block in blocks:
@@ -206,6 +209,12 @@ class Inference:
         if ROW in outputs:
             found[ROW] = block.index()
         return {name: found[name] for name in outputs}
+
+
+def check_ends(source: Source) -> None:
+    """Refuse data that never ends where all of it is read before there is an answer."""
+    if isinstance(source, StreamSource):
+        source.must_end("all of it is read before there is an answer", "give what is wanted of it")
 
 
 def _pieces(blocks: list[Block], size: int) -> Iterator[list[Block]]:

@@ -21,7 +21,7 @@ from shoal.loop import users_clusters
 from shoal.model_dir import ModelDir, read_file
 from shoal.opening import known_names, names_asked, open_either
 from shoal.sources.array import Columns
-from shoal.sources.open import Source
+from shoal.sources.open import Source, with_sample_weight
 from shoal.sources.stream import StreamSource
 from shoal.state import State
 from shoal.steps.seeding import given
@@ -168,10 +168,15 @@ class Model:
         self._learn(source)
         return found[ALL_SCORES]
 
-    def score(self, input_fn: Any = None, steps: int | None = None) -> float:
-        """Sum of the weighted distances of all rows of the first ``steps`` batches (None: all)."""
+    def score(
+        self, input_fn: Any = None, steps: int | None = None, *, sample_weight: Any = None
+    ) -> float:
+        """Sum of the weighted distances of all rows of the first ``steps`` batches (None: all).
+
+        ``input_fn`` may be the data itself; ``sample_weight`` as for ``fit``.
+        """
         inference = self._inference("score")
-        source, steps = self._open_either(input_fn), _steps(steps)
+        source, steps = self._open_either(input_fn, sample_weight=sample_weight), _steps(steps)
         with rows_shown(self._run, "score", source.rows) as told:
             found = evaluate(inference, source, steps, {}, told=told)
         self._learn(source)
@@ -188,12 +193,14 @@ class Model:
         name: str | None = None,
         checkpoint_path: str | None = None,
         hooks: Sequence[object] | None = None,
+        *,
+        sample_weight: Any = None,
     ) -> dict[str, Any]:
         """Measure the model on data.
 
         Parameters
         ----------
-        x, y, input_fn, batch_size
+        x, y, input_fn, batch_size, sample_weight
             The data, as for ``fit``.
         steps
             Number of batches (None: all).
@@ -222,8 +229,8 @@ class Model:
         name = check_name(name)
         inference = self._inference("evaluate", checkpoint_path)
         wanted = check_metrics(metrics)
-        watching = Monitors(check_monitors(hooks, "hooks"))
-        source = self._open(x, input_fn, batch_size)
+        watching = Monitors(check_monitors(hooks, "hooks")) if hooks else None
+        source = self._open(x, input_fn, batch_size, sample_weight=sample_weight)
         with rows_shown(self._run, "evaluate", source.rows) as told:
             results = evaluate(inference, source, _steps(steps), wanted, watching, told)
         self._learn(source)
@@ -284,10 +291,16 @@ class Model:
                 "from the directory"
             )
 
-    def _open_either(self, data: Any, batch_size: int | None = None, weigh: bool = True) -> Source:
+    def _open_either(
+        self,
+        data: Any,
+        batch_size: int | None = None,
+        weigh: bool = True,
+        sample_weight: Any = None,
+    ) -> Source:
         if callable(data) and not hasattr(data, "__array__"):
-            return self._open(None, data, batch_size, weigh=weigh)
-        return self._open(data, None, batch_size, weigh=weigh)
+            return self._open(None, data, batch_size, weigh=weigh, sample_weight=sample_weight)
+        return self._open(data, None, batch_size, weigh=weigh, sample_weight=sample_weight)
 
     # --- names of columns ------------------------------------------------------------------
 
@@ -380,10 +393,12 @@ class Model:
         shuffle: bool = True,
         weigh: bool = True,
         training: bool = False,
+        sample_weight: Any = None,
     ) -> Source:
         named = names_asked(self._parameters, self._state, self._named, self._columns)
         named = dataclasses.replace(named, weigh=weigh, exact=named.exact and training)
-        return open_either(x, input_fn, batch_size, named, shuffle)
+        source = open_either(x, input_fn, batch_size, named, shuffle)
+        return source if sample_weight is None else with_sample_weight(source, sample_weight)
 
 
 def _steps(steps: int | None) -> int | None:

@@ -17,6 +17,7 @@ from shoal.checks import whole_number
 from shoal.config import Parameters, RunConfig
 from shoal.errors import BadInputError, CheckpointError, ShoalError
 from shoal.hooks import Monitors, check_monitors, progress_monitor, summary_monitors
+from shoal.hooks.idle import IdleClusters
 from shoal.hooks.saving import CheckpointSaver
 from shoal.loop import Task, train
 from shoal.model import Model
@@ -38,7 +39,8 @@ Self = TypeVar("Self", bound="Training")
 class Training(Model):
     """A model that can be trained, and that is kept in a directory if it has one."""
 
-    _workspace: Workspace  # of mini-batches: the next call goes on with it
+    _workspace: Workspace  # of mini-batches: the next call goes on with it, and with this:
+    _idle: IdleClusters  # of partial_fit, where each call is a few steps of a stream
 
     def fit(
         self: Self,
@@ -49,8 +51,14 @@ class Training(Model):
         batch_size: int | None = None,
         monitors: Sequence[object] | None = None,
         max_steps: int | None = None,
+        *,
+        sample_weight: Any = None,
     ) -> Self:
         """Train, from where the last call ended; with a ``model_dir``, from its last checkpoint.
+
+        A trained model always starts warm, and the log says from which step: there is no
+        ``warm_start`` to set. To start anew, make a new KMeansClustering, with a ``model_dir`` of
+        its own.
 
         A run that was killed or interrupted goes on when ``fit`` is called with the same data and
         arguments, in a new process too, and ends with the same bits. ``steps`` counts from the
@@ -77,6 +85,10 @@ class Training(Model):
         monitors
             Objects with any of ``begin``, ``before_step``, ``after_step`` (return True to stop),
             ``end`` and ``progress``, each called with a context: see ``shoal.hooks.base``.
+        sample_weight
+            A weight for each row of an array, a frame or files: [n] finite numbers >= 0, as an
+            array, a list or a Series; a row of weight 2 counts as two. Batches of a stream carry
+            theirs in ``shoal.Weighted(rows, weights)``.
 
         Returns
         -------
@@ -107,7 +119,9 @@ class Training(Model):
         if max_steps is not None and state is not None and state.global_step >= max_steps:
             self._save_at_last()
             return self
-        source = self._open(x, input_fn, batch_size, training=True)
+        source = self._open(x, input_fn, batch_size, training=True, sample_weight=sample_weight)
+        if not stop.given:
+            self._check_ends(source, watching)
         if state is not None and state.initialized and state.global_step:
             logger.info("continuing from step %d", state.global_step)
         self._drive(source, self._parameters, stop, watching)
@@ -124,8 +138,17 @@ class Training(Model):
         watching = check_monitors(monitors, "hooks")
         self._current()
         run = self._run.replace(max_epochs=1, max_no_improvement=sys.maxsize)
-        self._drive(self._open(None, input_fn), self._parameters, stop, watching, run=run)
+        source = self._open(None, input_fn)
+        self._check_ends(source, watching)
+        self._drive(source, self._parameters, stop, watching, run=run)
         return self
+
+    def _check_ends(self, source: Source, watching: list[object]) -> None:
+        """Refuse to train by mini-batches for ever, with nothing that could end it."""
+        if isinstance(source, StreamSource) and self._parameters.use_mini_batch and not watching:
+            source.must_end(
+                "mini-batch training goes on until the data ends", "give steps= or max_steps="
+            )
 
     def partial_fit(
         self: Self,
@@ -135,6 +158,8 @@ class Training(Model):
         steps: int = 1,
         batch_size: int | None = None,
         monitors: Sequence[object] | None = None,
+        *,
+        sample_weight: Any = None,
     ) -> Self:
         """Train by mini-batch steps on the given data; successive calls continue.
 
@@ -145,7 +170,7 @@ class Training(Model):
 
         Parameters
         ----------
-        x, y, input_fn, batch_size, monitors
+        x, y, input_fn, batch_size, monitors, sample_weight
             As for ``fit``.
         steps
             Number of steps.
@@ -164,7 +189,9 @@ class Training(Model):
         stop = Stop(whole_number("steps", steps, 1), None, None)
         watching = check_monitors(monitors)
         self._current()
-        source = self._open(x, input_fn, batch_size, shuffle=False, training=True)
+        source = self._open(
+            x, input_fn, batch_size, shuffle=False, training=True, sample_weight=sample_weight
+        )
         if isinstance(source, PagedSource):
             source = source.like(source.batch_size or source.rows, shuffle=False)
         parameters = dataclasses.replace(self._parameters, use_mini_batch=True)
@@ -198,6 +225,8 @@ class Training(Model):
             bars = progress_monitor(self._run, parameters.num_clusters)
             if self._dir is not None:
                 bars += summary_monitors(self._run, self._dir.path, last=not apart)
+            if parameters.use_mini_batch:
+                bars += [self._idle if apart else IdleClusters(isinstance(source, StreamSource))]
             shown = Monitors([*bars, *monitors, *saver])
             bad_rows = self._given["on_bad_rows"]
             # Taken, so that another thread that calls meanwhile has one of its own.

@@ -242,7 +242,7 @@ def repeated(weights, metric, dtype):
     arguments = table.parameters("given", metric, "full", dtype)
     copies = np.repeat(rows, weights.astype(int), axis=0)
     losses, models = [], []
-    for data in ((rows, weights), copies):
+    for data in (shoal.Weighted(rows, weights), copies):
         seen = table.Losses()
         model = shoal.KMeansClustering(**arguments).fit(data, steps=6, monitors=[seen])
         models.append(model)
@@ -278,7 +278,7 @@ def test_column_of_weights_equals_pair(metric):
     rows = table.make_rows()
     weights = np.random.default_rng(5).uniform(0, 3, len(rows))
     arguments = table.parameters("kmeans_plus_plus", metric, "mini", np.float32)
-    pair = table.train((rows, weights), rows, arguments, steps=5, batch_size=50)
+    pair = table.train(shoal.Weighted(rows, weights), rows, arguments, steps=5, batch_size=50)
     named = {**table.columns(rows), "w": weights}
     model = {**arguments, "weight_column": "w"}
     losses = table.Losses()

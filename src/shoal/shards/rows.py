@@ -88,9 +88,9 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
         )
     if bad is not None and bad[1] < 0:
         raise BadInputError(
-            f"{name}, a sparse matrix, is not well formed: in row {given.index_of(bad[0])} the "
-            "columns are not in order, or not among its columns, or come twice. Call "
-            f"{name}.check_format() and {name}.sum_duplicates()"
+            f"{name}, a sparse matrix, is not well formed: in row {given.index_of(bad[0])} a "
+            f"column comes twice, or is none of its columns. Call {name}.sum_duplicates(), or see "
+            f"{name}.check_format()"
         )
     if bad is not None:
         raise BadInputError(

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.dtypes import check_dtype, common, first_inexact, widened
+from shoal.checks import warn_user
+from shoal.dtypes import check_dtype, common, first_inexact
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.sources.columns import Columns as Columns
 from shoal.sources.columns import is_frame as is_frame
@@ -18,6 +19,14 @@ from shoal.sources.columns import is_table as is_table
 from shoal.sources.columns import read_columns, wanted_columns
 from shoal.sources.sparse import Matrix, SparseRows, from_scipy, is_sparse, stacked
 from shoal.sources.tensors import to_array
+from shoal.sources.weights import (
+    HOW,
+    Weighted,
+    check_labels,
+    given_twice,
+    weights_of,
+    weights_of_parts,
+)
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -34,6 +43,7 @@ class Rows:
     missing: npt.NDArray[np.bool_] | None = None  # [n] rows with a null, whose values say nothing
     first: int = 0  # index of the first row, and
     index: npt.NDArray[np.int64] | None = None  # [n] of each where they do not follow each other
+    labelled: bool = False  # something came beside them, which is not used
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -117,22 +127,14 @@ def joined(parts: list[Rows]) -> Rows:
 
 
 def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
-    """Read one batch, or one shard of a batch: rows, or a pair (rows, weights)."""
+    """Read one batch or shard: rows, ``Weighted``, or a tuple of rows and what comes beside."""
     if isinstance(data, Rows):
         return data
-    weights = None
-    if isinstance(data, tuple):
-        if len(data) != 2:
-            raise BadInputError(
-                f"{name} is a tuple of {len(data)}; a pair (rows, weights) is allowed, "
-                "and a list for shards"
-            )
-        data, weights = data
-        if columns.weights is not None and (is_table(data) or is_frame(data)):
-            raise BadInputError(
-                f"{name} is a pair (rows, weights), and weight_column is {columns.weight!r}: "
-                "give weights once"
-            )
+    if isinstance(data, Weighted):
+        return with_weights([to_rows(data.rows, columns, name)], data.weights, name)[0]
+    if isinstance(data, tuple) and data and not _is_value(data[0]):
+        found = to_rows(data[0], columns, name)
+        return replace(found, labelled=check_labels(data[1:], len(found), name))
     named = _of_table(data, columns, name)
     if named is None:
         if columns.needs_names():
@@ -141,9 +143,31 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
                 f"{type(data).__name__}: pass a dict or a frame, or name no columns"
             )
         named = Rows(_to_matrix(data, name), None, name)
-    if weights is None:
-        return named
-    return replace(named, weights=weights_of(weights, len(named), name))
+    return named
+
+
+def _is_value(first: object) -> bool:
+    """Whether a tuple that begins so is a row or rows itself."""
+    return isinstance(first, tuple) or np.isscalar(first)
+
+
+def with_weights(shards: list[Rows], given: Any, name: str, what: str | None = None) -> list[Rows]:
+    """The shards with weights: one vector for all rows, or one for each shard."""
+    if any(shard.weights is not None for shard in shards):
+        raise given_twice(name, "shoal.Weighted" if what is None else what)
+    weights = weights_of_parts(given, list(map(len, shards)), name, what)
+    return [replace(shard, weights=one) for shard, one in zip(shards, weights, strict=True)]
+
+
+def warn_of_labels(shards: list[Rows], name: str) -> bool:
+    """Warn if something came beside rows; whether it did."""
+    found = any(shard.labelled for shard in shards)
+    if found:
+        warn_user(
+            f"{name}: of a tuple, the first item is taken as rows, and what comes beside it, "
+            f"labels as a rule, is not used. Weights are given by {HOW}"
+        )
+    return found
 
 
 def _of_table(data: Any, columns: Columns, name: str) -> Rows | None:
@@ -227,32 +251,11 @@ def _no_data(data: object, name: str) -> BadInputError:
     )
 
 
-def weights_of(weights: object, rows: int, name: str, first: int = 0) -> Floats:
-    """Checked weights [rows] float64; ``first`` is the index of the first row."""
-    try:
-        array = np.asarray(to_array(weights, f"the weights of {name}"))
-    except (ValueError, TypeError) as error:
-        raise BadInputError(f"the weights of {name} are not an array: {error}") from None
-    if array.dtype.kind not in "fiub" and widened(array.dtype) is None:
-        raise BadInputError(f"the weights of {name} are {array.dtype}; they must be real numbers")
-    array = array.astype(np.float64, copy=False)
-    if array.shape != (rows,):
-        raise BadInputError(
-            f"the weights of {name} have shape {array.shape}; {name} has {rows} rows, "
-            f"so it must be ({rows},)"
-        )
-    bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
-    if len(bad):
-        raise BadInputError(
-            f"the weight of row {first + bad[0]} of {name} is {array[bad[0]]}; "
-            "weights must be finite and >= 0"
-        )
-    return np.ascontiguousarray(array)
-
-
 def to_shards(data: Any, columns: Columns, name: str = "x") -> list[Rows]:
     """Read a batch: one array, or a list of arrays (shards of one batch)."""
-    if is_shard_list(data):
+    if isinstance(data, Weighted) and is_shard_list(data.rows):
+        shards = with_weights(to_shards(data.rows, columns, name), data.weights, name)
+    elif is_shard_list(data):
         shards = []
         for i, item in enumerate(data):
             shards.append(to_rows(item, columns, f"{name}[{i}]"))
@@ -280,13 +283,15 @@ def names_of(shards: list[Rows]) -> tuple[Any, ...]:
 
 
 def is_shard_list(data: object) -> bool:
-    """Whether ``data`` is a list of arrays (or of pairs, dicts, frames), not an array itself."""
+    """Whether ``data`` is a list of arrays (dicts, frames, ``Weighted``), not an array itself."""
     return isinstance(data, list) and len(data) > 0 and all(_is_shard(item) for item in data)
 
 
 def _is_shard(item: object) -> bool:
     if isinstance(item, Rows) or is_frame(item) or is_table(item):
         return True
+    if isinstance(item, Weighted):
+        return _is_shard(item.rows)
     if isinstance(item, tuple):
-        return len(item) == 2 and _is_shard(item[0])
+        return len(item) > 0 and _is_shard(item[0])
     return getattr(item, "ndim", 2 if hasattr(item, "__dlpack__") else 0) == 2

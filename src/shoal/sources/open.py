@@ -10,11 +10,11 @@ from typing import Any
 
 from shoal.checks import whole_number
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns, Rows, is_frame, is_table, to_shards
+from shoal.sources.array import Columns, Rows, is_frame, is_table, to_shards, warn_of_labels
 from shoal.sources.columns import check_label, check_labels
 from shoal.sources.pages import ArrayPages, PagedSource
 from shoal.sources.sparse import is_sparse
-from shoal.sources.stream import StreamSource
+from shoal.sources.stream import StreamSource, what_never_ends
 from shoal.sources.tensors import unwrapped
 
 Source = PagedSource | StreamSource
@@ -38,11 +38,12 @@ def open_source(
         An array [n, d] of float16, bfloat16 (of ``ml_dtypes``), float32, float64, bool or whole
         numbers (NumPy, or anything with ``__array__`` or ``__dlpack__``: torch tensors in the
         memory of the CPU, JAX arrays); a sparse matrix or array of scipy's (CSR; others are
-        converted, with a warning), of which every answer has the bits of its ``toarray()``; a pair
-        (rows, weights); a dict of columns, a data frame, or a table of polars, pyarrow or DuckDB; a
-        list of those, the shards of one data set; an iterator, generator or iterable of batches of
-        any of these kinds; a torch ``DataLoader`` (of batches that are tuples or lists, the first
-        item is the rows); a callable that returns any of these; a path, or a list of paths, to
+        converted, with a warning), of which every answer has the bits of its ``toarray()``; a dict
+        of columns, a data frame, or a table of polars, pyarrow or DuckDB; ``shoal.Weighted(rows,
+        weights)`` of one of those; a list of those, the shards of one data set; an iterator,
+        generator or iterable of batches of any of these kinds; a torch ``DataLoader``; a callable
+        that returns any of these; of a tuple, as a batch or as data, the first item is the rows,
+        and labels beside it are not used; a path, or a list of paths, to
         files (``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.arrow``, ``.feather``, ``.ipc``): of
         one, a directory, a pattern such as ``"days/*.parquet"``, a URL. Parquet,
         Arrow and large CSV files are read piece by piece, never as a whole.
@@ -101,18 +102,33 @@ def open_named(
         _refuse_batch_size(batch_size, name)
         once = iter(data)
         if once is data:
-            return StreamSource(lambda: once, False, named, name)
+            source = StreamSource(lambda: once, False, named, name)
+            source.endless = what_never_ends(once)
+            return source
         source = StreamSource(lambda: iter(data), True, named, name)
+        source.endless = what_never_ends(data)
         with suppress(TypeError):  # no length
             source.num_batches = len(data)
         return source
     return _in_memory(data, named, batch_size, shuffle, name)
 
 
+def with_sample_weight(source: Source, weights: Any) -> PagedSource:
+    """A source with the weights [n] that a method was given beside it."""
+    if isinstance(source, StreamSource):
+        raise BadInputError(
+            f"sample_weight goes with rows whose number is known, and {source.name} comes in "
+            "batches: give each batch as shoal.Weighted(rows, weights), or name a weight_column"
+        )
+    return source.weighted(weights, "sample_weight")
+
+
 def _in_memory(
     data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str
 ) -> Source:
-    source = PagedSource(ArrayPages(to_shards(data, named, name)), batch_size, shuffle)
+    shards = to_shards(data, named, name)
+    warn_of_labels(shards, name)
+    source = PagedSource(ArrayPages(shards, name), batch_size, shuffle)
     source.named = named
     return source
 
@@ -177,7 +193,9 @@ def _open_callable(
             )
         return again
 
-    return StreamSource(begin, True, named, name)
+    source = StreamSource(begin, True, named, name)
+    source.endless = what_never_ends(result) or what_never_ends(first)
+    return source
 
 
 def _is_iterable_of_batches(data: Any) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.sources.ahead import ahead
-from shoal.sources.array import Columns, Rows, joined, names_of
+from shoal.sources.array import Columns, Rows, joined, names_of, with_weights
 from shoal.sources.columns import wanted_columns
+from shoal.sources.weights import given_twice, weights_of
 
 Indices = npt.NDArray[np.int64]
 
@@ -73,9 +74,9 @@ class ArrayPages:
 
     resident = True
 
-    def __init__(self, shards: list[Rows]) -> None:
+    def __init__(self, shards: list[Rows], name: str | None = None) -> None:
         self.shards = shards
-        self.name = shards[0].name
+        self.name = shards[0].name if name is None else name
         self.dim: int = shards[0].rows.shape[1]
         self.dtype = shards[0].rows.dtype
         self.columns = names_of(shards)
@@ -95,6 +96,46 @@ class ArrayPages:
 
     def check_unchanged(self) -> None:
         """Arrays are looked at again at each call instead."""
+
+
+class WeightedPages:
+    """Pages that are not in memory, with weights that are."""
+
+    resident = False
+
+    def __init__(self, pages: Pages, weights: Any, what: str) -> None:
+        self._pages = pages
+        self._starts = [0, *accumulate(pages.lengths)]
+        if getattr(pages, "weight", None) is not None:
+            raise given_twice(pages.name, what)
+        self._weights = weights_of(weights, self._starts[-1], pages.name, 0, what)
+        self.name, self.dim, self.dtype = pages.name, pages.dim, pages.dtype
+        self.columns, self.lengths = pages.columns, pages.lengths
+        self.weight = what
+
+    def read(self, page: int) -> Rows:
+        """A whole page."""
+        return self._with(self._pages.read(page), self._starts[page])
+
+    def stream(self, first: int = 0) -> Iterator[Rows]:
+        """All rows from page ``first`` on, in order."""
+        return self._all(self._pages.stream(first), self._starts[first])
+
+    def pieces(self, first: int, size: int) -> Iterator[Rows]:
+        """The same in pieces of at most ``size`` rows, read when they are asked for."""
+        return self._all(self._pages.pieces(first, size), self._starts[first])
+
+    def check_unchanged(self) -> None:
+        """Raise BadInputError where the data is no longer what it was when it was opened."""
+        self._pages.check_unchanged()
+
+    def _all(self, pieces: Iterator[Rows], row: int) -> Iterator[Rows]:
+        for piece in pieces:
+            yield self._with(piece, row)
+            row += len(piece)
+
+    def _with(self, rows: Rows, first: int) -> Rows:
+        return replace(rows, weights=self._weights[first : first + len(rows)])
 
 
 class PagedSource:
@@ -140,7 +181,7 @@ class PagedSource:
             pages = self.read(named)
         else:
             wanted = wanted_columns(pages.columns, replace(named, weigh=False), self.name)
-            pages = ArrayPages([shard.select(wanted) for shard in self.shards])
+            pages = ArrayPages([shard.select(wanted) for shard in self.shards], self.name)
         return self._of(pages, named, self.batch_size, self.shuffle)
 
     def _of(
@@ -149,6 +190,15 @@ class PagedSource:
         other = PagedSource(pages, batch_size, shuffle, self.seed)
         other.named, other.read = named, self.read
         return other
+
+    def weighted(self, weights: Any, what: str) -> PagedSource:
+        """The same rows with weights [n]; of several shards in memory, also one vector for each."""
+        pages: Pages
+        if self.resident:
+            pages = ArrayPages(with_weights(self.shards, weights, self.name, what), self.name)
+        else:
+            pages = WeightedPages(self.pages, weights, what)
+        return self._of(pages, self.named, self.batch_size, self.shuffle)
 
     @property
     def resident(self) -> bool:

@@ -22,9 +22,9 @@ PIECE_ROWS = 65536
 class SparseRows:
     """Rows of which only values that may not be zero are kept; stands where an array [n, d] does.
 
-    Row i has ``values[indptr[i] : indptr[i + 1]]`` in the increasing columns ``indices`` of the
-    same place. A slice is a view; rows taken by index are a copy. They are never made dense
-    unasked: see ``toarray``.
+    Row i has ``values[indptr[i] : indptr[i + 1]]`` in the columns ``indices`` of the same place,
+    each at most once and in any order. A slice is a view; rows taken by index are a copy. They are
+    never made dense unasked: see ``toarray``.
 
     Parameters
     ----------
@@ -84,9 +84,8 @@ class SparseRows:
         if isinstance(key, tuple):
             row, column = key
             start, end = int(self.indptr[row]), int(self.indptr[row + 1])
-            at = start + int(np.searchsorted(self.indices[start:end], column))
-            inside = at < end and self.indices[at] == column
-            return self.values[at] if inside else self.dtype.type(0)
+            at = np.flatnonzero(self.indices[start:end] == column)
+            return self.values[start + int(at[0])] if len(at) else self.dtype.type(0)
         if isinstance(key, slice):
             start, end, step = key.indices(len(self))
             if step == 1:
@@ -186,28 +185,8 @@ def from_scipy(data: Any, name: str) -> SparseRows:
             f"{name}, a sparse matrix, is not well formed: its indptr does not go from 0 to the "
             f"number of its values. {name}.check_format() says more"
         )
-    if not matrix.has_canonical_format:
-        matrix = _in_order(matrix, name, matrix is not data)
     parts = (matrix.indptr, matrix.indices, matrix.data)
     return SparseRows(*parts, matrix.shape[1], type(matrix), matrix)
-
-
-def _in_order(matrix: Any, name: str, copied: bool) -> Any:
-    """A copy with the columns of each row in order; twice the same column is an error."""
-    if not copied:
-        matrix = matrix.copy()
-        _warn(
-            f"the columns of {name}, a sparse matrix, are not in order within its rows: a copy in "
-            f"order is used, {_size(matrix)} beside it. Call {name}.sort_indices() to bring them "
-            "in order yourself, once"
-        )
-    matrix.sort_indices()
-    if not matrix.has_canonical_format:
-        raise BadInputError(
-            f"{name}, a sparse matrix, has more than one value for the same row and column: call "
-            f"{name}.sum_duplicates() first"
-        )
-    return matrix
 
 
 def _size(matrix: Any) -> str:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
+import operator
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns, Rows, names_of, to_shards
+from shoal.sources.array import Columns, Rows, names_of, to_shards, warn_of_labels
+
+logger = logging.getLogger("shoal")
+
+#: Seconds after which a first pass over a stream says how far it is; then twice as many, and so on.
+FIRST_WORD = 60.0
+#: The cardinality of a data set of tf.data that never ends.
+INFINITE = -1
 
 
 class StreamSource:
@@ -38,8 +49,10 @@ class StreamSource:
     ) -> None:
         self._begin = begin
         self.named = columns
+        self._warned = False  # of labels
         self.rereadable = rereadable
         self.name = name
+        self.endless: str | None = None  # what says that it never ends
 
     def batches(self) -> Iterator[list[Rows]]:
         """Batches in order, each checked to have the columns and dtype of the first."""
@@ -47,7 +60,16 @@ class StreamSource:
 
     def begin(self) -> Iterator[Any]:
         """Start reading."""
-        return self._begin()
+        begun = self._begin()
+        self.endless = self.endless or what_never_ends(begun)
+        return begun
+
+    def must_end(self, why: str, cure: str) -> None:
+        """Refuse data that says that it never ends, where all of it will be read."""
+        if self.endless is not None:
+            raise BadInputError(
+                f"{self.name} never ends ({self.endless} says so), and {why}: {cure}"
+            )
 
     def read(self, batch: Any, name: str) -> list[Rows]:
         """Shards of one batch."""
@@ -55,12 +77,13 @@ class StreamSource:
         names = names_of(shards)
         self.columns = self.columns or names
         self.named = self.named.following(names, name)
+        self._warned = self._warned or warn_of_labels(shards, self.name)
         return shards
 
     def like(self, columns: Columns) -> StreamSource:
         """The same batches, read by other columns."""
         other = StreamSource(self._begin, self.rereadable, columns, self.name)
-        other.num_batches = self.num_batches
+        other.num_batches, other.endless = self.num_batches, self.endless
         return other
 
 
@@ -91,3 +114,58 @@ class _Batches:
                 )
             if sum(len(shard) for shard in shards):
                 return shards
+
+
+def what_never_ends(data: Any) -> str | None:
+    """What says that batches go on for ever, where anything does.
+
+    Iterators of ``itertools``, and data sets with a ``cardinality()`` as those of tf.data.
+    """
+    if isinstance(data, itertools.cycle):
+        return "itertools.cycle"
+    if isinstance(data, itertools.repeat):
+        return "itertools.repeat" if operator.length_hint(data, -1) < 0 else None
+    cardinality = getattr(data, "cardinality", None)
+    if not callable(cardinality):
+        return None
+    try:
+        return "its cardinality" if int(cardinality()) == INFINITE else None
+    except (TypeError, ValueError):  # something else of this name
+        return None
+
+
+class FirstPass:
+    """Says in the log how far the first pass over a stream is, which may never end.
+
+    Parameters
+    ----------
+    name
+        What messages call the data.
+    clock
+        Seconds, from whenever.
+    """
+
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._clock = clock
+        self._began = clock()
+        self._next = FIRST_WORD
+        self._batches = self._rows = 0
+
+    def read(self, rows: int) -> None:
+        """A batch was read."""
+        self._batches += 1
+        self._rows += rows
+        elapsed = self._clock() - self._began
+        if elapsed < self._next:
+            return
+        while elapsed >= self._next:
+            self._next *= 2
+        logger.warning(
+            "%s: the first pass has read %d batches of %d rows in %.0f s, and goes on. All of them "
+            "are one pass: data that never ends needs use_mini_batch=True and steps=",
+            self._name,
+            self._batches,
+            self._rows,
+            elapsed,
+        )

@@ -5,7 +5,6 @@ No library is imported here: an object can only be one of theirs where they are 
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +12,6 @@ from typing import Any
 import numpy as np
 
 from shoal.errors import BadInputError, MissingExtraError
-
-logger = logging.getLogger("shoal")
 
 #: Memory that the CPU can read, among DLPack's kinds of devices: its own, and pinned memory.
 HOST_DEVICES = (1, 3, 11)
@@ -123,27 +120,16 @@ def unwrapped(data: Any) -> Any:
 
 
 class LoaderBatches:
-    """What a torch ``DataLoader`` gives, pass after pass.
-
-    A batch is a tensor of rows, a dict of columns, or a tuple or list, of which the first item is
-    the rows: what follows them, labels as a rule, is not used.
-    """
+    """What a torch ``DataLoader`` gives, pass after pass: its lists stand for tuples."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
-        self._said = False
 
     def __iter__(self) -> Iterator[Any]:
-        return map(self._rows, self._loader)
+        return map(_as_tuple, self._loader)
 
-    def _rows(self, batch: Any) -> Any:
-        if not isinstance(batch, (tuple, list)):
-            return batch
-        if not batch:
-            raise BadInputError("the DataLoader gives empty batches: the first item must be rows")
-        if len(batch) > 1 and not self._said:
-            self._said = True
-            logger.info(
-                "the DataLoader's batches have %d items: the first is taken as rows", len(batch)
-            )
-        return batch[0]
+
+def _as_tuple(batch: Any) -> Any:
+    if isinstance(batch, list) and not batch:
+        raise BadInputError("the DataLoader gives empty batches: the first item must be rows")
+    return tuple(batch) if isinstance(batch, list) else batch

@@ -14,11 +14,12 @@ import numpy as np
 
 from shoal.errors import BadInputError
 from shoal.sources.ahead import ahead
-from shoal.sources.array import Columns, Rows, to_shards, weights_of
+from shoal.sources.array import Columns, Rows, to_shards
 from shoal.sources.columns import check_present, listed, wanted_columns, warn_left_out
 from shoal.sources.csv_parser import Column, blocks_of, head_of, parse
 from shoal.sources.pages import ArrayPages, Pages, in_pieces
 from shoal.sources.paths import File, changed, check_unchanged, naming, without_names
+from shoal.sources.weights import weights_of
 
 #: Bytes of text that are read at a time.
 PAGE_BYTES = 4 << 20
