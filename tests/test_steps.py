@@ -87,7 +87,8 @@ def test_mini_batch_against_numpy(metric, weighted, period):
     start = rows[:5]
     model = mini_batch(start, distance_metric=metric, mini_batch_steps_per_iteration=period)
     seen = Recorder()
-    model.fit(iter(batches if weighted else [rows for rows, _ in batches]), monitors=[seen])
+    given = [shoal.Weighted(*batch) if weighted else batch[0] for batch in batches]
+    model.fit(iter(given), monitors=[seen])
     clusters, updated, counts, losses = numpy_mini_batch(batches, start, metric, period)
     for name, expected in (
         ("clusters", clusters),

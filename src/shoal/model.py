@@ -21,7 +21,7 @@ from shoal.loop import users_clusters
 from shoal.model_dir import ModelDir, read_file
 from shoal.opening import known_names, names_asked, open_either
 from shoal.sources.array import Columns
-from shoal.sources.open import Source, with_sample_weight
+from shoal.sources.open import Source
 from shoal.sources.stream import StreamSource
 from shoal.state import State
 from shoal.steps.seeding import given
@@ -291,16 +291,10 @@ class Model:
                 "from the directory"
             )
 
-    def _open_either(
-        self,
-        data: Any,
-        batch_size: int | None = None,
-        weigh: bool = True,
-        sample_weight: Any = None,
-    ) -> Source:
+    def _open_either(self, data: Any, batch_size: int | None = None, **how: Any) -> Source:
         if callable(data) and not hasattr(data, "__array__"):
-            return self._open(None, data, batch_size, weigh=weigh, sample_weight=sample_weight)
-        return self._open(data, None, batch_size, weigh=weigh, sample_weight=sample_weight)
+            return self._open(None, data, batch_size, **how)
+        return self._open(data, None, batch_size, **how)
 
     # --- names of columns ------------------------------------------------------------------
 
@@ -397,8 +391,7 @@ class Model:
     ) -> Source:
         named = names_asked(self._parameters, self._state, self._named, self._columns)
         named = dataclasses.replace(named, weigh=weigh, exact=named.exact and training)
-        source = open_either(x, input_fn, batch_size, named, shuffle)
-        return source if sample_weight is None else with_sample_weight(source, sample_weight)
+        return open_either(x, input_fn, batch_size, named, shuffle, sample_weight)
 
 
 def _steps(steps: int | None) -> int | None:

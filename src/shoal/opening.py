@@ -10,7 +10,7 @@ from shoal.checks import whole_number
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.sources.array import Columns
-from shoal.sources.open import Source, open_named
+from shoal.sources.open import Source, open_named, with_sample_weight
 from shoal.state import State
 
 
@@ -20,6 +20,7 @@ def open_either(
     batch_size: int | None,
     named: Columns,
     shuffle: bool,
+    sample_weight: Any,
 ) -> Source:
     """Open the one of ``x`` and ``input_fn`` that is given."""
     if (x is None) == (input_fn is None):
@@ -30,7 +31,8 @@ def open_either(
     if batch_size is not None:
         batch_size = whole_number("batch_size", batch_size, 1)
     data, name = (x, "x") if input_fn is None else (input_fn, "input_fn")
-    return open_named(data, named, batch_size, shuffle, name)
+    source = open_named(data, named, batch_size, shuffle, name)
+    return source if sample_weight is None else with_sample_weight(source, sample_weight)
 
 
 def known_names(
