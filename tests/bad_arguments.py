@@ -518,7 +518,11 @@ CALLS = [
         "text in .csv", with_file("x.csv", b"a,b\n1,2\n3,oh\n"), ("x.csv", "'b'", "'oh'", "row 1")
     ),
     Case("hole in .csv", with_file("x.csv", b"a,b\n1,2\n3,\n"), ("x.csv", "'b'", "''", "row 1")),
-    Case("NaN in .csv", with_file("x.csv", b"a,b\n1,2\n3,nan\n"), ("x holds nan", "row 1", "n 1")),
+    Case(
+        "NaN in .csv",
+        with_file("x.csv", b"a,b\n1,2\n3,nan\n"),
+        ("x.csv holds nan", "row 1, column 'b'"),
+    ),
     Case(
         "short .csv line", with_file("x.csv", b"1,2\n3\n"), ("x.csv", "row 1", "1 f", "2 columns")
     ),

@@ -203,11 +203,11 @@ def test_values_that_are_not_finite_are_refused_with_their_row(tmp_path: Path) -
     lines[17] = "nan,17"
     path = write(tmp_path / "x.csv", "\n".join(["a,b", *lines]))
     assert np.isnan(rows(path)[17, 0])
-    with pytest.raises(BadInputError, match="row 17, column 0"):
+    with pytest.raises(BadInputError, match=r"x\.csv holds nan in row 17, column 'a'"):
         shoal.KMeansClustering(2).fit(path)
     lines[17] = "17,nan"
     path = write(tmp_path / "y.csv", "\n".join(["a,b", *lines]))
-    with pytest.raises(BadInputError, match=r"weight of row 17 of x is nan"):
+    with pytest.raises(BadInputError, match=r"weight of row 17 of .*y\.csv is nan"):
         list(shoal.open(path, weight="b").batches())
 
 

@@ -67,8 +67,8 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
     rows, weights, name = given.rows, given.weights, given.name
     scan, bad = _scan(rows, weights, threads)
     if bad is not None and bad[1] >= 0 and rows.dtype.kind in "iu":
-        where = f"row {given.index_of(bad[0])}, column {bad[1]}"
-        raise inexact(name, rows[bad], where)
+        where, row = given.place(bad[0])
+        raise inexact(where, rows[bad], f"row {row}, {given.column_of(bad[1])}")
     missing = given.missing is not None and bool(given.missing.any())
     kept: Indices | None = None
     formed = bad is None or bad[1] >= 0
@@ -82,32 +82,36 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
         scan, bad = _scan(rows, weights, threads)
     elif missing:
         assert given.missing is not None
+        where, row = given.place(given.missing.argmax())
         raise BadInputError(
-            f"{name} has a missing value (null) in row {given.index_of(given.missing.argmax())}: "
-            "fill it, or pass on_bad_rows='skip' to drop such rows"
+            f"{where} has a missing value (null) in row {row}: fill it, or pass "
+            "on_bad_rows='skip' to drop such rows"
         )
     if bad is not None and bad[1] < 0:
         raise BadInputError(
-            f"{name}, a sparse matrix, is not well formed: in row {given.index_of(bad[0])} a "
+            f"{name}, a sparse matrix, is not well formed: in row {given.place(bad[0])[1]} a "
             f"column comes twice, or is none of its columns. Call {name}.sum_duplicates(), or see "
             f"{name}.check_format()"
         )
     if bad is not None:
+        where, row = given.place(bad[0])
         raise BadInputError(
-            f"{name} holds {rows[bad]} in row {given.index_of(bad[0])}, column {bad[1]}: every "
-            "value must be finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
+            f"{where} holds {rows[bad]} in row {row}, {given.column_of(bad[1])}: every value must "
+            "be finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
         )
-    _check_range(scan, metric, name)
+    _check_range(scan, metric, given)
     return Block(rows, weights, scan, len(given.rows) - len(rows), kept)
 
 
-def _check_range(scan: Scan, metric: str, name: str) -> None:
+def _check_range(scan: Scan, metric: str, given: Rows) -> None:
+    name = given.name
     largest = float(scan.magnitude.max(initial=0))
     if metric == SQUARED_EUCLIDEAN_DISTANCE and largest > LARGEST_VALUE:
         column = int(scan.magnitude.argmax())
         raise BadInputError(
-            f"{name} holds values of magnitude {scan.magnitude[column]:.3g} in column {column}: "
-            f"their squares leave the range of float64. Scale the data to below {LARGEST_VALUE:g}"
+            f"{name} holds values of magnitude {scan.magnitude[column]:.3g} in "
+            f"{given.column_of(column)}: their squares leave the range of float64. Scale the data "
+            f"to below {LARGEST_VALUE:g}"
         )
     if is_cosine(metric):
         largest = 1.0

@@ -17,6 +17,7 @@ from shoal.sources.columns import Columns as Columns
 from shoal.sources.columns import is_frame as is_frame
 from shoal.sources.columns import is_table as is_table
 from shoal.sources.columns import read_columns, wanted_columns
+from shoal.sources.places import Places
 from shoal.sources.sparse import Matrix, SparseRows, from_scipy, is_sparse, stacked
 from shoal.sources.tensors import to_array
 from shoal.sources.weights import (
@@ -43,14 +44,16 @@ class Rows:
     missing: npt.NDArray[np.bool_] | None = None  # [n] rows with a null, whose values say nothing
     first: int = 0  # index of the first row, and
     index: npt.NDArray[np.int64] | None = None  # [n] of each where they do not follow each other
+    places: Places | None = None  # the files they come from
     labelled: bool = False  # something came beside them, which is not used
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def index_of(self, row: Any) -> int:
-        """Index of a row in the data set, for messages."""
-        return int(self.first + row if self.index is None else self.index[row])
+    def place(self, row: Any) -> tuple[str, int]:
+        """What a row comes from, and its number there, for messages."""
+        index = int(self.first + row if self.index is None else self.index[row])
+        return (self.name, index) if self.places is None else self.places.find(index)
 
     def column_of(self, value: Any) -> str:
         """What column a value of a row belongs to, for messages."""
@@ -218,10 +221,7 @@ def _to_matrix(data: object, name: str) -> Matrix:
     if array.ndim != 2:
         hint = "Use .reshape(rows, columns)"
         if array.ndim == 1:
-            hint = "Use .reshape(1, -1) for one row, .reshape(-1, 1) for one column"
-            if hasattr(data, "to_frame"):  # a series has no reshape
-                one_row = "to_frame().T" if hasattr(data, "iloc") else "to_frame().transpose()"
-                hint = f"Use .{one_row} for one row, .to_frame() for one column"
+            hint = column_hint(data)
         raise BadInputError(
             f"{name} has shape {array.shape}; it must have two dimensions, rows and columns. {hint}"
         )
@@ -229,6 +229,19 @@ def _to_matrix(data: object, name: str) -> Matrix:
         raise BadInputError(f"{name} has shape {array.shape}: it needs at least one column")
     check_dtype(array.dtype, name)
     return array
+
+
+def column_hint(data: object) -> str:
+    """What to do with numbers [n]."""
+    if hasattr(data, "iloc"):  # a series of pandas, which has no reshape
+        return "Use .to_frame().T for one row, .to_frame() for one column"
+    if hasattr(data, "to_frame"):  # ... of polars
+        return "Use .to_frame().transpose() for one row, .to_frame() for one column"
+    if hasattr(data, "to_numpy"):
+        return (
+            "Use .to_numpy().reshape(1, -1) for one row, .to_numpy().reshape(-1, 1) for one column"
+        )
+    return "Use .reshape(1, -1) for one row, .reshape(-1, 1) for one column"
 
 
 #: What to do with things that stand for data but cannot be read as they are.

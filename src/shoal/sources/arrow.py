@@ -16,6 +16,7 @@ from shoal.errors import BadInputError
 from shoal.sources.array import Columns
 from shoal.sources.columns import check_present, listed, wanted_columns, warn_left_out
 from shoal.sources.pages import PIECE_BYTES
+from shoal.sources.places import Places
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,12 @@ class Layout:
 
     fields: tuple[Field, ...]
     weight: Any
-    name: str  # what messages call the data
+    name: str  # what messages call the data, and
+    places: Places | None = None  # the files it comes from
+
+    def place(self, index: int) -> tuple[str, int]:
+        """What a row comes from, and its number there."""
+        return (self.name, index) if self.places is None else self.places.find(index)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from shoal.sources.arrow import (
 from shoal.sources.arrow_rows import Builder, pieces
 from shoal.sources.columns import listed
 from shoal.sources.paths import File, check_unchanged, naming
+from shoal.sources.places import Places
 
 
 class Reader(Protocol):
@@ -64,6 +65,8 @@ class ArrowPages:
         heads = [self._head(file) for file in files]
         self._pages = _pages_of(files, [lengths for _, lengths in heads])
         self.lengths = [page.rows for page in self._pages]
+        rows = [sum(lengths) for _, lengths in heads]
+        self._places = Places.of((file.name, n) for file, n in zip(files, rows, strict=True))
         self._layout = self._layout_of([schema for schema, _ in heads], columns)
         self.dim = self._layout.dim
         self.dtype = self._layout.dtype
@@ -130,7 +133,7 @@ class ArrowPages:
         for file, schema in zip(self._files[1:], schemas[1:], strict=True):
             _check_same((first, found), (file.name, types_of(schema, file.name)), used, named)
         fields = [field_of(one, found[one], self._chunks(one), first) for one in names]
-        return Layout(tuple(fields), columns.weights, self.name)
+        return Layout(tuple(fields), columns.weights, self.name, self._places)
 
     def _chunks(self, name: str) -> Iterator[Any]:
         for file in self._files:

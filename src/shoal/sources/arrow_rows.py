@@ -61,10 +61,11 @@ def _child_of_lists(
     lengths = np.diff(offsets)
     wrong = lengths != width if missing is None else (lengths != width) & ~missing
     if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
+        bad = int(np.flatnonzero(wrong)[0])
+        where, row = layout.place(first + bad)
         raise BadInputError(
-            f"column {field.name!r} of {layout.name} has a list of {lengths[row]} in row "
-            f"{first + row}, where the first has {width}: all must have one length"
+            f"column {field.name!r} of {where} has a list of {lengths[bad]} in row {row}, where "
+            f"the first has {width}: all must have one length"
         )
     if missing is None:
         start = int(offsets[0]) if len(offsets) else 0
@@ -126,8 +127,8 @@ class Builder:
         self._note(missing, row)
         values = values[:, None] if values.ndim == 1 else values
         if (at := first_inexact(values)) is not None:
-            bad = self._first + row + at // values.shape[1]
-            raise inexact(self._layout.name, values.flat[at], f"row {bad}, column {field.name!r}")
+            where, bad = self._layout.place(self._first + row + at // values.shape[1])
+            raise inexact(where, values.flat[at], f"row {bad}, column {field.name!r}")
         if values.shape == (self._size, self._layout.dim) and values.dtype == self._layout.dtype:
             self._rows = values  # all there is: no need to copy
             return
@@ -140,8 +141,9 @@ class Builder:
         assert self._weights is not None
         values, missing = _numbers(getattr(array, "storage", array))
         self._note(missing, row)
-        name, first = self._layout.name, self._first + row
-        self._weights[row : row + len(values)] = weights_of(values, len(values), name, first)
+        layout, first = self._layout, self._first + row
+        checked = weights_of(values, len(values), layout.name, first, places=layout.places)
+        self._weights[row : row + len(values)] = checked
 
     def rows(self) -> Rows:
         """The rows, which are all there."""
@@ -159,6 +161,7 @@ class Builder:
             layout.widths,
             self._missing,
             first=self._first,
+            places=layout.places,
         )
 
     def _empty(self) -> npt.NDArray[Any]:

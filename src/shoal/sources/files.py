@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shoal.errors import MissingExtraError
 from shoal.sources.array import Columns, to_shards
@@ -32,7 +33,14 @@ def open_path(path: Path | Sequence[Path], columns: Columns, name: str = "x") ->
         for file in files:
             with naming(file):
                 arrays.append((read_npy if kind == "npy" else read_npz)(file))
-        return ArrayPages(to_shards(arrays if len(arrays) > 1 else arrays[0], columns, name))
+        shards = to_shards(arrays if len(arrays) > 1 else arrays[0], columns, name)
+        if len(files) > 1:
+            shards = [
+                replace(shard, name=file.name) for shard, file in zip(shards, files, strict=True)
+            ]
+        pages = ArrayPages(shards)
+        pages.name = name
+        return pages
     try:
         from shoal.sources.arrow_files import ArrowPages
         from shoal.sources.arrow_formats import IpcReader, ParquetReader

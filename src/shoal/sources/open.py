@@ -92,6 +92,8 @@ def open_named(
     if is_path(data):
         from shoal.sources.files import open_path
 
+        if name == "x" and not isinstance(data, list):  # nobody has called it otherwise
+            name = os.fsdecode(data)
         on_disk = PagedSource(open_path(data, named, name), batch_size, shuffle)
         on_disk.named, on_disk.read = named, partial(open_path, data, name=name)
         return on_disk

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns, Rows
+from shoal.sources.array import Columns, Rows, column_hint
 from shoal.sources.arrow import Layout, element, features_of, field_of, types_of
 from shoal.sources.arrow_rows import Builder
 
@@ -31,7 +31,8 @@ def read_table(data: Any, columns: Columns, name: str) -> Rows:
             )
         if not element(table.type)[1]:
             raise BadInputError(
-                f"{name} is one column of {table.type}; it must be a table, or a column of lists"
+                f"{name} is one column of {table.type}; it must be a table, or a column of lists. "
+                + column_hint(data)
             )
         table, columns = pa.table({NAMELESS: table}), Columns()
     found = types_of(table.schema, name)

@@ -14,11 +14,12 @@ import numpy as np
 
 from shoal.errors import BadInputError
 from shoal.sources.ahead import ahead
-from shoal.sources.array import Columns, Rows, to_shards
+from shoal.sources.array import Columns, Rows
 from shoal.sources.columns import check_present, listed, wanted_columns, warn_left_out
 from shoal.sources.csv_parser import Column, blocks_of, head_of, parse
 from shoal.sources.pages import ArrayPages, Pages, in_pieces
 from shoal.sources.paths import File, changed, check_unchanged, naming, without_names
+from shoal.sources.places import Places
 from shoal.sources.weights import weights_of
 
 #: Bytes of text that are read at a time.
@@ -52,6 +53,12 @@ class _Found:
     rows: int = 0
     keeping: bool = True
     headers: dict[str, list[str]] = field(default_factory=dict)  # of each file
+
+    @property
+    def places(self) -> Places:
+        """Where the rows stand."""
+        begin = [page for page in self.pages if page.row == 0]
+        return Places(tuple(p.file.name for p in begin), tuple(p.first for p in begin))
 
     def forget_values(self) -> None:
         for column in self.columns.values():
@@ -185,9 +192,12 @@ def _pages(found: _Found, files: list[File], wanted: tuple[Any, ...], name: str)
     if not found.keeping:
         return CsvPages(files, found, wanted, name)
     table = {one: column.values() for one, column in found.columns.items() if column.bad is None}
-    if wanted:
-        return ArrayPages(to_shards(table, Columns(wanted, found.asked.weights), name))
-    return ArrayPages(to_shards(np.stack(list(table.values()), axis=1), Columns(), name))
+    places = found.places
+    weights = None
+    if (weight := found.asked.weights) is not None:
+        weights = weights_of(table[weight], found.rows, name, places=places)
+    data = np.stack([table[one] for one in wanted or table], axis=1)
+    return ArrayPages([Rows(data, weights, name, wanted, places=places)])
 
 
 class CsvPages:
@@ -203,7 +213,7 @@ class CsvPages:
         self.columns = wanted
         self.lengths = [page.rows for page in found.pages]
         self._files, self._pages, self.weight = files, found.pages, found.asked.weights
-        self._data = wanted or tuple(found.header)
+        self._data, self._places = wanted or tuple(found.header), found.places
         self.dim = len(self._data)
 
     def read(self, page: int) -> Rows:
@@ -239,5 +249,6 @@ class CsvPages:
         weights = None
         if self.weight is not None:
             values = columns[self.weight].values()
-            weights = weights_of(values, page.rows, self.name, page.first)
-        return Rows(rows, weights, self.name, self.columns, first=page.first)
+            weights = weights_of(values, page.rows, self.name, page.first, places=self._places)
+        places = self._places
+        return Rows(rows, weights, self.name, self.columns, first=page.first, places=places)

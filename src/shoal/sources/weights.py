@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shoal.dtypes import widened
 from shoal.errors import BadInputError
+from shoal.sources.places import Places
 from shoal.sources.tensors import to_array
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -49,7 +50,13 @@ class Weighted:
 
 
 def weights_of(
-    weights: object, rows: int, name: str, first: int = 0, what: str | None = None
+    weights: object,
+    rows: int,
+    name: str,
+    first: int = 0,
+    what: str | None = None,
+    *,
+    places: Places | None = None,
 ) -> Floats:
     """Checked weights [rows] float64.
 
@@ -65,6 +72,8 @@ def weights_of(
         Index of the first row.
     what
         What messages call the weights.
+    places
+        The files that the rows come from.
     """
     what = f"the weights of {name}" if what is None else f"the weights ({what})"
     if isinstance(weights, np.ma.MaskedArray) and np.ma.is_masked(weights):
@@ -84,8 +93,9 @@ def weights_of(
         )
     bad = np.flatnonzero(~(np.isfinite(array) & (array >= 0)))
     if len(bad):
+        where, row = (places or Places((name,), (0,))).find(first + int(bad[0]))
         raise BadInputError(
-            f"the weight of row {first + bad[0]} of {name} is {array[bad[0]]}; "
+            f"the weight of row {row} of {where} is {array[bad[0]]}; "
             "weights must be finite and >= 0"
         )
     return np.ascontiguousarray(array)
