@@ -331,11 +331,11 @@ def test_errors_name_the_column_and_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [np.asarray, pandas.Series, polars.Series])
 def test_a_single_row_is_told_what_it_needs(make: Any) -> None:
-    row = make(X[0])
+    model, row = new().fit(X), make(X[0])
     with pytest.raises(shoal.BadInputError, match=r"for one row.* for one column") as caught:
-        PLAIN.predict(row)
+        model.predict(row)
     cure = str(caught.value).split("Use .")[1].split(" for one row")[0]
-    assert labels(PLAIN, eval(f"row.{cure}", {"row": row})) == RIGHT[:1]
+    assert labels(model, eval(f"row.{cure}", {"row": row})) == RIGHT[:1]
 
 
 def test_names_that_cannot_be_saved_are_told_before_training(tmp_path: Path) -> None:
