@@ -9,8 +9,9 @@ import numpy as np
 
 
 def named(rows: Any) -> dict[str, Any]:
-    """Columns in an order that sorting mends."""
-    return {f"c{i}": np.ascontiguousarray(rows[:, i]) for i in reversed(range(rows.shape[1]))}
+    """Columns in their order, with names that would sort the other way round."""
+    last = rows.shape[1] - 1
+    return {f"c{last - i}": np.ascontiguousarray(rows[:, i]) for i in range(last + 1)}
 
 
 def table(rows: Any) -> Any:

@@ -102,13 +102,18 @@ def rows_and_ones(rows: Any, _folder: Path) -> Any:
 
 
 def columns(rows: Any, _folder: Path | None = None) -> dict[str, Any]:
-    """Named so that sorting restores the order."""
-    named = {f"c{i}": rows[:, i] for i in range(rows.shape[1])}
-    return dict(reversed(named.items()))
+    """In their order, with names that would sort the other way round."""
+    last = rows.shape[1] - 1
+    return {f"c{last - i}": rows[:, i] for i in range(last + 1)}
+
+
+def two_dicts(rows: Any, _folder: Path) -> list[dict[str, Any]]:
+    """Shards, the second with its columns in another order."""
+    return [columns(rows[:70]), dict(reversed(columns(rows[70:]).items()))]
 
 
 def wide_columns(rows: Any, _folder: Path) -> dict[str, Any]:
-    return {"b": rows[:, 3], "c": rows[:, 4:], "a": rows[:, :3]}
+    return {"c": rows[:, :3], "b": rows[:, 3], "a": rows[:, 4:]}
 
 
 def frame(rows: Any, _folder: Path) -> Any:
@@ -129,7 +134,7 @@ def fortran_npy_file(rows: Any, folder: Path) -> str:
 
 def csv_file(rows: Any, folder: Path) -> Any:
     lines = [",".join(["name", *columns(rows)])]
-    lines += [",".join([f"row {i}", *map(repr, row[::-1])]) for i, row in enumerate(rows.tolist())]
+    lines += [",".join([f"row {i}", *map(repr, row)]) for i, row in enumerate(rows.tolist())]
     (folder / "rows.csv").write_text("\n".join(lines) + "\n", "utf-8")
     return folder / "rows.csv"
 
@@ -174,7 +179,7 @@ IN_MEMORY = (
     Source("dict of wide columns", wide_columns),
     Source("sparse", sparse, BOTH, "scipy"),
     Source("sparse shards", sparse_shards, BOTH, "scipy"),
-    Source("list of dicts", lambda rows, _: [columns(rows[:70]), columns(rows[70:])]),
+    Source("list of dicts", two_dicts),
     Source("pandas frame", frame, BOTH, "pandas"),
     Source("__array__", lambda rows, _: HasArray(rows)),
     Source("DLPack", lambda rows, _: others.HasDLPack(rows), ALL),

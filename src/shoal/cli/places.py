@@ -75,9 +75,9 @@ class OnSphere:
         ):
             known = np.where(np.isfinite(values), values, 0)
             if (bad := first_outside(known, allowed)) is not None:
+                where, row = given.place(bad)
                 raise BadInputError(
-                    f"column {name!r} of {given.name}, row {given.index_of(bad)}, is "
-                    f"{outside(values[bad], allowed)}"
+                    f"column {name!r} of {where}, row {row}, is {outside(values[bad], allowed)}"
                 )
         points = points_of(*(np.where(np.isfinite(one), one, np.nan) for one in (lat, lon)))
-        return replace(given, rows=points, columns=self.columns)
+        return replace(given, rows=points, columns=self.columns, widths=())
