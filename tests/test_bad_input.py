@@ -61,7 +61,6 @@ DATA: list[tuple[str, Callable[[], Any], tuple[str, ...]]] = [
     ("other endian f2", lambda: X.astype(">f2"), ("{x} has dtype >f2", ".astype(np.float16)")),
     ("other endian f4", lambda: X.astype(">f4"), ("{x} has dtype >f4", ".astype(np.float32)")),
     ("other endian f8", lambda: X.astype(">f8"), ("{x} has dtype >f8", ".astype(np.float64)")),
-    ("records", lambda: np.zeros(4, "f8,f8"), ("{x} has shape (4,)", "two dimensions")),
     ("masked", lambda: MASKED, ("{x} has masked values", ".filled(")),
     ("sparse", Sparse, ("{x} is a sparse matrix of type Sparse", "scipy", ".toarray()")),
     ("ragged", lambda: [[1.0, 2.0], [3.0]], ("{x} is not a rectangular array",)),

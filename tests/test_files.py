@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import shoal
 from shoal import BadInputError
-from shoal.sources import csv_parser, text
+from shoal.sources import csv_parser, csv_records, text
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
 from shoal.sources.sparse import SparseRows
@@ -157,12 +157,17 @@ def test_csv_with_a_byte_order_mark(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(st.text('a1",\n\r', max_size=60), st.integers(1, 20))
 def test_blocks_are_whole_records(content: str, size: int) -> None:
-    """Whatever the text, it is read in blocks as it would be at once."""
-    blocks = list(csv_parser.blocks_of(io.BytesIO(content.encode()), size))
+    """Whatever the text, it is read in blocks as it would be at once, or a quote is left open."""
+    reading = csv_records.blocks_of(io.BytesIO(content.encode()), size)
+    if list(csv.reader([*io.StringIO(content, newline=""), "end"]))[-1] != ["end"]:
+        with pytest.raises(csv.Error, match="a quote is opened in line"):
+            list(reading)
+        return
+    blocks = list(reading)
     assert b"".join(block for _, block in blocks).decode() == content
     starts = itertools.accumulate((len(block) for _, block in blocks), initial=0)
     assert [offset for offset, _ in blocks] == list(starts)[:-1]
-    records = [record for _, block in blocks for record in csv_parser._records(block)]
+    records = [record for _, block in blocks for record in csv_records.records_of(block)]
     assert records == [r for r in csv.reader(io.StringIO(content, newline="")) if r]
 
 
@@ -282,7 +287,7 @@ def test_what_a_model_learned_is_what_is_read(
 
 @pytest.mark.usefixtures("parser", "small_pages")
 def test_columns_that_are_not_used_may_hold_anything(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.csv", "a,b,c\n1,n/a,\n2,3.5,4\n")
+    path = write(tmp_path / "x.csv", "a,b,c\n1,?,-\n2,3.5,4\n")
     assert table(path, ["a"]) == {"a": [1, 2]}
     for features in (None, ["b"], ["a", "c"]):
         with pytest.raises(BadInputError, match="row 0"):
@@ -295,9 +300,9 @@ def test_columns_that_are_not_used_may_hold_anything(tmp_path: Path) -> None:
 
 Content = str | bytes | dict[str, Any]
 BAD: list[tuple[str, Content, Any, str | None, tuple[str, ...]]] = [
-    ("x.csv", "a,b\nn/a,1\n3.1,2\n", None, None, ("'a'", "'n/a'", "row 0", "'3.1'", "row 1")),
+    ("x.csv", "a,b\nn.a.,1\n3.1,2\n", None, None, ("'a'", "'n.a.'", "row 0", "'3.1'", "row 1")),
     ("x.csv", "a,b\n1,2\n3,1_000\n", None, None, ("'b'", "'1_000'", "row 1")),
-    ("x.csv", "a,b\n1,2\n3,\n", ["b"], None, ("'b'", "''", "row 1")),
+    ("x.csv", "a,b\n1,2\n3,?\n", ["b"], None, ("'b'", "'?'", "row 1")),
     ("x.csv", "1,2\nx,4\n", None, None, ("'0'", "'x'", "row 1")),
     ("x.csv", "a,w\n1,p\n2,q\n", None, "w", ("'w'", "the weight", "not numbers", "'p' in row 0")),
     ("x.csv", "w,a\n1,p\n2,q\n", None, "w", ("no columns of numbers", "['w', 'a']")),

@@ -142,8 +142,9 @@ def check_initial_clusters(
 
 def check_centers(value: object, name: str) -> Any:
     """Return given centers as a finite float array [k, d] of its own."""
+    given = to_array(without_gaps(value), name)
     try:
-        centers = np.array(to_array(without_gaps(value), name))
+        centers = np.array(given)
     except ValueError as error:
         raise BadInputError(f"{name} is not a rectangular array: {error}") from None
     if centers.ndim != 2 or centers.shape[0] == 0 or centers.shape[1] == 0:

@@ -43,6 +43,8 @@ def widened(dtype: AnyDtype) -> AnyDtype | None:
         return np.dtype(np.float32)
     if dtype.kind not in "fiub" or dtype.itemsize > 8 or not dtype.isnative:
         return None
+    if dtype.kind == "f" and dtype.itemsize == 1:  # a float8 of ml_dtypes
+        return None
     if dtype.kind == "f":
         return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
     return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
@@ -57,12 +59,12 @@ def check_dtype(dtype: AnyDtype, name: str) -> None:
     """Refuse a dtype that rows cannot have."""
     if widened(dtype) is not None:
         return
-    if dtype.kind in "fiu" and dtype.itemsize <= 8:
+    if dtype.kind in "fiu" and dtype.itemsize <= 8 and not dtype.isnative:
         raise BadInputError(
             f"{name} has dtype {dtype}, in another byte order than this machine's; rows are never "
             f"converted without a word: use .astype(np.{dtype.name})"
         )
-    if dtype.kind == "f":
+    if dtype.kind == "f" and dtype.itemsize > 8:
         raise BadInputError(
             f"{name} has dtype {dtype}; rows are at most float64, and are never converted without "
             "a word: use .astype(np.float64)"

@@ -63,4 +63,7 @@ def names_asked(
     known = known_names(parameters, state, named, learned)
     of_centers = state is None and known is not None and known == parameters.columns
     owner = "initial_clusters" if of_centers else "the model"
-    return replace(named, learned=known, owner=owner, exact=of_centers and named.features is None)
+    exact = of_centers and named.features is None
+    trained = state is not None and state.initialized
+    dim = state.clusters.shape[1] if state is not None and trained else None
+    return replace(named, learned=known, owner=owner, exact=exact, dim=dim)

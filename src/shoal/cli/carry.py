@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -12,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.errors import BadInputError, MissingExtraError
-from shoal.sources.csv_parser import blocks_of, head_of
+from shoal.sources.csv_head import form_of
+from shoal.sources.csv_records import blocks_of, next_of, records_of
 from shoal.sources.paths import File, changed, naming
 
 Indices = npt.NDArray[np.int64]
@@ -134,25 +132,33 @@ class CsvReader:
 
     def names(self) -> list[str]:
         """Names in the header; numbers of the columns where there is none."""
-        return next((names for names, _ in _records_of(self._files[0])), [])
+        with naming(self._files[0]), self._files[0].open() as content:
+            form = form_of(content, self._files[0].name, say=False)
+        return [] if form is None else list(form.fields)
 
     def pieces(self, names: Sequence[str]) -> Iterator[Piece]:
         """Arrays of text, or of numbers where all fields of a column are such."""
-        where = [self.names().index(name) for name in names]
-        kinds = [self._kind(one) if self._typed else object for one in where]
-        for texts in self._texts(where):
+        kinds = [self._kind(one) if self._typed else object for one in names]
+        for texts in self._texts(names):
             yield {
                 name: _column(one, kind)
                 for name, one, kind in zip(names, texts, kinds, strict=True)
             }
 
-    def _texts(self, where: list[int]) -> Iterator[list[tuple[str, ...]]]:
+    def _texts(self, names: Sequence[str]) -> Iterator[list[tuple[str, ...]]]:
         """Fields of some columns, some records at a time."""
         for file in self._files:
-            for _, records in _records_of(file):
-                yield [tuple(record[one] for record in records) for one in where]
+            with naming(file), file.open() as content:
+                form = form_of(content, file.name, say=False)
+                if form is None:
+                    continue
+                where = [form.fields.index(name) for name in names]
+                for _, block in blocks_of(content, PIECE_BYTES, form.delimiter, form.start):
+                    records = records_of(block, form.delimiter)
+                    while chunk := next_of(records, PIECE_ROWS):
+                        yield [tuple(record[one] for record in chunk) for one in where]
 
-    def _kind(self, column: int) -> type:
+    def _kind(self, column: str) -> type:
         """What all fields of a column are: whole numbers, numbers, else text."""
         kind: type = int
         for (texts,) in self._texts([column]):
@@ -162,21 +168,6 @@ class CsvReader:
                 if kind is float and not _is_number(text):
                     return str
         return kind
-
-
-def _records_of(file: File) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """Names of the columns, and records, some at a time."""
-    names: list[str] = []
-    with naming(file), file.open() as content:
-        for _, block in blocks_of(content, PIECE_BYTES):
-            if not names:
-                header, width, start = head_of(block)
-                names = header or [str(i) for i in range(width)]
-                block = block[start:]
-            lines = io.StringIO(block.decode("utf-8"), newline="")
-            records = (record for record in csv.reader(lines) if record)
-            while chunk := list(itertools.islice(records, PIECE_ROWS)):
-                yield names, chunk
 
 
 def _is_whole(text: str) -> bool:

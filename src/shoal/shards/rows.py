@@ -36,6 +36,7 @@ class Block:
     dropped: int = 0  # rows that were left out
     kept: Indices | None = None  # [n] which of the rows given these are, where some were left out
     first: int = 0  # index of the first row given in the data set
+    left_out: tuple[str, ...] = ()  # the first of the rows that were left out
 
     def pieces(self, size: int) -> Iterator[Block]:
         """The same rows as blocks of ``size``: views."""
@@ -54,6 +55,9 @@ class Block:
         return self.first + (np.arange(len(self.rows)) if self.kept is None else self.kept)
 
 
+#: Rows that are named where some are left out.
+SAID_ROWS = 5
+
 EMPTY_SCAN = Scan(0, np.zeros(0), 1.0, False, False)
 
 
@@ -71,20 +75,24 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
         raise inexact(where, rows[bad], f"row {row}, {given.column_of(bad[1])}")
     missing = given.missing is not None and bool(given.missing.any())
     kept: Indices | None = None
+    left_out: tuple[str, ...] = ()
     formed = bad is None or bad[1] >= 0
     if formed and (bad is not None or missing) and on_bad_rows == "skip":
         good = _finite(rows)
         if given.missing is not None:
             good &= ~given.missing
         kept = np.flatnonzero(good)
+        lost = map(given.place, np.flatnonzero(~good)[:SAID_ROWS])
+        left_out = tuple(f"{row} of {where}" for where, row in lost)
         rows = rows[good]
         weights = None if weights is None else weights[good]
         scan, bad = _scan(rows, weights, threads)
     elif missing:
         assert given.missing is not None
         where, row = given.place(given.missing.argmax())
+        gap = "" if given.gap is None else given.gap(given.index_of(given.missing.argmax()))
         raise BadInputError(
-            f"{where} has a missing value (null) in row {row}: fill it, or pass "
+            f"{where} has a missing value (null) in row {row}{gap}: fill it, or pass "
             "on_bad_rows='skip' to drop such rows"
         )
     if bad is not None and bad[1] < 0:
@@ -100,7 +108,7 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
             "be finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
         )
     _check_range(scan, metric, given)
-    return Block(rows, weights, scan, len(given.rows) - len(rows), kept)
+    return Block(rows, weights, scan, len(given.rows) - len(rows), kept, left_out=left_out)
 
 
 def _check_range(scan: Scan, metric: str, given: Rows) -> None:
@@ -145,28 +153,32 @@ class Tally:
     def __init__(self, name: str) -> None:
         self._name = name
         self._dropped = self._rows = 0
-        self._before = (0, 0)  # of the pass that left out most
+        self._lost: tuple[str, ...] = ()
+        self._before: tuple[int, int, tuple[str, ...]] = (0, 0, ())  # the pass that left out most
         self._said = False
 
     def begin(self) -> None:
         """A pass begins, over the rows of the one before or others."""
-        self._before = max(self._before, (self._dropped, self._rows))
-        self._dropped = self._rows = 0
+        self._before = max(self._before, (self._dropped, self._rows, self._lost))
+        self._dropped, self._rows, self._lost = 0, 0, ()
 
     def add(self, block: Block) -> Block:
         """Count the rows of a block, and give it back."""
         self._dropped += block.dropped
         self._rows += block.dropped + len(block.rows)
+        self._lost = (*self._lost, *block.left_out)[:SAID_ROWS]
         return block
 
     def say(self) -> None:
         """Warn of what a pass left out, if that is not said yet."""
-        dropped, rows = max(self._before, (self._dropped, self._rows))
+        dropped, rows, lost = max(self._before, (self._dropped, self._rows, self._lost))
         if dropped and not self._said:
             self._said = True
             warn_user(
                 f"{self._name}: dropped {dropped} of {rows} rows with values that are not finite "
-                "or missing (on_bad_rows='skip')"
+                f"or missing (on_bad_rows='skip'): row{'s' * (dropped > 1)} "
+                + ", ".join(one.removesuffix(f" of {self._name}") for one in lost)
+                + f" and {dropped - len(lost)} more" * (dropped > len(lost))
             )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,10 +14,12 @@ import numpy.typing as npt
 from shoal.checks import warn_user
 from shoal.dtypes import check_dtype, common, first_inexact
 from shoal.errors import BadInputError, MissingExtraError
+from shoal.sources.brought import of_no_dimension, of_other_shape, prepared
 from shoal.sources.columns import Columns as Columns
+from shoal.sources.columns import as_lists, read_columns, values_and_gaps, wanted_columns
 from shoal.sources.columns import is_frame as is_frame
 from shoal.sources.columns import is_table as is_table
-from shoal.sources.columns import read_columns, wanted_columns
+from shoal.sources.npz import of_npz
 from shoal.sources.places import Places
 from shoal.sources.sparse import Matrix, SparseRows, from_scipy, is_sparse, stacked
 from shoal.sources.tensors import to_array
@@ -46,13 +49,18 @@ class Rows:
     index: npt.NDArray[np.int64] | None = None  # [n] of each where they do not follow each other
     places: Places | None = None  # the files they come from
     labelled: bool = False  # something came beside them, which is not used
+    gap: Callable[[int], str] | None = None  # says where the value is that a row misses
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def index_of(self, row: Any) -> int:
+        """Index of a row in the data set."""
+        return int(self.first + row if self.index is None else self.index[row])
+
     def place(self, row: Any) -> tuple[str, int]:
         """What a row comes from, and its number there, for messages."""
-        index = int(self.first + row if self.index is None else self.index[row])
+        index = self.index_of(row)
         return (self.name, index) if self.places is None else self.places.find(index)
 
     def column_of(self, value: Any) -> str:
@@ -135,6 +143,7 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
         return data
     if isinstance(data, Weighted):
         return with_weights([to_rows(data.rows, columns, name)], data.weights, name)[0]
+    data = prepared(of_npz(data, columns, name), name)
     if isinstance(data, tuple) and data and not _is_value(data[0]):
         found = to_rows(data[0], columns, name)
         return replace(found, labelled=check_labels(data[1:], len(found), name))
@@ -145,7 +154,9 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
                 f"feature_columns and weight_column name columns, but {name} is "
                 f"{type(data).__name__}: pass a dict or a frame, or name no columns"
             )
-        named = Rows(_to_matrix(data, name), None, name)
+        values, missing = values_and_gaps(data)
+        gap = None if missing is None else partial(_of_mask, name)
+        named = Rows(_to_matrix(values, name, columns.dim), None, name, missing=missing, gap=gap)
     return named
 
 
@@ -196,16 +207,15 @@ def _of_table(data: Any, columns: Columns, name: str) -> Rows | None:
     return Rows(rows, checked, name, wanted, widths if max(widths) > 1 else (), missing)
 
 
-def _to_matrix(data: object, name: str) -> Matrix:
+def _of_mask(name: str, _row: int) -> str:
+    return f" ({name} has masked values, which .filled(...) replaces)"
+
+
+def _to_matrix(data: object, name: str, columns: int | None) -> Matrix:
     if is_sparse(data):
         sparse = from_scipy(data, name)
         check_dtype(sparse.dtype, name)
         return sparse
-    if isinstance(data, np.ma.MaskedArray) and np.ma.is_masked(data):
-        raise BadInputError(
-            f"{name} has masked values, which rows cannot have: fill them with .filled(...), "
-            "or leave those rows out"
-        )
     if isinstance(data, (list, tuple)) and len(data) == 0:
         raise BadInputError(f"{name} is empty: give at least one row")
     data = to_array(data, name)
@@ -217,41 +227,15 @@ def _to_matrix(data: object, name: str) -> Matrix:
     if listed and array.dtype.kind in "iub" and first_inexact(array) is None:
         array = array.astype(np.float64)  # a list of whole numbers has no dtype of its own
     if array.ndim == 0:
-        raise _no_data(data, name)
+        raise _no_data(data, name) if listed else of_no_dimension(data, array, name)
+    if array.ndim == 1 and array.dtype == object:
+        array = as_lists(array, data, name)
     if array.ndim != 2:
-        hint = "Use .reshape(rows, columns)"
-        if array.ndim == 1:
-            hint = column_hint(data)
-        raise BadInputError(
-            f"{name} has shape {array.shape}; it must have two dimensions, rows and columns. {hint}"
-        )
+        raise of_other_shape(data, array, name, columns)
     if array.shape[1] == 0:
         raise BadInputError(f"{name} has shape {array.shape}: it needs at least one column")
     check_dtype(array.dtype, name)
     return array
-
-
-def column_hint(data: object) -> str:
-    """What to do with numbers [n]."""
-    if hasattr(data, "iloc"):  # a series of pandas, which has no reshape
-        return "Use .to_frame().T for one row, .to_frame() for one column"
-    if hasattr(data, "to_frame"):  # ... of polars
-        return "Use .to_frame().transpose() for one row, .to_frame() for one column"
-    if hasattr(data, "to_numpy"):
-        return (
-            "Use .to_numpy().reshape(1, -1) for one row, .to_numpy().reshape(-1, 1) for one column"
-        )
-    return "Use .reshape(1, -1) for one row, .reshape(-1, 1) for one column"
-
-
-#: What to do with things that stand for data but cannot be read as they are.
-ADVICE = {
-    "LazyFrame": "use .collect(), or give the path of the files",
-    "FileSystemDataset": "give .files, which are read piece by piece, or use .to_table()",
-    "Dataset": "use .to_table(), or .to_batches()",
-    "Scanner": "use .to_table(), or .to_batches()",
-    "ParquetFile": "give the path itself, or use .iter_batches()",
-}
 
 
 def _no_data(data: object, name: str) -> BadInputError:
@@ -260,7 +244,6 @@ def _no_data(data: object, name: str) -> BadInputError:
     return BadInputError(
         f"{name} is of type {kind}; it must be rows and columns: an array, a table or frame, a "
         "sparse matrix, batches of them, or a path"
-        + (f". Here, {ADVICE[kind]}" if kind in ADVICE else "")
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,7 @@ from shoal.dtypes import common
 from shoal.errors import BadInputError
 from shoal.sources.array import Columns
 from shoal.sources.columns import check_present, listed, wanted_columns, warn_left_out
+from shoal.sources.index import without_index
 from shoal.sources.pages import PIECE_BYTES
 from shoal.sources.places import Places
 
@@ -119,14 +120,20 @@ def types_of(schema: Any, where: str) -> dict[str, Any]:
 
 
 def features_of(
-    found: Mapping[str, Any], columns: Columns, where: str, leave_out: bool
+    found: Mapping[str, Any],
+    columns: Columns,
+    where: str,
+    leave_out: bool,
+    index: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Names of the columns of data of a table.
 
     ``leave_out``: columns that are not numbers are left out, with a warning, unless columns are
-    named; otherwise they are an error.
+    named; otherwise they are an error. ``index``: columns that pandas wrote as an index, which are
+    left out likewise.
     """
-    check_present(found, columns, where)
+    present = without_index(list(found), columns, where, index)
+    check_present(present, columns, where)
     weight = columns.weights
     for name in [*columns.named, *([] if weight is None else [weight])]:
         check_numbers(name, found[name], columns, where)
@@ -134,13 +141,13 @@ def features_of(
         raise _not_numbers(weight, found[weight], columns, where)
     if columns.named:
         return columns.named
-    rest = [name for name in found if name != columns.weight]
+    rest = [name for name in present if name != columns.weight]
     left_out = [] if not leave_out else [name for name in rest if not holds_numbers(found[name])]
     without = set(left_out)
     for name in rest:
         if name not in without or refusal(found[name]):
             check_numbers(name, found[name], columns, where)
-    numbers = [name for name in found if name not in without]
+    numbers = [name for name in present if name not in without]
     if not any(name != columns.weight for name in numbers):
         raise BadInputError(f"{where} has no columns of numbers; it has {listed(found)}")
     if left_out:

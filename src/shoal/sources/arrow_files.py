@@ -21,6 +21,7 @@ from shoal.sources.arrow import (
 )
 from shoal.sources.arrow_rows import Builder, pieces
 from shoal.sources.columns import listed
+from shoal.sources.index import written_index
 from shoal.sources.paths import File, check_unchanged, naming
 from shoal.sources.places import Places
 
@@ -127,11 +128,15 @@ class ArrowPages:
         """Layout by the first schema; the others must have the same columns."""
         first = self._files[0].name
         found = types_of(schemas[0], first)
-        names = features_of(found, columns, first, leave_out=True)
+        index = {one for schema in schemas for one in written_index(schema.metadata)}
+        names = features_of(found, columns, first, leave_out=True, index=index)
         used = [*names, *([] if columns.weights is None else [columns.weights])]
         named = bool(columns.named)
         for file, schema in zip(self._files[1:], schemas[1:], strict=True):
-            _check_same((first, found), (file.name, types_of(schema, file.name)), used, named)
+            others = types_of(schema, file.name)
+            if not named:
+                others = {one: kind for one, kind in others.items() if one not in index}
+            _check_same((first, found), (file.name, others), used, named)
         fields = [field_of(one, found[one], self._chunks(one), first) for one in names]
         return Layout(tuple(fields), columns.weights, self.name, self._places)
 

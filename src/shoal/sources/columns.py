@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from shoal.dtypes import first_inexact, inexact, widened
 from shoal.errors import BadInputError
+from shoal.sources.index import without_index
 from shoal.sources.sparse import is_sparse
 from shoal.sources.tensors import to_array
 
@@ -40,6 +42,7 @@ class Columns:
     owner: str = "the model"  # what has the learned names, for messages
     exact: bool = False  # the learned names are all there may be
     weigh: bool = True  # whether weights are needed: else their column may be missing
+    dim: int | None = None  # columns of a trained model, for what messages advise
 
     def given(self) -> bool:
         """Whether any column was named."""
@@ -159,6 +162,7 @@ def _other_columns(present: Iterable[Any], columns: Columns, name: str, how: str
 
 def wanted_columns(present: Sequence[Any], columns: Columns, name: str) -> tuple[Any, ...]:
     """Names of the columns to use, each among those ``present`` once."""
+    present = without_index(present, columns, name)
     check_present(present, columns, name)
     wanted = columns.named or tuple(one for one in present if one != columns.weight)
     if not wanted:
@@ -194,15 +198,15 @@ def read_columns(
     for column in wanted:
         values, nulls = _values(data[column], column, name)
         if values.dtype == object and values.ndim == 1:
-            values, nulls = _stacked(values, data[column], column, name)
+            values, nulls = _stacked(values, data[column], f"column {column!r} of {name}")
         if values.ndim == 1:
             values = values[:, None]
         native = values.dtype if values.dtype.isnative else values.dtype.newbyteorder("=")
         if values.ndim != 2 or widened(native) is None:
             raise BadInputError(
                 f"column {column!r} of {name} has dtype {values.dtype} and shape {values.shape}; "
-                "it must hold one number, or a fixed number of numbers, per row. Name the columns "
-                "to use with feature_columns"
+                "it must hold one number, or a fixed number of numbers, per row. "
+                + _cure_of_column(values, column)
             )
         parts.append(values)
         missing.append(nulls)
@@ -224,6 +228,14 @@ def read_columns(
     return parts, weights, np.logical_or.reduce(masks) if masks else None
 
 
+def _cure_of_column(values: Array, column: Any) -> str:
+    if values.ndim == 0 or (values.ndim == 1 and not len(values)):
+        return f"For one row write {{{column!r}: [...], ...}}"
+    if values.ndim > 2:
+        return f"Use .reshape({len(values)}, -1) for all numbers of a row side by side"
+    return "Name the columns to use with feature_columns"
+
+
 def _values(column: Any, label: Any, name: str) -> tuple[Array, Mask | None]:
     """Values of a column, 0 where they are null; NaN is a value."""
     dtype = getattr(column, "dtype", None)
@@ -232,6 +244,8 @@ def _values(column: Any, label: Any, name: str) -> tuple[Array, Mask | None]:
             f"column {label!r} of {name} is sparse, which columns of frames cannot be: use "
             ".sparse.to_dense(), or pass a sparse matrix, .sparse.to_coo().tocsr() of the frame"
         )
+    if isinstance(column, np.ma.MaskedArray):
+        return unmasked(column)
     try:
         if hasattr(dtype, "na_value") and getattr(dtype, "kind", "") in "fiub":
             return _nullable(column)  # of pandas
@@ -242,13 +256,40 @@ def _values(column: Any, label: Any, name: str) -> tuple[Array, Mask | None]:
         raise BadInputError(f"column {label!r} of {name} is not an array: {error}") from None
 
 
+def values_and_gaps(data: Any) -> tuple[Any, Mask | None]:
+    """Rows, 0 where they are masked, and which rows have such a value, if any."""
+    if isinstance(data, list) and any(isinstance(one, np.ma.MaskedArray) for one in data):
+        with suppress(ValueError, TypeError):  # ragged: an error, which says so
+            data = np.ma.stack(data)
+    return unmasked(data) if isinstance(data, np.ma.MaskedArray) else (data, None)
+
+
+def as_lists(array: Array, given: Any, name: str) -> Array:
+    """Rows of a series or an array of lists of one length; what is something else as it is."""
+    values, nulls = _stacked(array, given, name)
+    if nulls is None or not nulls.any() or values.ndim != 2:
+        return values
+    raise BadInputError(
+        f"{name} has no list in row {int(nulls.argmax())}: leave such rows out, with .dropna()"
+    )
+
+
+def unmasked(array: Any) -> tuple[Array, Mask | None]:
+    """Values of a masked array, 0 where they are masked, and which rows have such a value."""
+    mask = np.ma.getmaskarray(array)
+    rows = np.asarray(mask.reshape(len(mask), -1).any(axis=1) if mask.ndim else mask)
+    if not rows.any():
+        return np.asarray(array.data), None
+    return np.where(mask, np.zeros((), array.dtype), array.data), rows
+
+
 def _nullable(column: Any) -> tuple[Array, Mask | None]:
     nulls = np.asarray(column.isna())
     values = np.asarray(column.to_numpy(dtype=column.dtype.numpy_dtype, na_value=0))
     return values, nulls if nulls.any() else None
 
 
-def _stacked(column: Array, given: Any, label: Any, name: str) -> tuple[Array, Mask | None]:
+def _stacked(column: Array, given: Any, name: str) -> tuple[Array, Mask | None]:
     """Lists of numbers, all of one length, as a matrix; no list at all is a null."""
     isna = getattr(given, "isna", None)
     nulls = np.asarray(isna()) if isna else np.array([one is None for one in column], bool)
@@ -259,7 +300,7 @@ def _stacked(column: Array, given: Any, label: Any, name: str) -> tuple[Array, M
     if any(wrong):
         row = int(np.flatnonzero(~nulls)[wrong.index(True)])
         raise BadInputError(
-            f"column {label!r} of {name} has a list of {len(column[row])} in row {row}, where the "
+            f"{name} has a list of {len(column[row])} in row {row}, where the "
             f"first has {len(lists[0])}: all must have one length"
         )
     values = np.array(lists)

@@ -6,20 +6,26 @@ Python's own ``float`` reads it, so that both ways give the same values and the 
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import itertools
 import math
-from collections.abc import Collection, Iterable, Iterator
-from typing import IO, Any
+import re
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal.errors import BadInputError
+from shoal.sources.csv_head import FALSE, MISSING, TRUE, Form, is_number
+from shoal.sources.csv_records import (
+    decoded,
+    end_of_records,
+    long_fields,
+    next_of,
+    records_of,
+)
 
 Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 Place = tuple[str, int, str]  # a file, a row of it, and the text of a field there
 
 #: Rows that are held as text at a time.
@@ -28,11 +34,15 @@ TEXT_ROWS = 4096
 #: Bytes at the beginning that are read slowly, before what follows is read fast.
 HEAD_BYTES = 1 << 14
 
-#: Bytes that may stand beside a quoted field.
-SEPARATES = np.isin(np.arange(256), list(b",\r\n"))
-
 #: How a text of which pyarrow must not decide looks: perhaps a finite number.
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+
+_NO_NAMES = (
+    ". The file has no line of names: write one, or choose columns by their number, "
+    "feature_columns=['0', …] in Python, --columns 0,… on the command line"
+)
+_DECIMAL_COMMA = re.compile(r"\d{1,3}(\.\d{3})+,\d+|\d*,\d+([eE][+-]?\d+)?")
+_THOUSANDS = re.compile(r"\d{1,3}([,.' \u00a0\u202f]\d{3})+(\.\d+)?")
 
 
 class Column:
@@ -40,9 +50,17 @@ class Column:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.bad: Place | None = None  # the first field that is no number
+        self.bad: Place | None = None  # the first field that is no number, nor missing
         self.good: Place | None = None  # a field that is a finite number
+        self.truth: Place | None = None  # a field that is True or False
+        self.empty = True  # no field but missing ones
         self.parts: list[Array] = []
+        self.masks: list[Mask | None] = []  # which values of a part are missing
+
+    @property
+    def is_numbers(self) -> bool:
+        """Whether all is numbers, or True and False, and some of it is there."""
+        return self.bad is None and not self.empty
 
     def take(self, texts: tuple[str, ...], file: str, row: int) -> None:
         """Read the fields of some more rows."""
@@ -53,44 +71,97 @@ class Column:
             return
         if self.good is None and (finite := np.flatnonzero(np.isfinite(part))).size:
             self.good = (file, row + int(finite[0]), texts[finite[0]])
+        self.empty = self.empty and bool(np.isnan(part).all())
         self.keep(part)
 
-    def keep(self, part: Array) -> None:
+    def keep(self, part: Array, mask: Mask | None = None) -> None:
         """Add values, unless there are fields that are no numbers."""
         if self.bad is None:
             self.parts.append(part)
+            self.masks.append(mask)
+
+    def forget(self) -> None:
+        """Let go of the values."""
+        self.parts.clear()
+        self.masks.clear()
 
     def _look_at(self, texts: tuple[str, ...], file: str, first: int) -> None:
-        for row, text in enumerate(texts, first):
-            if not is_number(text):
-                if self.bad is None:
-                    self.bad = (file, row, text)
-                    self.parts.clear()
-            elif self.good is None and math.isfinite(float(text)):
-                self.good = (file, row, text)
+        """Read fields of which some are no numbers."""
+        part, mask = np.zeros(len(texts)), np.zeros(len(texts), bool)
+        for i, text in enumerate(texts):
+            place = (file, first + i, text)
+            if is_number(text):
+                part[i] = float(text)
+                self.empty = self.empty and math.isnan(part[i])
+                if self.good is None and math.isfinite(part[i]):
+                    self.good = place
+            elif (word := text.strip()) in MISSING:
+                mask[i] = True
+            elif word in TRUE or word in FALSE:
+                part[i], self.empty = word in TRUE, False
+                self.truth = self.truth or place
+            elif self.bad is None:
+                self.bad = place
+                self.forget()
+        self.keep(part, mask)
 
-    def check(self, named: bool, weight: str | None) -> None:
-        """Refuse a column that is used and is not all numbers; one of text may be left out."""
+    def check(self, named: bool, weight: str | None, nameless: bool = False) -> None:
+        """Refuse a column that is used and is not all numbers; one of text may be left out.
+
+        ``nameless``: columns have numbers for names.
+        """
+        if self.bad is None and self.good is not None:
+            self.bad = self.truth  # numbers among truths
         if self.bad is None:
             return
         file, row, text = self.bad
         if self.good is None:
-            if named:
+            cure = cure_of(text)
+            if named or cure:
                 column = f"column {self.name!r} of {file}" + ", the weight," * (self.name == weight)
                 raise BadInputError(
                     f"{column} is not numbers: it is text (dtype object), {text!r} in row {row}"
+                    + (cure or _NO_NAMES * nameless)
                 )
             return
         where = f"row {self.good[1]}" + f" of {self.good[0]}" * (self.good[0] != file)
         raise BadInputError(
             f"{file}: column {self.name!r} holds {text!r} in row {row}, where other rows hold "
             f"numbers ({self.good[2]!r} in {where}); mend the file, or leave the column "
-            "out by naming those to use"
+            "out by naming those to use" + (cure_of(text) or "")
         )
 
     def values(self) -> Array:
-        """All that was kept, float64."""
-        return np.concatenate(self.parts) if self.parts else np.zeros(0)
+        """All that was kept, float64; a masked array, where values are missing."""
+        if not self.parts:
+            return np.zeros(0)
+        values = np.concatenate(self.parts)
+        if all(mask is None for mask in self.masks):
+            return values
+        mask = np.concatenate(
+            [
+                np.zeros(len(part), bool) if mask is None else mask
+                for part, mask in zip(self.parts, self.masks, strict=True)
+            ]
+        )
+        return np.ma.MaskedArray(values, mask) if mask.any() else values
+
+
+def cure_of(text: str) -> str | None:
+    """What to do with a number that is written in another way; None for other text."""
+    word = text.strip().lstrip("+-")
+    ways = []
+    if _DECIMAL_COMMA.fullmatch(word):
+        ways.append("decimal=','" + ", thousands='.'" * ("." in word))
+    if _THOUSANDS.fullmatch(word):
+        ways.append(f"thousands={next(one for one in word if not one.isdigit())!r}")
+    if not ways:
+        return None
+    how = ") or (..., ".join(ways)
+    return (
+        ". Numbers are read with a decimal point and without separators of thousands: "
+        f"pandas.read_csv(..., {how}) reads these, pass the frame"
+    )
 
 
 def _floats(texts: tuple[str, ...]) -> Array:
@@ -99,158 +170,120 @@ def _floats(texts: tuple[str, ...]) -> Array:
     return np.fromiter(map(float, texts), np.float64, len(texts))
 
 
-def is_number(field: str) -> bool:
-    """Whether a field is a number as Python writes them, without underscores."""
-    try:
-        _floats((field,))
-    except ValueError:
-        return False
-    return True
-
-
-def parse(block: bytes, header: list[str], into: dict[str, Column], file: str, row: int) -> int:
+def parse(block: bytes, form: Form, into: dict[str, Column], file: str, row: int) -> int:
     """Add the records of a block to columns; returns how many there were.
 
     ``row`` is the number of the first record in the file.
     """
+    decoded(block, file)
     if all(column.bad is None and column.good is None for column in into.values()):
-        end = _end_of_records(block[:HEAD_BYTES])  # enough to see which columns are text
-        head = _parsed_slowly(block[:end], header, into, file, row)
-        return head + _parsed(block[end:], header, into, file, row + head)
-    return _parsed(block, header, into, file, row)
+        end = end_of_records(block[:HEAD_BYTES], form.delimiter)  # to see which columns are text
+        head = _parsed_slowly(block[:end], form, into, file, row)
+        return head + _parsed(block[end:], form, into, file, row + head)
+    return _parsed(block, form, into, file, row)
 
 
-def _parsed(block: bytes, header: list[str], into: dict[str, Column], file: str, row: int) -> int:
-    numbers = {name: column for name, column in into.items() if column.bad is None}
-    fast = _parsed_fast(block, header, list(numbers), [one for one in into if one not in numbers])
+def _parsed(block: bytes, form: Form, into: dict[str, Column], file: str, row: int) -> int:
+    kinds = {name: _kind(column) for name, column in into.items()}
+    fast = _parsed_fast(block, form, kinds)
     if fast is None:
-        return _parsed_slowly(block, header, into, file, row)
+        return _parsed_slowly(block, form, into, file, row)
     rows, values = fast
-    for name, column in numbers.items():
-        column.keep(values[name])
-    if rows and any(column.good is None for column in numbers.values()):
-        for name, text in zip(header, next(_records(block)), strict=True):
-            if name in numbers:
-                into[name].good = into[name].good or (file, row, text)
+    for name, (part, mask) in values.items():
+        column = into[name]
+        column.keep(part, mask)
+        there = np.ones(rows, bool) if mask is None else ~mask
+        column.empty = column.empty and not there.any()
+        if column.good is None and kinds[name] == "number" and there.any():
+            at = int(there.argmax())
+            column.good = (file, row + at, repr(float(part[at])))
     return rows
 
 
-def _parsed_slowly(
-    block: bytes, header: list[str], into: dict[str, Column], file: str, row: int
-) -> int:
-    records, first, width = _records(block), row, len(header)
-    while chunk := list(itertools.islice(records, TEXT_ROWS)):
+def _kind(column: Column) -> str:
+    """How a column is read fast."""
+    if column.bad is not None:
+        return "text"
+    return "truth" if column.truth is not None and column.good is None else "number"
+
+
+def _parsed_slowly(block: bytes, form: Form, into: dict[str, Column], file: str, row: int) -> int:
+    records, first, width = records_of(block, form.delimiter), row, len(form.fields)
+    while True:
+        chunk = next_of(records, TEXT_ROWS)
+        if not chunk:
+            return row - first
         for number, record in enumerate(chunk, row):
-            if len(record) != width:
-                raise BadInputError(
-                    f"{file}: row {number} has {len(record)} fields where there are {width} columns"
-                )
-        for name, texts in zip(header, zip(*chunk, strict=True), strict=True):
+            if len(record) != width or (form.spare and record[-1].strip()):
+                raise _of_other_width(record, form, f"{file}: row {number}")
+        for name, texts in zip(form.fields, zip(*chunk, strict=True), strict=True):
             if name in into:
                 into[name].take(texts, file, row)
         row += len(chunk)
-    return row - first
+
+
+def _of_other_width(record: list[str], form: Form, where: str) -> BadInputError:
+    hint = ""
+    if record[0].startswith("#"):
+        hint = ": take comments out of the file"
+    elif form.delimiter == "," and len(record) > len(form.fields):
+        hint = ": quote fields that have a comma in them, and write numbers with decimal points"
+    return BadInputError(
+        f"{where} has {len(record)} fields where there are {len(form.fields) - form.spare} columns"
+        + hint
+    )
 
 
 def _parsed_fast(
-    block: bytes, header: list[str], numbers: list[str], texts: Collection[str]
-) -> tuple[int, dict[str, Array]] | None:
+    block: bytes, form: Form, kinds: dict[str, str]
+) -> tuple[int, dict[str, tuple[Array, Mask | None]]] | None:
     """Values of columns that are all finite numbers; None where one is not, or others look so."""
+    if form.spare:
+        return None
     try:
         import pyarrow as pa
         from pyarrow import compute
         from pyarrow import csv as arrow_csv
     except ImportError:
         return None
-    types = {name: pa.float64() for name in numbers} | {name: pa.string() for name in texts}
+    read_as = {"number": pa.float64(), "truth": pa.bool_(), "text": pa.string()}
+    types = {name: read_as[kind] for name, kind in kinds.items()}
     try:
         table = arrow_csv.read_csv(
             pa.BufferReader(block),
             arrow_csv.ReadOptions(
-                use_threads=False, block_size=len(block) + 1, column_names=header
+                use_threads=False, block_size=len(block) + 1, column_names=list(form.fields)
             ),
-            arrow_csv.ParseOptions(newlines_in_values=True),
+            arrow_csv.ParseOptions(newlines_in_values=True, delimiter=form.delimiter),
             arrow_csv.ConvertOptions(
-                column_types=types, include_columns=list(types), null_values=[]
+                column_types=types,
+                include_columns=list(types),
+                null_values=sorted(MISSING),
+                true_values=sorted(TRUE),
+                false_values=sorted(FALSE),
             ),
         )
     except (ValueError, OSError, KeyError, NotImplementedError):
         return None
-    for name in texts:
-        if compute.any(compute.match_substring_regex(table.column(name), NUMBER)).as_py():
+    values = {}
+    for name, kind in kinds.items():
+        column = table.column(name)
+        if kind == "text":
+            if compute.any(compute.match_substring_regex(column, NUMBER)).as_py():
+                return None
+            continue
+        mask = None
+        if column.null_count:
+            mask = column.is_null().to_numpy()
+            column = column.fill_null(kind == "number" and 0.0)
+        part = column.to_numpy().astype(np.float64, copy=False)
+        if not np.isfinite(part).all():
             return None
-    values = {name: table.column(name).to_numpy() for name in numbers}
-    if not all(np.isfinite(part).all() for part in values.values()):
-        return None
+        values[name] = part, mask
     return table.num_rows, values
 
 
-def _lines(block: bytes) -> list[bytes]:
-    return block.splitlines(keepends=True)
-
-
-def _records(block: bytes) -> Iterator[list[str]]:
-    """Records that are not empty lines."""
-    lines: Iterable[str] = io.StringIO(block.decode("utf-8"), newline="")
-    return (record for record in csv.reader(lines) if record)
-
-
-def head_of(block: bytes) -> tuple[list[str] | None, int, int]:
-    """Names in the first record, None if it is numbers; its width; where the data begins."""
-    lines = _lines(block)
-    reader = csv.reader(line.decode("utf-8") for line in lines)
-    first = next((record for record in reader if record), None)
-    if first is None:
-        return None, 0, len(block)
-    if all(map(is_number, first)):
-        return None, len(first), 0
-    end = sum(map(len, lines[: reader.line_num]))
-    return [field.strip() for field in first], len(first), end
-
-
-def blocks_of(content: IO[bytes], size: int) -> Iterator[tuple[int, bytes]]:
-    """Whole records, about ``size`` bytes at a time, each with its offset in the file."""
-    rest = content.read(len(codecs.BOM_UTF8))
-    offset = 0
-    if rest == codecs.BOM_UTF8:
-        offset, rest = len(rest), b""
-    while True:
-        more = content.read(size)
-        block = rest + more
-        end = _end_of_records(block) if more else len(block)
-        if end:
-            yield offset, block[:end]
-        offset, rest = offset + end, block[end:]
-        if not more:
-            return
-
-
-def _end_of_quoted(text: npt.NDArray[np.uint8]) -> int:
-    """The same where all quotes are where they belong, around whole fields; 0 where not."""
-    quotes = np.flatnonzero(text == ord('"'))
-    opening, closing = quotes[::2], quotes[1::2]
-    doubled = opening[1:] == closing[: len(opening) - 1] + 1
-    before = SEPARATES[np.where(opening > 0, text[opening - 1], ord("\n"))]
-    before[1:] |= doubled
-    last = len(text) - 1
-    after = SEPARATES[np.where(closing < last, text[np.minimum(closing + 1, last)], ord("\n"))]
-    after[: len(doubled)] |= doubled
-    if not (before.all() and after.all()):
-        return 0
-    newlines = np.flatnonzero(text == ord("\n"))
-    outside = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
-    return int(outside[-1]) + 1 if len(outside) else 0
-
-
-def _end_of_records(block: bytes) -> int:
-    """Where the last record begins, which may go on after the block, or where it ends."""
-    if b'"' not in block:
-        return block.rfind(b"\n") + 1 or block.rfind(b"\r", 0, len(block) - 1) + 1
-    if end := _end_of_quoted(np.frombuffer(block, np.uint8)):
-        return end
-    lines = _lines(block)
-    reader = csv.reader(line.decode("latin-1") for line in lines)  # line ends are ASCII
-    before = last = 0
-    for _ in reader:
-        before, last = last, reader.line_num
-    return sum(map(len, lines[:before]))
+def record_of(block: bytes, delimiter: str, number: int) -> list[str]:
+    """One record of a block."""
+    with long_fields():
+        return next(itertools.islice(records_of(block, delimiter), number, None))

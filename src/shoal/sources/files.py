@@ -6,6 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from shoal.errors import MissingExtraError
 from shoal.sources.array import Columns, to_shards
 from shoal.sources.npy import read_npy, read_npz
@@ -27,12 +29,13 @@ def open_path(path: Path | Sequence[Path], columns: Columns, name: str = "x") ->
     if kind == "csv":
         return open_csv(files, columns, name)
     if kind in ("npy", "npz"):
-        if columns.needs_names():
-            raise without_names(files[0])
         arrays = []
         for file in files:
             with naming(file):
-                arrays.append((read_npy if kind == "npy" else read_npz)(file))
+                array = read_npy(file) if kind == "npy" else read_npz(file, columns)
+            if columns.needs_names() and isinstance(array, np.ndarray) and not array.dtype.names:
+                raise without_names(file)
+            arrays.append(array)
         shards = to_shards(arrays if len(arrays) > 1 else arrays[0], columns, name)
         if len(files) > 1:
             shards = [

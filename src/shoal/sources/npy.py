@@ -1,19 +1,15 @@
-"""Arrays in .npy and .npz files, and sparse matrices in those that scipy writes."""
+"""Arrays in .npy and .npz files."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
 
-from shoal.errors import BadInputError, MissingExtraError
+from shoal.errors import BadInputError
+from shoal.sources.columns import Columns
+from shoal.sources.npz import read_arrays
 from shoal.sources.paths import File
-
-logger = logging.getLogger("shoal")
-
-#: Names in a file of ``scipy.sparse.save_npz``, beside those of its arrays.
-SPARSE = {"format", "shape", "data"}
 
 
 def read_npy(file: File) -> Any:
@@ -29,35 +25,10 @@ def read_npy(file: File) -> Any:
     return array
 
 
-def read_npz(file: File) -> Any:
-    """The one array [n, d] of a file, or its sparse matrix."""
-    matrices, found = [], []
+def read_npz(file: File, columns: Columns) -> Any:
+    """The one array [n, d] of a file, its sparse matrix, or the arrays that are asked for."""
     with file.open() as raw:
         content = np.load(raw)
         if isinstance(content, np.ndarray):
             raise BadInputError(f"{file.name} holds one array without a name: name the file .npy")
-        if set(content.files) >= SPARSE:
-            return _read_sparse(file, raw)
-        for name in content.files:
-            array = content[name]
-            found.append(f"{name!r} {array.shape}")
-            if array.ndim == 2:
-                matrices.append((name, array))
-    if len(matrices) != 1:
-        raise BadInputError(
-            f"{file.name} must hold one array of two dimensions; it holds "
-            f"{', '.join(found) or 'none'}"
-        )
-    name, matrix = matrices[0]
-    if len(found) > 1:
-        logger.warning("%s: using %r alone of the arrays %s", file.name, name, ", ".join(found))
-    return matrix
-
-
-def _read_sparse(file: File, raw: Any) -> Any:
-    try:
-        import scipy.sparse
-    except ImportError:
-        raise MissingExtraError(f"reading the sparse {file.name}", "scipy", "sparse") from None
-    raw.seek(0)
-    return scipy.sparse.load_npz(raw)
+        return read_arrays(content, columns, file.name)

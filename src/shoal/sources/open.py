@@ -11,6 +11,7 @@ from typing import Any
 from shoal.checks import whole_number
 from shoal.errors import BadInputError
 from shoal.sources.array import Columns, Rows, is_frame, is_table, to_shards, warn_of_labels
+from shoal.sources.brought import prepared
 from shoal.sources.columns import check_label, check_labels
 from shoal.sources.pages import ArrayPages, PagedSource
 from shoal.sources.sparse import is_sparse
@@ -99,7 +100,7 @@ def open_named(
         return on_disk
     if callable(data) and not hasattr(data, "__array__"):
         return _open_callable(data, batch_size, named, shuffle, name)
-    data = unwrapped(data)
+    data = prepared(unwrapped(data), name)
     if _is_iterable_of_batches(data):
         _refuse_batch_size(batch_size, name)
         once = iter(data)
@@ -175,7 +176,7 @@ def _opened_so(data: Source, named: Columns) -> bool:
 def _open_callable(
     data: Any, batch_size: int | None, named: Columns, shuffle: bool, name: str
 ) -> Source:
-    result = unwrapped(data())
+    result = prepared(unwrapped(data()), f"{name}()")
     if callable(result) and not hasattr(result, "__array__"):
         raise BadInputError(f"{name}() returned another callable; it must return data")
     if not _is_iterable_of_batches(result):
@@ -187,7 +188,7 @@ def _open_callable(
     def begin() -> Iterator[Any]:
         if waiting:
             return waiting.pop()
-        again: Iterator[Any] = iter(unwrapped(data()))
+        again: Iterator[Any] = iter(prepared(unwrapped(data()), f"{name}()"))
         if again is first:
             raise BadInputError(
                 f"{name}() returned the same iterator again: it must return a new one at each "

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import glob
+import importlib
 import logging
 import os
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -28,12 +30,20 @@ KINDS = {
     ".npy": "npy",
     ".npz": "npz",
     ".csv": "csv",
+    ".tsv": "csv",
     ".parquet": "parquet",
     ".arrow": "ipc",
     ".feather": "ipc",
     ".ipc": "ipc",
 }
 SUFFIXES = tuple(KINDS)
+#: Compressed text, by what stands behind such an end: module and class of what reads it.
+COMPRESSIONS = {
+    ".gz": ("gzip", "GzipFile"),
+    ".bz2": ("bz2", "BZ2File"),
+    ".xz": ("lzma", "LZMAFile"),
+    ".zst": ("compression.zstd", "ZstdFile"),  # since Python 3.14
+}
 
 #: What tells that a remote file is another one now, as far as its file system knows.
 STAMPS = ("size", "mtime", "last_modified", "LastModified", "updated", "created", "ETag", "etag")
@@ -47,6 +57,10 @@ READ_ERRORS = (
     csv.Error,
     zipfile.BadZipFile,
     zlib.error,
+    ArithmeticError,
+    MemoryError,
+    SyntaxError,  # of the header of an array
+    tokenize.TokenError,
 )
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:_-]+://")
@@ -66,21 +80,50 @@ class File:
         return kind_of(self.name)
 
     @property
+    def is_compressed(self) -> bool:
+        """Whether it is read from its beginning to get anywhere."""
+        return without_compression(self.name) != self.name
+
+    @property
     def size(self) -> int:
         """Bytes."""
         return int(self.stamp[0] or 0)
 
     def open(self) -> IO[bytes]:
         """Open it to read bytes."""
-        if self.system is None:
-            return open(self.name, "rb")
-        opened: IO[bytes] = self.system.open(self.name, "rb")
-        return opened
+        content = None if self.system is None else self.system.open(self.name, "rb")
+        if self.is_compressed:
+            return _decompressed(self.name, content)
+        return open(self.name, "rb") if content is None else content
 
 
 def kind_of(name: str) -> str:
     """Kind of a file by its name."""
-    return KINDS.get(os.path.splitext(name)[1].lower(), "")
+    kind = KINDS.get(os.path.splitext(without_compression(name))[1].lower(), "")
+    return kind if kind == "csv" or name == without_compression(name) else ""
+
+
+def without_compression(name: str) -> str:
+    """The name of a file before it was compressed."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in COMPRESSIONS else name
+
+
+def _decompressed(name: str, content: IO[bytes] | None) -> IO[bytes]:
+    """What a compressed file holds; ``content`` is that of one that is not local."""
+    module, kind = COMPRESSIONS[os.path.splitext(name)[1].lower()]
+    try:
+        reader = getattr(importlib.import_module(module), kind)
+    except ImportError:
+        raise BadInputError(
+            f"{name} cannot be read: this Python has no {module}. Decompress it, or use .gz"
+        ) from None
+    opened: IO[bytes]
+    if content is not None and kind == "GzipFile":
+        opened = reader(fileobj=content)
+    else:
+        opened = reader(name if content is None else content)
+    return opened
 
 
 def stamp_of(name: str, system: Any = None) -> tuple[Any, ...]:
@@ -148,7 +191,7 @@ def _names(text: str, inside: str, system: Any) -> list[str]:
     if not glob.has_magic(inside):
         if kind_of(inside) or (system is None and os.path.exists(inside)):
             raise BadInputError(f"there is no file {text}") if kind_of(inside) else _unknown(text)
-        raise BadInputError(f"there is no file or directory {text}")
+        raise BadInputError(f"there is no file or directory {text:.200}{_if_no_path(text)}")
     found = glob.glob(inside, recursive=True) if system is None else system.glob(inside)
     names: set[str] = set()
     for name in found:
@@ -183,7 +226,19 @@ def of_one_kind(files: list[File]) -> list[File]:
 
 
 def _unknown(name: str) -> BadInputError:
-    return BadInputError(f"{name} is of no known kind; files end in one of {SUFFIXES}")
+    return BadInputError(
+        f"{name:.200} is of no known kind; files end in one of {SUFFIXES}{_if_no_path(name)}"
+    )
+
+
+def _if_no_path(name: str) -> str:
+    """What to do with text that does not look like a path."""
+    if len(name.split()) < 2 and (not name or name.strip("0123456789.,;+-eE[]() ")):
+        return ""
+    return (
+        ". A text is taken as a path: numbers are given as an array, and texts as numbers that "
+        "stand for them, from a model of embeddings or scikit-learn's TfidfVectorizer"
+    )
 
 
 def _of_directory(text: str, inside: str, system: Any) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from shoal.errors import BadInputError
 from shoal.sources.array import Columns, Rows, names_of, to_shards, warn_of_labels
+from shoal.sources.brought import refuse_single_row
 
 logger = logging.getLogger("shoal")
 
@@ -73,6 +74,7 @@ class StreamSource:
 
     def read(self, batch: Any, name: str) -> list[Rows]:
         """Shards of one batch."""
+        refuse_single_row(batch, name)
         shards = to_shards(batch, self.named, name)
         names = names_of(shards)
         self.columns = self.columns or names

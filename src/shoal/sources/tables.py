@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns, Rows, column_hint
+from shoal.sources.array import Columns, Rows
 from shoal.sources.arrow import Layout, element, features_of, field_of, types_of
 from shoal.sources.arrow_rows import Builder
+from shoal.sources.index import written_index
 
 #: Name of a column that has none.
 NAMELESS = "0"
@@ -21,7 +22,13 @@ def read_table(data: Any, columns: Columns, name: str) -> Rows:
 
     Nulls are missing values.
     """
-    table = _imported(data)
+    try:
+        table = _imported(data)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise BadInputError(
+            f"{name} is a {type(data).__name__} that pyarrow cannot read: {error}. Cast its "
+            "columns to float64, or leave out those that it cannot"
+        ) from error
     nameless = not isinstance(table, pa.Table)
     if nameless:
         if columns.needs_names():
@@ -31,14 +38,16 @@ def read_table(data: Any, columns: Columns, name: str) -> Rows:
             )
         if not element(table.type)[1]:
             raise BadInputError(
-                f"{name} is one column of {table.type}; it must be a table, or a column of lists. "
-                + column_hint(data)
+                f"{name} is one column of {table.type}; it must be a table, as .to_frame() "
+                "makes of a series, or a column of lists"
             )
         table, columns = pa.table({NAMELESS: table}), Columns()
     found = types_of(table.schema, name)
     fields = [
         field_of(one, found[one], table.column(one).chunks, f"{name}")
-        for one in features_of(found, columns, name, leave_out=False)
+        for one in features_of(
+            found, columns, name, leave_out=False, index=written_index(table.schema.metadata)
+        )
     ]
     layout = Layout(tuple(fields), columns.weights, name)
     rows = _filled(layout, {one: table.column(one) for one in layout.used}, table.num_rows)

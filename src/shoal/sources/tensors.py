@@ -34,8 +34,16 @@ def to_array(data: Any, name: str) -> Any:
     MissingExtraError
         If it is a torch tensor of bfloat16 and ``ml_dtypes`` is not installed.
     """
+    if isinstance(data, np.ma.MaskedArray) and (masked := np.ma.getmaskarray(data)).any():
+        at = ", ".join(str(int(i)) for i in np.argwhere(masked)[0])
+        raise BadInputError(
+            f"masked values in {name}, the first at [{at}]: give them values with .filled(...), or "
+            "leave them out"
+        )
     if isinstance(data, np.ndarray):
         return data
+    if hasattr(getattr(data, "dtype", None), "na_value") and hasattr(data, "isna"):  # of pandas
+        _refuse_nulls(data, name)
     if _is_a(data, "torch", "Tensor"):
         return _from_torch(data, name)
     if _is_a(data, "jax", "Array"):
@@ -43,6 +51,15 @@ def to_array(data: Any, name: str) -> Any:
     if hasattr(data, "__dlpack__"):
         return _from_dlpack(data, name)
     return data
+
+
+def _refuse_nulls(data: Any, name: str) -> None:
+    nulls = np.asarray(data.isna())
+    if nulls.any() and data.dtype.kind in "fiub":
+        raise BadInputError(
+            f"missing values (null) in {name}, the first at [{int(nulls.argmax())}]: give them "
+            "values with .fillna(...), or leave them out"
+        )
 
 
 def _is_a(data: object, module: str, name: str) -> bool:

@@ -6,8 +6,10 @@ whole records begin. Values are float64, the same with pyarrow, which is faster,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import itertools
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,15 @@ from shoal.errors import BadInputError
 from shoal.sources.ahead import ahead
 from shoal.sources.array import Columns, Rows
 from shoal.sources.columns import check_present, listed, wanted_columns, warn_left_out
-from shoal.sources.csv_parser import Column, blocks_of, head_of, parse
+from shoal.sources.csv_head import Form, form_of, is_missing
+from shoal.sources.csv_parser import Column, parse, record_of
+from shoal.sources.csv_records import blocks_of
 from shoal.sources.pages import ArrayPages, Pages, in_pieces
 from shoal.sources.paths import File, changed, check_unchanged, naming, without_names
 from shoal.sources.places import Places
 from shoal.sources.weights import weights_of
+
+logger = logging.getLogger("shoal")
 
 #: Bytes of text that are read at a time.
 PAGE_BYTES = 4 << 20
@@ -38,21 +44,42 @@ class Page:
     first: int  # index of the first row in the data set, and
     row: int  # in the file
     rows: int
-    header: list[str]  # of the file
+    form: Form  # of the file
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Finds the missing value of a row, for messages."""
+
+    pages: list[Page]
+    used: frozenset[Any]
+
+    def __call__(self, row: int) -> str:
+        """Text and column of the value."""
+        page = next(one for one in self.pages if one.first <= row < one.first + one.rows)
+        with naming(page.file), page.file.open() as content:
+            content.seek(page.offset)
+            block = content.read(page.size)
+        record = record_of(block, page.form.delimiter, row - page.first)
+        found = zip(page.form.fields, record, strict=True)
+        text, name = next(
+            (text, one) for one, text in found if one in self.used and is_missing(text)
+        )
+        return (
+            f" ({text!r} in column {name!r} of {page.file.name}, row {page.row + row - page.first})"
+        )
 
 
 @dataclass
 class _Found:
     """What the first reading has found so far."""
 
-    header: list[str]
-    has_names: bool
+    form: Form  # of the first file
     asked: Columns  # of the user
     columns: dict[str, Column]  # those that are looked at
     pages: list[Page]
     rows: int = 0
     keeping: bool = True
-    headers: dict[str, list[str]] = field(default_factory=dict)  # of each file
 
     @property
     def places(self) -> Places:
@@ -62,7 +89,7 @@ class _Found:
 
     def forget_values(self) -> None:
         for column in self.columns.values():
-            column.parts.clear()
+            column.forget()
 
 
 def open_csv(files: list[File], columns: Columns, name: str) -> Pages:
@@ -74,20 +101,34 @@ def open_csv(files: list[File], columns: Columns, name: str) -> Pages:
     assert found is not None
     if found.rows == 0:
         raise BadInputError(f"{files[0].name} has a header and no rows")
-    asked = found.asked
-    required = set(found.header) if not found.has_names else set(_names(asked))
+    asked, has_names = found.asked, found.form.has_names
+    required = set(_names(asked))
+    _drop_empty(found, required, files[0].name)
     for column in found.columns.values():
-        column.check(column.name in required, asked.weights)
-    numbers = [one for one, column in found.columns.items() if column.bad is None]
-    if not found.has_names and not _names(asked):
-        return _pages(found, files, (), name)
+        column.check(not has_names or column.name in required, asked.weights, not has_names)
+    if not has_names and not required:
+        return _pages(found, files, tuple(found.columns), name)
+    numbers = [one for one, column in found.columns.items() if column.is_numbers or one in required]
     if not any(one != asked.weight for one in numbers):
-        has = listed(found.header)
+        has = listed(found.form.fields)
         raise BadInputError(f"{files[0].name} has no columns of numbers; it has {has}")
     if len(numbers) < len(found.columns) and not asked.named:
-        left_out = [one for one, column in found.columns.items() if column.bad is not None]
-        warn_left_out(files[0].name, left_out)
+        kept = set(numbers)
+        warn_left_out(files[0].name, [one for one in found.columns if one not in kept])
     return _pages(found, files, wanted_columns(numbers, asked, files[0].name), name)
+
+
+def _drop_empty(found: _Found, asked: Collection[Any], file: str) -> None:
+    """Forget columns without a name and without a value: what delimiters at ends of lines make."""
+    form = found.form
+    for i, one in enumerate(form.fields):
+        nameless = one == f"Unnamed: {i}" or (not form.has_names and i == len(form.fields) - 1)
+        column = found.columns.get(one)
+        if column is None or not nameless or one in asked or len(found.columns) == 1:
+            continue
+        if column.bad is None and column.empty:
+            logger.info("%s: column %d has no name and no values", file, i)
+            del found.columns[one]
 
 
 def _names(columns: Columns) -> list[Any]:
@@ -119,25 +160,17 @@ def _by_number(columns: Columns, file: File) -> Columns:
 
 def _survey(file: File, columns: Columns, found: _Found | None, first: File) -> _Found:
     """Read a file from its first record to its last."""
-    row = None
     with file.open() as content:
-        for offset, block in blocks_of(content, PAGE_BYTES):
-            if row is None:
-                names, width, start = head_of(block)
-                if width == 0:
-                    continue  # empty lines
-                found = _begin(file, names, width, columns, found, first)
-                block, offset, row = block[start:], offset + start, 0
-            assert found is not None
-            header = found.headers[file.name]
-            rows = parse(block, header, found.columns, file.name, row)
+        form = form_of(content, file.name, say=found is None)
+        if form is None:
+            raise BadInputError(f"{file.name} is empty")
+        found, row = _begin(file, form, columns, found, first), 0
+        for offset, block in blocks_of(content, PAGE_BYTES, form.delimiter, form.start):
+            rows = parse(block, form, found.columns, file.name, row)
             if rows:
-                page = Page(file, offset, len(block), found.rows, row, rows, header)
-                found.pages.append(page)
+                found.pages.append(Page(file, offset, len(block), found.rows, row, rows, form))
             found.rows, row = found.rows + rows, row + rows
             _after_block(found)
-    if row is None or found is None:
-        raise BadInputError(f"{file.name} is empty")
     return found
 
 
@@ -152,36 +185,27 @@ def _after_block(found: _Found) -> None:
         found.forget_values()
 
 
-def _begin(
-    file: File,
-    names: list[str] | None,
-    width: int,
-    columns: Columns,
-    found: _Found | None,
-    first: File,
-) -> _Found:
-    """Look at the first record of a file."""
-    header = [str(i) for i in range(width)] if names is None else names
+def _begin(file: File, form: Form, columns: Columns, found: _Found | None, first: File) -> _Found:
+    """Look at the layout of a file."""
+    header = form.fields
     if len(set(header)) < len(header):
         raise BadInputError(f"{file.name} has several columns of one name: {listed(header)}")
     if found is None:
-        asked = columns if names is not None else _by_number(columns, file)
+        asked = columns if form.has_names else _by_number(columns, file)
         check_present(header, asked, file.name)
         used = set(_names(asked) if asked.named else header)
-        looked_at = {one: Column(one) for one in header if one in used}
-        found = _Found(header, names is not None, asked, looked_at, [])
-    elif found.has_names != (names is not None):
-        with_names, without = (first, file) if found.has_names else (file, first)
+        return _Found(form, asked, {one: Column(one) for one in header if one in used}, [])
+    if found.form.has_names != form.has_names:
+        with_names, without = (first, file) if found.form.has_names else (file, first)
         raise BadInputError(
             f"{with_names.name} has names of columns and {without.name} has none: files of one "
             "data set must agree"
         )
-    elif found.asked.named:
+    if found.asked.named:
         check_present(header, found.asked, file.name)
     else:
-        same = Columns(learned=tuple(found.header), owner=first.name, exact=True)
+        same = Columns(learned=found.form.fields, owner=first.name, exact=True)
         check_present(header, same, file.name)
-    found.headers[file.name] = header
     return found
 
 
@@ -189,15 +213,32 @@ def _begin(
 
 
 def _pages(found: _Found, files: list[File], wanted: tuple[Any, ...], name: str) -> Pages:
+    """Pages of the columns that are wanted, without names where none are asked for."""
+    weight = found.asked.weights
+    nameless = not found.form.has_names and not _names(found.asked)
     if not found.keeping:
-        return CsvPages(files, found, wanted, name)
-    table = {one: column.values() for one, column in found.columns.items() if column.bad is None}
-    places = found.places
-    weights = None
-    if (weight := found.asked.weights) is not None:
-        weights = weights_of(table[weight], found.rows, name, places=places)
-    data = np.stack([table[one] for one in wanted or table], axis=1)
-    return ArrayPages([Rows(data, weights, name, wanted, places=places)])
+        if any(file.is_compressed for file in files):
+            logger.warning(
+                "%s is compressed and too large to keep: each page is found by reading the file "
+                "from its beginning. Decompress it, for mini-batches above all",
+                files[0].name,
+            )
+        return CsvPages(files, found, wanted, name, nameless)
+    used = {*wanted, weight}
+    table = {one: column.values() for one, column in found.columns.items() if one in used}
+    missing = np.zeros(found.rows, bool)
+    for values in table.values():
+        missing |= np.ma.getmaskarray(values)
+    data = np.stack([np.ma.filled(table[one], 0.0) for one in wanted], axis=1)
+    data[missing] = 0
+    places, weights = found.places, None
+    if weight is not None:
+        values = np.ma.filled(table[weight], 0.0)
+        weights = weights_of(values, found.rows, name, places=places)
+    shard = Rows(data, weights, name, () if nameless else wanted, places=places)
+    if missing.any():
+        shard = replace(shard, missing=missing, gap=Gap(found.pages, frozenset(used)))
+    return ArrayPages([shard])
 
 
 class CsvPages:
@@ -207,30 +248,36 @@ class CsvPages:
     dtype: np.dtype[Any] = np.dtype(np.float64)
 
     def __init__(
-        self, files: list[File], found: _Found, wanted: tuple[Any, ...], name: str
+        self, files: list[File], found: _Found, wanted: tuple[Any, ...], name: str, nameless: bool
     ) -> None:
         self.name = name
-        self.columns = wanted
+        self.columns: tuple[Any, ...] = () if nameless else wanted
         self.lengths = [page.rows for page in found.pages]
         self._files, self._pages, self.weight = files, found.pages, found.asked.weights
-        self._data, self._places = wanted or tuple(found.header), found.places
-        self.dim = len(self._data)
+        self._data, self._places = wanted, found.places
+        self.dim = len(wanted)
+        self._gap = Gap(found.pages, frozenset({*wanted, self.weight}))
 
     def read(self, page: int) -> Rows:
         """Some records."""
-        one = self._pages[page]
-        with naming(one.file), one.file.open() as content:
-            content.seek(one.offset)
-            block = content.read(one.size)
-        return self._rows_of(one, block)
+        [rows] = self._read([self._pages[page]])
+        return rows
 
     def stream(self, first: int = 0) -> Iterator[Rows]:
         """All rows from page ``first`` on, a page at a time; the next one is read ahead."""
-        return ahead(self.read(page) for page in range(first, len(self._pages)))
+        return ahead(self._read(self._pages[first:]))
+
+    def _read(self, pages: list[Page]) -> Iterator[Rows]:
+        """Pages in their order; each file is opened once, and compressed ones are read through."""
+        for file, inside in itertools.groupby(pages, key=lambda page: page.file):
+            with naming(file), file.open() as content:
+                for page in inside:
+                    content.seek(page.offset)
+                    yield self._rows_of(page, content.read(page.size))
 
     def pieces(self, first: int, size: int) -> Iterator[Rows]:
         """The same in pieces, read when they are asked for."""
-        return in_pieces(map(self.read, range(first, len(self._pages))), size)
+        return in_pieces(self._read(self._pages[first:]), size)
 
     def check_unchanged(self) -> None:
         """Raise BadInputError where a file has another size or time than when it was opened."""
@@ -239,16 +286,31 @@ class CsvPages:
     def _rows_of(self, page: Page, block: bytes) -> Rows:
         used = [*self._data, *([] if self.weight is None else [self.weight])]
         columns = {one: Column(one) for one in used}
-        if parse(block, page.header, columns, page.file.name, page.row) != page.rows:
+        if parse(block, page.form, columns, page.file.name, page.row) != page.rows:
             raise changed(f"{page.file.name} has other rows than when it was opened")
-        for column in columns.values():
-            column.check(True, self.weight)
         rows = np.empty((self.dim, page.rows)).T
+        missing = np.zeros(page.rows, bool)
+
+        def values_of(one: str) -> Any:
+            columns[one].check(True, self.weight)
+            values = columns[one].values()
+            np.logical_or(missing, np.ma.getmaskarray(values), out=missing)
+            return np.ma.filled(values, 0.0)
+
         for i, one in enumerate(self._data):
-            rows[:, i] = columns[one].values()
+            rows[:, i] = values_of(one)
         weights = None
         if self.weight is not None:
-            values = columns[self.weight].values()
+            values = values_of(self.weight)
             weights = weights_of(values, page.rows, self.name, page.first, places=self._places)
-        places = self._places
-        return Rows(rows, weights, self.name, self.columns, first=page.first, places=places)
+        rows[missing] = 0
+        return Rows(
+            rows,
+            weights,
+            self.name,
+            self.columns,
+            missing=missing if missing.any() else None,
+            first=page.first,
+            places=self._places,
+            gap=self._gap,
+        )

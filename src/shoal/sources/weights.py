@@ -80,8 +80,9 @@ def weights_of(
         raise BadInputError(
             f"{what} have masked values: fill them, with .filled(0) to leave those rows out"
         )
+    weights = to_array(weights, what)
     try:
-        array = np.asarray(to_array(weights, what))
+        array = np.asarray(weights)
     except (ValueError, TypeError) as error:
         raise BadInputError(f"{what} are not an array: {error}") from None
     if array.dtype.kind not in "fiub" and widened(array.dtype) is None:

@@ -174,8 +174,9 @@ def _called(offered: Round, choose: Callable[[list[Any], int], Any]) -> Floats:
     """Rows from the user's own function, checked."""
     dim = len(offered.batch.scan().magnitude)
     answer = choose(list(map(as_given, offered.inputs)), offered.remaining)
+    given = to_array(without_gaps(answer), "initial_clusters() result")
     try:
-        rows = np.asarray(to_array(without_gaps(answer), "initial_clusters() result"))
+        rows = np.asarray(given)
     except ValueError as error:
         raise BadInputError(f"initial_clusters returned a ragged array: {error}") from None
     if rows.size == 0:
