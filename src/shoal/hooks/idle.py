@@ -32,7 +32,7 @@ class IdleClusters:
         self._epoch = 0
         self._steps = 0  # taken, and
         self._said = 0  # how many they were at the last line
-        self._since: npt.NDArray[np.int64] | None = None  # [k] steps since each had a row
+        self._since: npt.NDArray[np.int32] | None = None  # [k] steps since each had a row
         self._warned = False
 
     def begin(self, context: Context) -> None:
@@ -43,8 +43,10 @@ class IdleClusters:
         """Take in which clusters had rows."""
         sizes = context.cluster_sizes
         assert sizes is not None
-        before = np.zeros(len(sizes), np.int64) if self._since is None else self._since
-        self._since = np.where(sizes > 0, 0, before + 1)
+        if self._since is None:
+            self._since = np.zeros(len(sizes), np.int32)
+        self._since += 1
+        self._since[sizes > 0] = 0
         self._steps += 1
         if self._streamed:
             if self._steps % STREAM_STEPS == 0:
