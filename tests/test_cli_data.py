@@ -72,7 +72,7 @@ def test_a_bad_value_in_several_files(shell: Shell, tmp_path: Path) -> None:
     bad[7, 1] = np.nan
     write(tmp_path / "a.parquet")
     write(tmp_path / "b.parquet", bad)
-    shell.error("fit a.parquet b.parquet --quiet", "a.parquet and 1 more holds nan in row 407")
+    shell.error("fit a.parquet b.parquet --quiet", "b.parquet holds nan in row 7")
 
 
 def test_the_way_to_go_on_names_all_paths(
