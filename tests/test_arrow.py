@@ -216,7 +216,7 @@ def test_errors_of_the_reader_reach_the_user(
         pages.check_unchanged()
     fewer = {name: column[:40] for name, column in named(X).items()}
     write(path, fewer, **grouped(suffix, 9))
-    with pytest.raises(BadInputError, match=r"cannot be read|fewer than 60 rows"):
+    with pytest.raises(BadInputError, match=rf"source changed between two passes.*x\{suffix}"):
         list(pages.stream())
     assert readers() == []
 

@@ -122,6 +122,7 @@ def test_a_shape_stands_for_data_that_is_not_there_yet() -> None:
     assert array.data == 10_000_000 * 32 * 2
     assert array.labels == 40_000_000
     assert 0 < array.kept <= 256 << 20
+    model = shoal.KMeansClustering(64, use_mini_batch=False, memory_budget=256 << 20)
     disk = shoal.memory_estimate(model, rows=10_000_000, columns=32, on_disk=True)
     assert disk.data == 0
     assert disk.reading > 0

@@ -61,7 +61,8 @@ class Disk:
             for start in range(0, len(whole), size):
                 yield whole.between(start, start + size)
 
-    def check_unchanged(self) -> None:
+    def check_unchanged(self, local: bool = False) -> None:
+        del local
         if self.changed:
             raise shoal.BadInputError("disk has changed")
 
@@ -148,7 +149,9 @@ def test_windows_do_not_need_the_whole_data_in_memory(monkeypatch: pytest.Monkey
 
 def test_a_pass_reads_the_pages_once_and_full_batch_needs_one_pass_a_step() -> None:
     disk = Disk(X, CUTS)
-    model = shoal.KMeansClustering(5, initial_clusters=X[:5].copy(), use_mini_batch=False)
+    model = shoal.KMeansClustering(
+        5, initial_clusters=X[:5].copy(), use_mini_batch=False, memory_budget=0
+    )
     model.fit(PagedSource(disk, None, True), steps=3)
     assert disk.streams == 4, "one to look at the values, one a step"
 
@@ -272,5 +275,6 @@ def test_partial_fit_takes_all_rows_as_one_batch_and_never_holds_them(
 
 def test_what_k_means_plus_plus_costs_is_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "shoal")
-    shoal.KMeansClustering(5, initial_clusters="kmeans_plus_plus").fit(source(), steps=1)
+    model = shoal.KMeansClustering(5, initial_clusters="kmeans_plus_plus", memory_budget=0)
+    model.fit(source(), steps=1)
     assert "disk is not in memory: k-means++ reads it once per center" in caplog.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import numpy as np
 from shoal.checks import one_of, positive, whole_number
 from shoal.dtypes import check_dtype, first_inexact, inexact, widened
 from shoal.errors import BadInputError
+from shoal.limits import available_memory, available_threads
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
 from shoal.sources.array import Columns, is_frame, is_table, to_rows
 from shoal.sources.sparse import without_gaps
@@ -107,6 +107,19 @@ class Parameters:
     def has_centers(self) -> bool:
         """Whether centers are given."""
         return isinstance(self.initial_clusters, np.ndarray)
+
+    def keeps(self, size: int) -> bool:
+        """Whether ``size`` bytes of rows of files are kept once they are decoded."""
+        room = self.memory_budget
+        if room is None:
+            room = (available_memory() or 0) // 4
+        return size <= room
+
+    def without(self, size: int) -> Parameters:
+        """The same, of which ``size`` bytes of the budget are spent on rows."""
+        if self.memory_budget is None:
+            return self
+        return dataclasses.replace(self, memory_budget=self.memory_budget - size)
 
     def budget(self, data: int) -> int:
         """How many bytes may be kept beside ``data`` bytes of rows."""
@@ -249,16 +262,3 @@ class RunConfig:
 
 #: What ``config=None`` means.
 DEFAULT_CONFIG = RunConfig()
-
-
-def available_threads() -> int:
-    """CPUs this process may use: affinity and cgroup limits included."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        return cpus
-    if quota == "max":
-        return cpus
-    return max(1, min(cpus, -(-int(quota) // int(period))))

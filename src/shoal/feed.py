@@ -15,6 +15,7 @@ from shoal.metric import is_cosine
 from shoal.shards.rows import Block, FromPages, Held, Reread, Tally, ignore, make_block
 from shoal.shards.shard import Shard, Workspace
 from shoal.sources.array import Rows
+from shoal.sources.kept import bytes_of_rows, kept
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
 from shoal.sources.sparse import Matrix
@@ -61,12 +62,13 @@ class Feed:
     """Turns a source into the batches that seeding and training ask for."""
 
     def __init__(self, source: Source, demand: Demand) -> None:
-        self._source = source
+        self._source = self._given = source
         self._demand = demand
         self._metric = demand.parameters.distance_metric
         self._threads = demand.parameters.num_threads
         self._more_comes = demand.keep_seeding
         self._all: Batch | None = None
+        self._looked = False  # whether there is room to keep the rows
         self._kept: list[list[Rows]] = []  # batches of a one-shot stream that seeding used up
         self._kept_rows = self._lost_rows = 0
         self._stream: Iterator[list[Rows]] | None = None
@@ -96,19 +98,30 @@ class Feed:
         """Say how many rows were left out, if that is not said yet."""
         self._dropped.say()
 
+    def check_unchanged(self) -> None:
+        """Refuse files that have changed, where a step reads what lies in them (memory maps)."""
+        source = self._source
+        if isinstance(source, PagedSource) and source.resident and source is self._given:
+            source.pages.check_unchanged(local=True)
+
+    @property
+    def parameters(self) -> Parameters:
+        """Those of the run; what rows that are kept take of the budget is gone from it."""
+        return self._demand.parameters
+
     @property
     def whole(self) -> bool:
         """Whether seeding sees the whole data set at once and can reach every row."""
-        if isinstance(self._source, PagedSource):
+        if isinstance(self._given, PagedSource):
             by_batch = callable(self._demand.parameters.initial_clusters)
-            return not self._more_comes and (self._source.resident or not by_batch)
+            return not self._more_comes and (self._given.resident or not by_batch)
         by_access = self._demand.parameters.initial_clusters in (KMC2_INIT, AFKMC2_INIT)
         return by_access and not self._demand.parameters.use_mini_batch
 
     @property
     def _in_one_batch(self) -> bool:
         """Whether all rows are offered to seeding together, though more will come."""
-        source = self._source
+        source = self._given  # kept or not, a callable is given the same
         if not isinstance(source, PagedSource):
             return False
         by_batch = callable(self._demand.parameters.initial_clusters)
@@ -124,7 +137,7 @@ class Feed:
             while callable(self._demand.parameters.initial_clusters) and not self._more_comes:
                 yield whole
             return
-        for shards in self._source.batches() if self._stream is None else self._stream:
+        for shards in self._given.batches() if self._stream is None else self._stream:
             self._seen = True
             if self._stream is not None:
                 self._keep(shards)
@@ -158,9 +171,11 @@ class Feed:
             whole = self._whole()
             check_columns(state, len(whole.executor.scan().magnitude), self._source.name)
             while True:
+                if isinstance(self._source, PagedSource):
+                    self._source.pages.check_unchanged(local=True)
                 yield whole
         elif isinstance(self._source, PagedSource):
-            yield from self._epochs(self._source, state)
+            yield from self._epochs(state)
         else:
             yield from self._streamed(state)
 
@@ -188,8 +203,14 @@ class Feed:
                 done,
             )
 
-    def _epochs(self, source: PagedSource, state: State) -> Iterator[Batch]:
+    def _pages(self) -> PagedSource:
+        assert isinstance(self._source, PagedSource)
+        return self._source
+
+    def _epochs(self, state: State) -> Iterator[Batch]:
         """Shuffled batches, epoch after epoch; the position is (epoch, row)."""
+        source, given = self._pages(), self._given
+        assert isinstance(given, PagedSource)
         rows = source.rows or 0
         size = source.batch_size or max(
             DEFAULT_BATCH_ROWS, 8 * self._demand.parameters.num_clusters
@@ -207,9 +228,14 @@ class Feed:
             )
             row = 0
         last = epoch + self._demand.run.max_epochs
+        first = epoch
         while self._demand.counted or epoch < last:
+            if epoch > first:  # what is read only once is not kept
+                self._keep_rows()
+            source = self._pages()
+            source.pages.check_unchanged(local=True)
             used = row > 0
-            if not source.resident and row == 0 and size >= rows:  # read by pieces, not joined
+            if not given.resident and row == 0 and size >= rows:  # by pieces, not joined
                 yield Batch(self._whole().executor, [], (epoch + 1, 0))
                 epoch += 1
                 continue
@@ -220,6 +246,7 @@ class Feed:
                 if (batch := self._drawn(source, shards)) is not None:
                     used = True
                     yield Batch(batch.executor, batch.inputs, position)
+                self.check_unchanged()  # a memory map of a file that is cut ends the process
             self._dropped.say()
             if not used:
                 self._whole()  # says why: no rows, or none with a weight
@@ -233,6 +260,27 @@ class Feed:
                 self._whole()  # says which row of which array it is
             raise
 
+    def _keep_rows(self) -> None:
+        """Decode files that fit into memory once for all, where they will be read again."""
+        source, given = self._source, self._demand.parameters
+        if not isinstance(source, PagedSource) or source.resident or self._looked:
+            return
+        self._looked = True
+        size = bytes_of_rows(source.pages)
+        fits = given.keeps(size)
+        logger.info(
+            "%s: its rows take %.1f MB, %s",
+            source.name,
+            size / 1e6,
+            "and are kept in memory from now on (memory_budget=0 keeps none)"
+            if fits
+            else "more than may be kept (memory_budget): they are read again for each pass",
+        )
+        if not fits:
+            return
+        self._source = kept(source, self._demand.told)
+        self._demand = replace(self._demand, parameters=given.without(size))
+
     # --- batches as executors --------------------------------------------------------------
 
     def _whole(self) -> Batch:
@@ -242,6 +290,7 @@ class Feed:
         return self._all
 
     def _make_whole(self) -> Batch:
+        self._keep_rows()
         source, parameters = self._source, self._demand.parameters
         if isinstance(source, PagedSource) and source.resident:
             self._dropped.begin()

@@ -173,7 +173,10 @@ class Inference:
         """The validated blocks of each batch that has rows; ``also_empty``: or had, before."""
         first, empty, dropped = 0, True, Tally(source.name)
         try:
+            pages = source.pages if isinstance(source, PagedSource) else None
             for shards in source.batches():
+                if pages is not None:
+                    pages.check_unchanged(local=True)
                 check_columns(self.state, shards[0].rows.shape[1], shards[0].name)
                 try:
                     blocks = [dropped.add(self._block(shard)) for shard in shards]
@@ -187,6 +190,8 @@ class Inference:
                 if sum(len(block.rows) + also_empty * block.dropped for block in blocks):
                     empty = False
                     yield blocks
+                if pages is not None and pages.resident:  # memory maps
+                    pages.check_unchanged(local=True)
         finally:
             dropped.say()
         if empty:

@@ -124,7 +124,9 @@ def steps(
             if before is not None:  # whether a label changes is told from those of the step before
                 batch.executor.assign(before)
                 before = None
+            feed.check_unchanged()
             current, found, loss = apply_step(current, batch, given)
+            feed.check_unchanged()
             epoch, row = batch.position or (current.epoch, current.row)
             done = judge.says_stop(epoch, loss, found) or current.global_step == last_step
             current = current.replace(
@@ -162,7 +164,8 @@ def initialise(
         if state is None:
             state = empty_state(dim, dtype, parameters.random_seed)
         check_columns(state, dim, "a later batch")
-        state = seeding.step(state, batch.executor, batch.inputs, parameters, feed.whole, told)
+        given = feed.parameters
+        state = seeding.step(state, batch.executor, batch.inputs, given, feed.whole, told)
         if state.initialized:
             logger.info("%d centers chosen", state.num_found)
             return state

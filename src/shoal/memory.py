@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from dataclasses import dataclass, fields
@@ -18,6 +19,7 @@ from shoal.feed import DEFAULT_BATCH_ROWS
 from shoal.metric import is_cosine
 from shoal.model import Model
 from shoal.shards.kernels import planned_bytes
+from shoal.sources.kept import bytes_of
 from shoal.sources.pages import PIECE_BYTES, PagedSource
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
@@ -142,6 +144,12 @@ def memory_estimate(
         data = 0  # it is there, or stays where it is
     else:
         data = shape.bytes if shape.held else 0
+    reading = _reading(planned, shape)
+    size = bytes_of(shape.rows, shape.dim, shape.dtype, shape.weighted)
+    if not shape.held and planned.keeps(size):  # decoded, and then as if it had been there
+        data, shape = size, dataclasses.replace(shape, held=True)
+        reading = READER_BYTES + 5 * PIECE_BYTES + _reading(planned, shape)
+        planned = planned.without(size)
     k, d = planned.num_clusters, shape.dim
     double = is_double(shape.dtype)
     levels = 2 if double or shape.weighted else 1
@@ -153,7 +161,7 @@ def memory_estimate(
     return MemoryEstimate(
         process=_resident(),
         data=data,
-        reading=_reading(planned, shape),
+        reading=reading,
         centers=k * (d + 1) * cell,
         seeding=_seeding(planned, shape),
         labels=_labels(planned, shape),

@@ -70,6 +70,22 @@ def test_source_equals_array(source, dtype, seeding, metric, mode, tmp_path):
     )
 
 
+@pytest.mark.parametrize("mode", table.MODES)
+@metrics
+@pytest.mark.parametrize("source", table.ON_DISK, ids=lambda source: source.name)
+def test_files_that_are_not_kept_equal_the_array(source, metric, mode, tmp_path):
+    """Of the others, which fit into memory, the rows are decoded once and kept."""
+    if source.needs:
+        pytest.importorskip(source.needs)
+    dtype, seeding = source.dtypes[0], source.seedings[-1]
+    rows = table.make_rows(dtype)
+    arguments = {**table.parameters(seeding, metric, mode, dtype), "memory_budget": 0}
+    data = source.make(rows, tmp_path)
+    assert table.train(data, table.as_floats(rows), arguments, **steps_of(mode)) == plain(
+        seeding, metric, mode, dtype
+    )
+
+
 @pytest.mark.parametrize(("source", "dtype"), SOURCES)
 def test_inference_on_source_equals_array(source, dtype, tmp_path):
     if source.needs:

@@ -344,6 +344,7 @@ class FromPages(Blocks):
             else:
                 yield Block(piece.rows, piece.weights, scan)
             self._told(len(piece))
+        self._source.pages.check_unchanged(local=True)
 
     def take(self, indices: Indices) -> tuple[Matrix, Floats | None]:
         """Rows by index: only the pages that hold them are read, if no row is left out."""

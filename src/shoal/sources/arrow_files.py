@@ -100,9 +100,9 @@ class ArrowPages:
         rows = sum(page.rows for page in pages)
         return self._pieces(pages, rows, pages[0].first if pages else 0, size)
 
-    def check_unchanged(self) -> None:
-        """Raise BadInputError where a file has another size or time than when it was opened."""
-        check_unchanged(self._files)
+    def check_unchanged(self, local: bool = False) -> None:
+        """Raise BadInputError where a file is not what it was when it was opened."""
+        check_unchanged(self._files, local)
 
     def _pieces(
         self, pages: list[Page], rows: int, start: int, size: int | None = None
@@ -118,7 +118,10 @@ class ArrowPages:
         for file, inside in itertools.groupby(pages, key=lambda page: page.file):
             numbers = [page.number for page in inside]
             with naming(file):
-                yield from self._reader.batches(file, numbers, self._layout, most)
+                for batch in self._reader.batches(file, numbers, self._layout, most):
+                    check_unchanged([file], local=True)
+                    yield batch
+                check_unchanged([file], local=True)  # where batches are mapped
 
     def _head(self, file: File) -> tuple[Any, list[int]]:
         with naming(file):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from shoal.errors import MissingExtraError
 from shoal.sources.array import Columns, to_shards
 from shoal.sources.npy import read_npy, read_npz
 from shoal.sources.pages import ArrayPages, Pages
-from shoal.sources.paths import find_files, naming, of_one_kind, without_names
+from shoal.sources.paths import check_unchanged, find_files, naming, of_one_kind, without_names
 from shoal.sources.text import open_csv
 
 Path = str | os.PathLike[str]
@@ -41,9 +42,7 @@ def open_path(path: Path | Sequence[Path], columns: Columns, name: str = "x") ->
             shards = [
                 replace(shard, name=file.name) for shard, file in zip(shards, files, strict=True)
             ]
-        pages = ArrayPages(shards)
-        pages.name = name
-        return pages
+        return ArrayPages(shards, name, partial(check_unchanged, files, local=True))
     try:
         from shoal.sources.arrow_files import ArrowPages
         from shoal.sources.arrow_formats import IpcReader, ParquetReader

@@ -43,8 +43,11 @@ class Pages(Protocol):
     def pieces(self, first: int, size: int) -> Iterator[Rows]:
         """The same in pieces of at most ``size`` rows, read when they are asked for."""
 
-    def check_unchanged(self) -> None:
-        """Raise BadInputError where the data is no longer what it was when it was opened."""
+    def check_unchanged(self, local: bool = False) -> None:
+        """Raise BadInputError where the data is no longer what it was when it was opened.
+
+        ``local``: but for what lies behind URLs, which takes long to ask for.
+        """
 
 
 class Order(Protocol):
@@ -74,8 +77,15 @@ class ArrayPages:
 
     resident = True
 
-    def __init__(self, shards: list[Rows], name: str | None = None) -> None:
+    def __init__(
+        self,
+        shards: list[Rows],
+        name: str | None = None,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        """``check``: of the files that they come from, that they are as they were."""
         self.shards = shards
+        self._check = check
         self.name = shards[0].name if name is None else name
         self.dim: int = shards[0].rows.shape[1]
         self.dtype = shards[0].rows.dtype
@@ -94,8 +104,14 @@ class ArrayPages:
         """The same in pieces: views."""
         return in_pieces(self.shards[first:], size)
 
-    def check_unchanged(self) -> None:
-        """Arrays are looked at again at each call instead."""
+    def check_unchanged(self, local: bool = False) -> None:
+        """Raise BadInputError where local files that the rows come from have changed.
+
+        Arrays are looked at again at each call instead.
+        """
+        del local
+        if self._check is not None:
+            self._check()
 
 
 class WeightedPages:
@@ -125,9 +141,9 @@ class WeightedPages:
         """The same in pieces of at most ``size`` rows, read when they are asked for."""
         return self._all(self._pages.pieces(first, size), self._starts[first])
 
-    def check_unchanged(self) -> None:
+    def check_unchanged(self, local: bool = False) -> None:
         """Raise BadInputError where the data is no longer what it was when it was opened."""
-        self._pages.check_unchanged()
+        self._pages.check_unchanged(local)
 
     def _all(self, pieces: Iterator[Rows], row: int) -> Iterator[Rows]:
         for piece in pieces:
@@ -181,7 +197,8 @@ class PagedSource:
             pages = self.read(named)
         else:
             wanted = wanted_columns(pages.columns, replace(named, weigh=False), self.name)
-            pages = ArrayPages([shard.select(wanted) for shard in self.shards], self.name)
+            shards = [shard.select(wanted) for shard in self.shards]
+            pages = ArrayPages(shards, self.name, pages.check_unchanged)
         return self._of(pages, named, self.batch_size, self.shuffle)
 
     def _of(
@@ -261,6 +278,7 @@ class PagedSource:
         batch: list[Rows] = []
         room = size
         for loaded in ahead(self._windows(order, window)):
+            self.pages.check_unchanged(local=True)
             while row < len(loaded):
                 drawn = order.within(window, row, min(row + room, len(loaded)))
                 batch.append(loaded.at(np.sort(drawn)))

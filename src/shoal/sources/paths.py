@@ -12,10 +12,11 @@ import importlib
 import logging
 import os
 import re
+import stat
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
@@ -130,13 +131,23 @@ def stamp_of(name: str, system: Any = None) -> tuple[Any, ...]:
     """Size of a file first, and what else tells that it has changed."""
     if system is None:
         found = os.stat(name)
-        return found.st_size, found.st_mtime_ns
+        if not stat.S_ISREG(found.st_mode):
+            raise BadInputError(
+                f"{name} is no regular file but a pipe, a socket or a device: write its content to "
+                "a file, or pass batches"
+            )
+        return found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
     info = system.info(name)
     return tuple(info.get(key) for key in STAMPS)
 
 
-def check_unchanged(files: list[File]) -> None:
-    """Raise BadInputError where size or time of change of a file are not what they were."""
+def check_unchanged(files: Sequence[File], local: bool = False) -> None:
+    """Raise BadInputError where size, time of change or number of a file are not what they were.
+
+    ``local``: but of files behind URLs, which take long to ask for.
+    """
+    if local:
+        files = [file for file in files if file.system is None]
     folders = {file.name.rpartition("/")[0]: file.system for file in files if file.system}
     for system in folders.values():
         system.invalidate_cache()
@@ -186,6 +197,8 @@ def _names(text: str, inside: str, system: Any) -> list[str]:
         if not kind_of(inside):
             raise _unknown(text)
         return [inside]
+    if system is None and os.path.exists(inside) and not is_dir(inside):
+        stamp_of(inside)  # says what it is
     if is_dir(inside):
         return _of_directory(text, inside, system)
     if not glob.has_magic(inside):

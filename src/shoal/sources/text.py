@@ -10,6 +10,7 @@ import itertools
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -238,7 +239,7 @@ def _pages(found: _Found, files: list[File], wanted: tuple[Any, ...], name: str)
     shard = Rows(data, weights, name, () if nameless else wanted, places=places)
     if missing.any():
         shard = replace(shard, missing=missing, gap=Gap(found.pages, frozenset(used)))
-    return ArrayPages([shard])
+    return ArrayPages([shard], check=partial(check_unchanged, files, local=True))
 
 
 class CsvPages:
@@ -273,15 +274,17 @@ class CsvPages:
             with naming(file), file.open() as content:
                 for page in inside:
                     content.seek(page.offset)
-                    yield self._rows_of(page, content.read(page.size))
+                    block = content.read(page.size)
+                    check_unchanged([file], local=True)
+                    yield self._rows_of(page, block)
 
     def pieces(self, first: int, size: int) -> Iterator[Rows]:
         """The same in pieces, read when they are asked for."""
         return in_pieces(self._read(self._pages[first:]), size)
 
-    def check_unchanged(self) -> None:
-        """Raise BadInputError where a file has another size or time than when it was opened."""
-        check_unchanged(self._files)
+    def check_unchanged(self, local: bool = False) -> None:
+        """Raise BadInputError where a file is not what it was when it was opened."""
+        check_unchanged(self._files, local)
 
     def _rows_of(self, page: Page, block: bytes) -> Rows:
         used = [*self._data, *([] if self.weight is None else [self.weight])]

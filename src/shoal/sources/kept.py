@@ -1,0 +1,49 @@
+"""Rows of files that are decoded once and kept, where there is room for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from shoal.sources.array import Rows
+from shoal.sources.pages import ArrayPages, PagedSource, Pages
+
+
+def bytes_of_rows(pages: Pages) -> int:
+    """What the rows take in memory, with their weights and what says which have nulls."""
+    weighted = getattr(pages, "weight", None) is not None
+    return bytes_of(sum(pages.lengths), pages.dim, pages.dtype, weighted)
+
+
+def bytes_of(rows: int, dim: int, dtype: np.dtype[Any], weighted: bool) -> int:
+    """The same, of rows of this form."""
+    return rows * (dim * dtype.itemsize + 1 + 8 * weighted)
+
+
+def kept(source: PagedSource, told: Callable[[int], None]) -> PagedSource:
+    """Decode all rows into one array, in order; ``told`` hears how many are there, piece by piece.
+
+    The same batches come of it. Files that change are an error still.
+    """
+    pages = source.pages
+    total = sum(pages.lengths)
+    rows = np.empty((total, pages.dim), pages.dtype)
+    weights = missing = None
+    done = 0
+    pages.check_unchanged()
+    for piece in pages.stream():
+        here = slice(done, done + len(piece))
+        rows[here] = piece.rows
+        if piece.weights is not None:
+            weights = np.ones(total) if weights is None else weights
+            weights[here] = piece.weights
+        if piece.missing is not None:
+            missing = np.zeros(total, bool) if missing is None else missing
+            missing[here] = piece.missing
+        done += len(piece)
+        told(len(piece))
+    whole = Rows(rows, weights, pages.name, pages.columns, missing=missing)
+    held = ArrayPages([whole], pages.name, lambda: pages.check_unchanged(local=True))
+    return PagedSource(held, source.batch_size, source.shuffle, source.seed)
