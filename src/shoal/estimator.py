@@ -92,7 +92,9 @@ class KMeansClustering(Training):
     memory_budget
         Bytes that may be kept beside the data to save work, beyond a label (4 bytes) per row of
         full-batch training. None: a quarter of the data in memory, or 256 MB if that is more. 0
-        works too, slower; results do not depend on it. See ``shoal.memory_estimate``.
+        works too, slower; results do not depend on it. Rows of Parquet, Arrow and CSV files that
+        fit it (None: a quarter of the memory this process may use) are decoded once and kept
+        while ``fit`` or ``partial_fit`` runs. See ``shoal.memory_estimate``.
     num_threads
         Threads per step; None: the CPUs this process may use. Results do not depend on it.
 

@@ -31,11 +31,12 @@ def kept(source: PagedSource, told: Callable[[int], None]) -> PagedSource:
     total = sum(pages.lengths)
     rows = np.empty((total, pages.dim), pages.dtype)
     weights = missing = None
+    widths: tuple[int, ...] = ()
     done = 0
     pages.check_unchanged()
     for piece in pages.stream():
         here = slice(done, done + len(piece))
-        rows[here] = piece.rows
+        rows[here], widths = piece.rows, piece.widths
         if piece.weights is not None:
             weights = np.ones(total) if weights is None else weights
             weights[here] = piece.weights
@@ -44,6 +45,6 @@ def kept(source: PagedSource, told: Callable[[int], None]) -> PagedSource:
             missing[here] = piece.missing
         done += len(piece)
         told(len(piece))
-    whole = Rows(rows, weights, pages.name, pages.columns, missing=missing)
+    whole = Rows(rows, weights, pages.name, pages.columns, widths, missing)
     held = ArrayPages([whole], pages.name, lambda: pages.check_unchanged(local=True))
     return PagedSource(held, source.batch_size, source.shuffle, source.seed)

@@ -212,7 +212,8 @@ class PagedSource:
         """The same rows with weights [n]; of several shards in memory, also one vector for each."""
         pages: Pages
         if self.resident:
-            pages = ArrayPages(with_weights(self.shards, weights, self.name, what), self.name)
+            shards = with_weights(self.shards, weights, self.name, what)
+            pages = ArrayPages(shards, self.name, self.pages.check_unchanged)
         else:
             pages = WeightedPages(self.pages, weights, what)
         return self._of(pages, self.named, self.batch_size, self.shuffle)
