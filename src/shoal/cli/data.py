@@ -68,7 +68,9 @@ def open_data(options: argparse.Namespace, columns: Columns) -> PagedSource:
         pages = open_path(options.data, asked, name)
     if places:
         on_sphere = OnSphere(pages, places, name_of_places(trained or places))
-        pages = ArrayPages(list(on_sphere.stream())) if pages.resident else on_sphere
+        pages = on_sphere
+        if on_sphere.resident:
+            pages = ArrayPages(list(on_sphere.stream()), on_sphere.check_unchanged)
     source = PagedSource(pages, None, True)
     source.named = columns
     return source

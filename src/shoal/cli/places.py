@@ -59,9 +59,9 @@ class OnSphere:
         """The same in pieces of at most ``size`` rows."""
         yield from map(self._points, self._pages.pieces(first, size))
 
-    def check_unchanged(self) -> None:
+    def check_unchanged(self, local: bool = False) -> None:
         """Raise BadInputError where the data is no longer what it was when it was opened."""
-        self._pages.check_unchanged()
+        self._pages.check_unchanged(local)
 
     def _points(self, given: Rows) -> Rows:
         if given.rows.shape[1] != 2:
