@@ -70,7 +70,7 @@ def open_data(options: argparse.Namespace, columns: Columns) -> PagedSource:
         on_sphere = OnSphere(pages, places, name_of_places(trained or places))
         pages = on_sphere
         if on_sphere.resident:
-            pages = ArrayPages(list(on_sphere.stream()), on_sphere.check_unchanged)
+            pages = ArrayPages(list(on_sphere.stream()), check=on_sphere.check_unchanged)
     source = PagedSource(pages, None, True)
     source.named = columns
     return source
