@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,12 +32,13 @@ def kept(source: PagedSource, told: Callable[[int], None]) -> PagedSource:
     total = sum(pages.lengths)
     rows = np.empty((total, pages.dim), pages.dtype)
     weights = missing = None
-    widths: tuple[int, ...] = ()
+    first: Rows | None = None
     done = 0
     pages.check_unchanged()
     for piece in pages.stream():
         here = slice(done, done + len(piece))
-        rows[here], widths = piece.rows, piece.widths
+        first = piece if first is None else first
+        rows[here] = piece.rows
         if piece.weights is not None:
             weights = np.ones(total) if weights is None else weights
             weights[here] = piece.weights
@@ -45,6 +47,7 @@ def kept(source: PagedSource, told: Callable[[int], None]) -> PagedSource:
             missing[here] = piece.missing
         done += len(piece)
         told(len(piece))
-    whole = Rows(rows, weights, pages.name, pages.columns, widths, missing)
+    whole = first or Rows(rows, weights, pages.name, pages.columns)
+    whole = replace(whole, rows=rows, weights=weights, missing=missing, first=0, index=None)
     held = ArrayPages([whole], pages.name, lambda: pages.check_unchanged(local=True))
     return PagedSource(held, source.batch_size, source.shuffle, source.seed)
