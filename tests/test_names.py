@@ -268,7 +268,10 @@ def test_columns_are_chosen_by_labels_of_any_kind(
 def test_labels_of_other_kinds_are_weights_too(tmp_path: Path) -> None:
     data = pandas.DataFrame(np.c_[X, np.arange(80)])
     model = new(weight_column=np.int64(3)).fit(data)
-    assert model.clusters().tobytes() == new().fit((X, np.arange(80))).clusters().tobytes()
+    assert (
+        model.clusters().tobytes()
+        == new().fit(shoal.Weighted(X, np.arange(80))).clusters().tobytes()
+    )
     assert labels(model, data) == labels(model, data[[2, 0, 1]]) == labels(model, X)
     save_model(model, tmp_path / "m.npz")
     assert load_model(tmp_path / "m.npz").score(data) == model.score(data)
