@@ -44,21 +44,23 @@ class PySeeding {
     seeding_->find(w.data(), limbs.data(), m, out.packed<int64_t>('q', m));
   }
 
-  nb::list lower(nb::handle rows, nb::handle weights, nb::handle candidates) {
+  nb::tuple lower(nb::handle rows, nb::handle weights, nb::handle candidates) {
     const GivenRows x(rows, "rows");
     const Buffer c(candidates, "candidates");
     const Rows x_rows = same(x), c_rows = c.rows();
     require_columns(x_rows, c_rows);
     const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    std::vector<Limbs> gains(c_rows.n);
+    std::vector<Limbs> gains(c_rows.n), masses(c_rows.n);
     {
       nb::gil_scoped_release release;
-      seeding_->lower({x_rows, w.data(), x.sparse()}, c_rows, target_, threads_, gains.data());
+      seeding_->lower({x_rows, w.data(), x.sparse()}, c_rows, target_, threads_, gains.data(),
+                      masses.data());
     }
     offered_ = c_rows.n;
-    nb::list result;
-    for (const Limbs& gain : gains) result.append(as_int(gain.data()));
-    return result;
+    nb::list found[2];
+    for (const Limbs& gain : gains) found[0].append(as_int(gain.data()));
+    for (const Limbs& mass : masses) found[1].append(as_int(mass.data()));
+    return nb::make_tuple(found[0], found[1]);
   }
 
   bool needs_rows() const { return seeding_->needs_rows(); }

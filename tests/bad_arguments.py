@@ -98,7 +98,7 @@ def parameter_cases() -> Iterator[Case]:
         ("save_checkpoints_secs", [0, -1.0, np.inf, np.nan, "9", True, X], ("> 0", "or None")),
         ("keep_checkpoint_max", [0, 2.5], (">= 1", "or None")),
         ("save_summary_steps", [0, -100, 1e2], (">= 1", "or None")),
-        ("executor", ["ray", 5, X], ("must be None in this version",)),
+        ("executor", ["ray", 5, X], ("must be None or an executor",)),
         ("log_step_count_steps", [0, 1.5], (">= 1",)),
         ("max_no_improvement", [0, None], (">= 1",)),
         ("max_epochs", [-1, "9"], (">= 1",)),

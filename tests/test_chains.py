@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from seeding_helpers import (
 from statistics_helpers import chi_square, same_counts
 
 import shoal
+from shoal.steps import chains
 from shoal.steps.chains import run_chain
 from shoal.steps.random import SEEDING, Stream
 
@@ -133,23 +135,27 @@ def test_chains_have_random_streams_of_their_own(method: str, batches: bool) -> 
 
 
 def test_proposal_of_afkmc2(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn_by: list[Array] = []
-    draw = Stream.by_cumulative
+    asked: list[chains.Proposed] = []
+    by_chains = chains._by_chains
 
-    def recorded(self: Stream, cumulative: Array, size: int) -> Array:
-        drawn_by.append(np.diff(cumulative, prepend=0.0))
-        return draw(self, cumulative, size)
+    def recorded(offered: Any, propose: Any, before: Any) -> Array:
+        asked.append(propose(range(50), [Stream(5, chain) for chain in range(50)]))
+        return by_chains(offered, propose, before)
 
-    monkeypatch.setattr(Stream, "by_cumulative", recorded)
-    for weights in (np.ones(len(ROWS)), np.arange(len(ROWS)) * 0.25):
-        drawn_by.clear()
-        clusters = seeded(shoal.Weighted(ROWS, weights), 3, "afkmc2").clusters
-        share = weights / weights.sum()
-        far = weights * BETWEEN[indices_of(ROWS, clusters)[0]]
-        assert np.allclose(drawn_by[0] / drawn_by[0].sum(), share, rtol=1e-9, atol=1e-15)
-        assert len(drawn_by) == 3
-        for proposal in drawn_by[1:]:
-            assert np.allclose(proposal, far / far.sum() / 2 + share / 2, rtol=1e-9, atol=1e-15)
+    monkeypatch.setattr(chains, "_by_chains", recorded)
+    for weights in (None, np.ones(len(ROWS)), np.arange(len(ROWS)) * 0.25):
+        data = ROWS if weights is None else shoal.Weighted(ROWS, weights)
+        clusters = seeded(data, 3, "afkmc2", kmc2_chain_length=100).clusters
+        mass = np.ones(len(ROWS)) if weights is None else weights
+        share = mass / mass.sum()
+        far = mass * BETWEEN[indices_of(ROWS, clusters)[0]]
+        expected = far / far.sum() / 2 + share / 2
+        drawn, density, ends = asked.pop()
+        assert ends == list(range(100, 5001, 100))
+        assert np.array_equal(drawn.rows, ROWS[drawn.indices])
+        assert np.allclose(density / 2, expected[drawn.indices], rtol=1e-9, atol=1e-15)
+        counts = np.bincount(drawn.indices, minlength=len(ROWS))
+        assert_likely(chi_square(counts[expected > 0], expected[expected > 0]), "proposals")
 
 
 @pytest.mark.parametrize("method", BY_DISTANCE)

@@ -115,9 +115,8 @@ def test_an_epoch_has_every_row_once_and_depends_on_seed_and_epoch_alone(
     def epoch(seed: int, row: int = 0, size: int = 33) -> tuple[list[Array], list[int]]:
         pages = PagedSource(Disk(numbers, list(range(20, 400, 20))), None, shuffle)
         found = list(pages.epoch(Order(seed, 0, 400, 4), size, row))
-        return [np.concatenate([s.rows[:, 0] for s in batch]) for _, batch in found], [
-            end for end, _ in found
-        ]
+        batches = [np.concatenate([s.rows[:, 0] for s in batch]) for batch in found]
+        return batches, (row + np.cumsum(list(map(len, batches)))).tolist()
 
     batches, ends = epoch(1)
     assert [len(batch) for batch in batches] == [33] * 12 + [4]

@@ -42,6 +42,8 @@ FACES = {
     "cli",
 }
 MIDDLE = {"steps", "executors", "hooks"}
+# Of the steps, shards know random numbers alone, by which they find the rows of a mini-batch.
+STEPS = {f"steps.{name}" for name in ("lloyd", "minibatch", "seeding", "chains", "round")}
 
 # A layer must not import these, nor `shoal` itself, which has them all.
 FORBIDDEN = {
@@ -49,7 +51,7 @@ FORBIDDEN = {
     "steps": {"loop", *FACES},
     "executors": {"loop", *FACES},
     "hooks": {"loop", *FACES},
-    "shards": {"loop", "feed", *MIDDLE, *FACES},
+    "shards": {"loop", "feed", "executors", "hooks", *STEPS, *FACES},
 }
 
 # A leaf imports nothing of shoal but these (and itself).

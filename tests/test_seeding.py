@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import seeding_helpers
 from seeding_helpers import (
     BETWEEN,
     BY_DISTANCE,
@@ -34,7 +35,7 @@ from seeding_helpers import (
 from statistics_helpers import LEVEL, chi_square, kolmogorov_smirnov, same_counts
 
 import shoal
-from shoal.executors.local import LocalExecutor
+from shoal.shards.passes import Passes
 from shoal.steps.random import SEEDING, SHUFFLING, Stream
 from shoal.steps.seeding import METHODS
 
@@ -286,7 +287,7 @@ def test_repeated_rows_are_announced_once_with_their_number(method: str, metric:
         assert len(caught) == 1
         repeated = k - distinct_directions(state.clusters, metric)
         assert f"clusters: {repeated} of the {k} centers repeat others" in str(caught[0].message)
-        assert caught[0].filename == __file__
+        assert caught[0].filename == seeding_helpers.__file__  # where it was called
         assert method == "random" or repeated == k - 6
         assert distinct_directions(state.clusters, metric) <= 6
 
@@ -312,10 +313,8 @@ def test_chains_look_at_all_rows_once_where_there_are_too_few_distinct_ones(
     distinct = np.unique(generator.integers(0, 256, (300, 3)).astype(np.uint8), axis=0)
     rows = distinct[generator.integers(len(distinct), size=20_000)]
     passes = []
-    measure = LocalExecutor.distances
-    monkeypatch.setattr(
-        LocalExecutor, "distances", lambda *given: passes.append(1) or measure(*given)
-    )
+    measure = Passes.potential
+    monkeypatch.setattr(Passes, "potential", lambda *given: passes.append(1) or measure(*given))
     data: Any = rows
     if kind == "shards":
         data = np.array_split(rows, 3)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 import shoal
-from shoal.shards.shard import Workspace
+from shoal.shards.workspace import Workspace
 
 Array = npt.NDArray[Any]
 

@@ -45,7 +45,8 @@ struct alignas(128) Seeding::Part {  // a cache line of its own
   std::vector<uint32_t> reached;  // [k][kTilesAtOnce], rows of an item that may be nearer
   std::vector<Pair> pairs;        // the same as a list
   std::vector<GainBounds> bounds;
-  std::vector<ExactSum> before, after;
+  std::vector<ExactSum> before, after;            // of the potential, and
+  std::vector<ExactSum> mass_before, mass_after;  // of what rows draw by, where it is asked for
   std::vector<Fall> falls;
   std::optional<SparseLooker> looker;
 };
@@ -239,19 +240,26 @@ void Seeding::pass(const WeightedRows& given, const Offer& offer, const Target& 
   for (auto& part : parts_) part->looker.reset();  // it knows where the rows are now
 }
 
-// OUT gains, of the candidates that are measured.
+// OUT gains, and masses unless null, of the candidates that are measured.
 void Seeding::measure(const WeightedRows& given, const Offer& offer, const Target& target,
-                      Team& team, Limbs* gains) {
+                      Team& team, Limbs* gains, Limbs* masses) {
+  const bool apart = masses != nullptr && negligible_ > 0;
   const auto room = static_cast<size_t>((given.rows.n / 6 + 1024) / team.size());
   for (auto& part : parts_) {
     part->before.assign(offer.centers.k, {});
     part->after.assign(offer.centers.k, {});
+    part->mass_before.assign(apart ? offer.centers.k : 0, {});
+    part->mass_after.assign(apart ? offer.centers.k : 0, {});
     part->falls.clear();
   }
   pass(given, offer, target, team, [&](Part& part, int32_t j, int64_t i, double distance) {
     const double weight = given.weights != nullptr ? given.weights[i] : 1;
     part.before[j].add(weight * nearest_[i]);
     part.after[j].add(weight * distance);
+    if (apart) {
+      part.mass_before[j].add(mass(given.weights, i));
+      part.mass_after[j].add(mass(given.weights, i, distance));
+    }
     if (part.falls.size() < room) part.falls.push_back({distance, i, j});
   });
   falls_complete_ = true;
@@ -263,6 +271,15 @@ void Seeding::measure(const WeightedRows& given, const Offer& offer, const Targe
       after.merge(part->after[j]);
     }
     gains[j] = difference(limbs_of(before), limbs_of(after));
+    if (masses == nullptr) continue;
+    masses[j] = gains[j];
+    if (!apart) continue;
+    ExactSum mass_before, mass_after;
+    for (const auto& part : parts_) {
+      mass_before.merge(part->mass_before[j]);
+      mass_after.merge(part->mass_after[j]);
+    }
+    masses[j] = difference(limbs_of(mass_before), limbs_of(mass_after));
   }
 }
 
@@ -286,10 +303,10 @@ void Seeding::choose(const WeightedRows& given, int64_t j, const Target& target,
 }
 
 void Seeding::lower(const WeightedRows& given, const Rows& candidates, const Target& target,
-                    int threads, Limbs* gains) {
+                    int threads, Limbs* gains, Limbs* masses) {
   Team team(useful_threads(threads, cost(given, candidates.n)));
   candidates_.emplace(candidates, metric_, target.exact);
-  measure(given, offer(given, *candidates_, target, team), target, team, gains);
+  measure(given, offer(given, *candidates_, target, team), target, team, gains, masses);
 }
 
 void Seeding::choose(const WeightedRows& given, int64_t j, const Target& target, int threads) {
@@ -314,7 +331,7 @@ int64_t Seeding::pick(const WeightedRows& given, const uint64_t* draws, int64_t 
     if (offered.which.size() == 1) {
       take(given, offered, target, team);
     } else {
-      measure(given, offered, target, team, gains.data());
+      measure(given, offered, target, team, gains.data(), nullptr);
       for (const int32_t j : offered.which)
         if (greater(gains[j], gains[best])) best = j;
       choose(given, best, target, team);

@@ -49,9 +49,10 @@ class Seeding {
   // targets. IN targets [m]; OUT found [m].
   void find(const double* weights, const Limbs* targets, int64_t m, int64_t* found) const;
 
-  // By how much each candidate would lower the potential. IN candidates [m, d]; OUT gains [m].
+  // By how much each candidate would lower the potential, and the sum of what the rows draw by: the
+  // same, unless some distances are negligible. IN candidates [m, d]; OUT gains, masses [m].
   void lower(const WeightedRows& given, const Rows& candidates, const Target& target, int threads,
-             Limbs* gains);
+             Limbs* gains, Limbs* masses);
 
   // Takes candidate j of the last `lower` as a center.
   void choose(const WeightedRows& given, int64_t j, const Target& target, int threads);
@@ -76,10 +77,11 @@ class Seeding {
   static constexpr int64_t kChunkRows = 256;  // rows that share a sum
   static_assert(kChunkRows <= ExactAdder::kRoom);
 
-  double mass(const double* weights, int64_t i) const {
-    const double distance = nearest_[i] > negligible_ ? nearest_[i] : 0;
+  double mass(const double* weights, int64_t i, double distance) const {
+    if (distance <= negligible_) return 0;
     return weights != nullptr ? weights[i] * distance : distance;
   }
+  double mass(const double* weights, int64_t i) const { return mass(weights, i, nearest_[i]); }
   void measure_first(const WeightedRows& given, const Rows& centers, const Target& target,
                      int threads);
   // Rows drawn by shares of the total, in units of 2^-53; false where it is 0. IN draws [m]; OUT
@@ -101,7 +103,7 @@ class Seeding {
   void look_at_sparse(int64_t item, const WeightedRows& given, const SparseCandidates& sparse,
                       Part& part, const Visit& visit) const;
   void measure(const WeightedRows& given, const Offer& offer, const Target& target, Team& team,
-               Limbs* gains);
+               Limbs* gains, Limbs* masses);
   void take(const WeightedRows& given, const Offer& offer, const Target& target, Team& team);
   void choose(const WeightedRows& given, int64_t j, const Target& target, Team& team);
   void apply(const double* weights, int64_t row, double distance);

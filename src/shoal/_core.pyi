@@ -124,7 +124,7 @@ class Seeding:
         rows: Matrix,  # IN [n, d]
         weights: _Floats | None,  # IN [n] float64
         candidates: _Floats,  # IN [m, d]
-    ) -> list[int]: ...
+    ) -> tuple[list[int], list[int]]: ...
     def pick(
         self,
         rows: Matrix,  # IN [n, d]

@@ -31,6 +31,9 @@ ON_BAD_ROWS = ("error", "skip")
 LARGEST_COUNT = 2**31 - 1
 ALL_COLUMNS = Columns()
 
+#: What executors have: see executors/base.py.
+EXECUTOR = ("num_parts", "here", "start", "share", "submit", "gather", "close")
+
 #: Bytes that may be kept beside the data; a quarter of the data, if that is more.
 DEFAULT_MEMORY_BUDGET = 256 << 20
 
@@ -198,7 +201,9 @@ class RunConfig:
     log_step_count_steps
         Steps between log lines; where steps are long there are lines by time besides.
     executor
-        Reserved for training on many machines; must be None in this version.
+        Where the rows of arrays and files live and are assigned: see ``shoal.executors``. None: in
+        this process. What comes as a stream is computed in this process always. Results do not
+        depend on it.
     progress
         ``"auto"``: a bar on a terminal or in a notebook for work over a second (extra
         ``shoal[progress]``; a plainer one on terminals without), log lines otherwise; True: always
@@ -225,7 +230,7 @@ class RunConfig:
     keep_checkpoint_max: int | None = 5
     save_summary_steps: int | None = 100
     log_step_count_steps: int = 100
-    executor: None = None
+    executor: Any = None
     progress: bool | str = "auto"
     tensorboard: bool | str = "auto"
     max_no_improvement: int = 10
@@ -245,11 +250,7 @@ class RunConfig:
         for name in ("log_step_count_steps", "max_no_improvement", "max_epochs"):
             whole_number(name, getattr(self, name), 1)
         whole_number("init_buffer_rows", self.init_buffer_rows, 0)
-        if self.executor is not None:
-            raise BadInputError(
-                f"executor is {self.executor!r:.80}; it is reserved for training on many machines "
-                "and must be None in this version, which trains on this one"
-            )
+        check_executor(self.executor)
 
     def replace(self, **changes: Any) -> RunConfig:
         """Return a copy with some fields changed."""
@@ -258,6 +259,19 @@ class RunConfig:
         if unknown:
             raise BadInputError(f"RunConfig has no {unknown[0]!r}; it has {sorted(known)}")
         return dataclasses.replace(self, **changes)
+
+
+def check_executor(value: Any) -> Any:
+    """Return what can hold rows and answer for them, or None."""
+    if value is None:
+        return None
+    missing = [name for name in EXECUTOR if not hasattr(value, name)]
+    if missing or isinstance(value, type):
+        raise BadInputError(
+            f"executor is {value!r:.80}; it must be None or an executor, an object with "
+            f"{', '.join(EXECUTOR)}: see shoal.executors"
+        )
+    return value
 
 
 #: What ``config=None`` means.

@@ -7,40 +7,38 @@ import logging
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 
+from shoal.batches import check_columns, make_data, to_block
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Parameters, RunConfig
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
+from shoal.executors.data import Data
 from shoal.executors.local import LocalExecutor
+from shoal.executors.shards import Shards
 from shoal.metric import is_cosine
-from shoal.shards.rows import Block, FromPages, Held, Reread, Tally, ignore, make_block
-from shoal.shards.shard import Shard, Workspace
+from shoal.shards.part import Batch as Places
+from shoal.shards.part import Part
+from shoal.shards.rows import Block, Tally, ignore
+from shoal.shards.workspace import Workspace
 from shoal.sources.array import Rows
 from shoal.sources.kept import bytes_of_rows, kept
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
 from shoal.sources.sparse import Matrix
-from shoal.sources.stream import FirstPass, StreamSource
+from shoal.sources.stream import FULL_BATCH, StreamSource
 from shoal.state import State
-from shoal.steps.order import Order
 
 logger = logging.getLogger("shoal")
 
 #: Rows of a mini-batch drawn from memory where ``batch_size`` is not given (or 8 k, if larger).
 DEFAULT_BATCH_ROWS = 4096
 
-#: Why data must end, and what else can be done.
-FULL_BATCH = (
-    "full-batch training reads all of it in every step",
-    "give the batches once, without .repeat(), or use use_mini_batch=True and steps=",
-)
-
 
 @dataclass(frozen=True)
 class Batch:
     """One batch, ready to be assigned, and the position in the source behind it."""
 
-    executor: Executor
-    inputs: list[Matrix]
+    data: Data
+    inputs: Callable[[], list[Matrix]]  # the rows themselves, for seeding by a callable
     position: tuple[int, int] | None = None  # epoch and row, for shuffled data in memory
     number: int = 0  # of a stream that can be read again: batches read, this one included
 
@@ -64,11 +62,15 @@ class Feed:
     def __init__(self, source: Source, demand: Demand) -> None:
         self._source = self._given = source
         self._demand = demand
-        self._metric = demand.parameters.distance_metric
-        self._threads = demand.parameters.num_threads
         self._more_comes = demand.keep_seeding
+        self._cosine = is_cosine(demand.parameters.distance_metric)
         self._all: Batch | None = None
         self._looked = False  # whether there is room to keep the rows
+        self._everything: Shards | None = None
+        self._passing: Data | None = None  # of the last batch of a stream
+        # What comes as a stream comes to this process, and is computed in it.
+        there = demand.run.executor if isinstance(source, PagedSource) else None
+        self._executor: Executor = LocalExecutor() if there is None else there
         self._kept: list[list[Rows]] = []  # batches of a one-shot stream that seeding used up
         self._kept_rows = self._lost_rows = 0
         self._stream: Iterator[list[Rows]] | None = None
@@ -97,6 +99,13 @@ class Feed:
     def close(self) -> None:
         """Say how many rows were left out, if that is not said yet."""
         self._dropped.say()
+
+    def end(self) -> None:
+        """End the shards; the run is over."""
+        self.close()
+        for shards in (self._passing, self._everything):
+            if shards is not None:
+                shards.close()
 
     def check_unchanged(self) -> None:
         """Refuse files that have changed, where a step reads what lies in them (memory maps)."""
@@ -169,7 +178,7 @@ class Feed:
         """The batches of the steps to come."""
         if not self._demand.parameters.use_mini_batch:
             whole = self._whole()
-            check_columns(state, len(whole.executor.scan().magnitude), self._source.name)
+            check_columns(state, len(whole.data.scan().magnitude), self._source.name)
             while True:
                 if isinstance(self._source, PagedSource):
                     self._source.pages.check_unchanged(local=True)
@@ -236,36 +245,45 @@ class Feed:
             source.pages.check_unchanged(local=True)
             used = row > 0
             if not given.resident and row == 0 and size >= rows:  # by pieces, not joined
-                yield Batch(self._whole().executor, [], (epoch + 1, 0))
+                yield replace(self._whole(), position=(epoch + 1, 0))
                 epoch += 1
                 continue
-            order = Order(seed, epoch, rows, source.dim or 1)
             self._dropped.begin()
-            for end, shards in source.epoch(order, size, row):
-                position = (epoch, end) if end < rows else (epoch + 1, 0)
-                if (batch := self._drawn(source, shards)) is not None:
+            for first in range(row, rows, size):
+                places = Places(seed, epoch, first, min(first + size, rows), size)
+                if (data := self._at(places)).usable:
                     used = True
-                    yield Batch(batch.executor, batch.inputs, position)
+                    position = (epoch, places.last) if places.last < rows else (epoch + 1, 0)
+                    yield Batch(data, list, position)
                 self.check_unchanged()  # a memory map of a file that is cut ends the process
             self._dropped.say()
             if not used:
                 self._whole()  # says why: no rows, or none with a weight
             epoch, row = epoch + 1, 0
 
-    def _drawn(self, source: PagedSource, shards: list[Rows]) -> Batch | None:
+    def _at(self, places: Places) -> Data:
+        """The rows at some places of an epoch."""
         try:
-            return self._if_usable(shards)
+            data = Data(self._shards(), self._cosine, places)
         except BadInputError:
-            if source.resident:
+            if self._source_is_resident:
                 self._whole()  # says which row of which array it is
             raise
+        self._dropped.add(data.scan())
+        return data.checked() if data.usable else data
+
+    @property
+    def _source_is_resident(self) -> bool:
+        return isinstance(self._source, PagedSource) and self._source.resident
 
     def _keep_rows(self) -> None:
-        """Decode files that fit into memory once for all, where they will be read again."""
+        """Decode files that fit into memory once for all, where they will be read again here."""
         source, given = self._source, self._demand.parameters
         if not isinstance(source, PagedSource) or source.resident or self._looked:
             return
         self._looked = True
+        if not self._executor.here:
+            return
         size = bytes_of_rows(source.pages)
         fits = given.keeps(size)
         logger.info(
@@ -280,97 +298,83 @@ class Feed:
             return
         self._source = kept(source, self._demand.told)
         self._demand = replace(self._demand, parameters=given.without(size))
+        if self._everything is not None:
+            self._everything.close()
+        self._everything = self._all = None
 
-    # --- batches as executors --------------------------------------------------------------
+    # --- batches as data -------------------------------------------------------------------
 
     def _whole(self) -> Batch:
-        """The whole data set as one batch: one shard per array, or one for a stream."""
+        """The whole data set as one batch."""
         if self._all is None:
-            self._all = self._make_whole()
+            self._keep_rows()
+            data = Data(self._shards(), self._cosine)
+            self._dropped.begin()
+            self._dropped.add(data.scan())
+            self._dropped.say()
+            self._all = Batch(data.checked(), self._inputs_of_all)
         return self._all
 
-    def _make_whole(self) -> Batch:
-        self._keep_rows()
-        source, parameters = self._source, self._demand.parameters
-        if isinstance(source, PagedSource) and source.resident:
-            self._dropped.begin()
-            blocks = [self._dropped.add(self._block(shard)) for shard in source.shards]
-            self._dropped.say()
-            return join(blocks, parameters, Workspace() if parameters.use_mini_batch else None)
-        if isinstance(source, PagedSource):
-            method = parameters.initial_clusters
-            if isinstance(method, str) and method == KMEANS_PLUS_PLUS_INIT:
-                logger.info(
-                    "%s is not in memory: k-means++ reads it once per center, k-MC² (kmc2) about "
-                    "once per 40",
-                    source.name,
-                )
-            pages = FromPages(source, self._block, self._dropped, self._demand.told)
-            shard = Shard(pages, self._metric, self._threads, parameters.budget(0))
-            return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
+    def _shards(self) -> Shards:
+        """The shards of the whole data set, which are yet to read it."""
+        if self._everything is None:
+            parts = self._parts()
+            self._everything = Shards(self._executor, parts)
+        return self._everything
 
-        first: FirstPass | None = FirstPass(source.name)
+    def _parts(self) -> list[Part]:
+        source, demand, parameters = self._source, self._demand, self._demand.parameters
+        part = Part(
+            source,
+            parameters.distance_metric,
+            parameters.num_threads,
+            demand.on_bad_rows,
+            parameters.budget(0),
+            demand.told,
+            demand.workspace,
+        )
+        if not isinstance(source, PagedSource):
+            return [part]
+        method = parameters.initial_clusters
+        by_distance = isinstance(method, str) and method == KMEANS_PLUS_PLUS_INIT
+        if by_distance and not source.resident:
+            logger.info(
+                "%s is not in memory: k-means++ reads it once per center, k-MC² (kmc2) about "
+                "once per 40",
+                source.name,
+            )
+        shares = source.split(self._executor.num_parts)
+        budgets = [parameters.budget(0) // len(shares)] * len(shares)
+        if source.resident:
+            sizes = [share.nbytes for share in shares]
+            size = max(sum(sizes), 1)
+            budget = 0 if parameters.use_mini_batch else parameters.budget(size)
+            budgets = [budget * one // size for one in sizes]
+        workspace = demand.workspace if len(shares) == 1 else None  # what is merged is apart
+        return [
+            replace(part, rows=share, budget=budget, workspace=workspace)
+            for share, budget in zip(shares, budgets, strict=True)
+        ]
 
-        def read() -> Iterator[Block]:
-            nonlocal first
-            batches = source.batches()
-            source.must_end(*FULL_BATCH)
-            for shards in batches:
-                if first is not None:
-                    first.read(sum(map(len, shards)))
-                yield from (self._block(shard) for shard in shards)
-            first = None
-
-        batches = Reread(self._dropped, read, self._demand.told)
-        shard = Shard(batches, self._metric, self._threads, parameters.budget(0))
-        return Batch(LocalExecutor([shard], is_cosine(self._metric)), [])
+    def _inputs_of_all(self) -> list[Matrix]:
+        assert isinstance(self._source, PagedSource)
+        return [self._block(shard).rows for shard in self._source.shards]
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
         """The batch, or None where no row is left of it or has a weight."""
-        blocks = [self._dropped.add(self._block(shard)) for shard in shards]
-        if not any(len(block.rows) and block.scan.heaviest > 0 for block in blocks):
+        if self._passing is not None:
+            self._passing.close()
+        demand = self._demand
+        data = make_data(shards, demand.parameters, demand.workspace, demand.on_bad_rows)
+        self._passing = data
+        self._dropped.add(data.scan())
+        if not data.usable:
             return None
-        return join(blocks, self._demand.parameters, self._demand.workspace)
+        return Batch(data.checked(), lambda: [self._block(shard).rows for shard in shards])
 
     def _block(self, shard: Rows) -> Block:
         return to_block(shard, self._demand.parameters, self._demand.on_bad_rows)
 
 
-def to_block(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> Block:
-    """Validate the rows of one shard."""
-    return make_block(shard, parameters.distance_metric, parameters.num_threads, on_bad_rows)
-
-
-def make_batch(shards: list[Rows], parameters: Parameters, workspace: Workspace) -> Batch:
-    """Validate the shards of one batch and make them assignable."""
-    return join([to_block(shard, parameters) for shard in shards], parameters, workspace)
-
-
-def join(blocks: list[Block], parameters: Parameters, workspace: Workspace | None = None) -> Batch:
-    """One batch of validated blocks.
-
-    ``workspace``: of a batch that is passed over once; else it will be again and again.
-    """
-    metric, threads = parameters.distance_metric, parameters.num_threads
-    size = max(sum(block.rows.nbytes for block in blocks), 1)
-    budget = parameters.budget(size) if workspace is None else 0
-    shared = workspace if len(blocks) == 1 else None  # parts that are merged are apart
-    parts = [
-        Shard(Held(block), metric, threads, budget * block.rows.nbytes // size, shared)
-        for block in blocks
-    ]
-    executor = LocalExecutor(parts, is_cosine(metric))
-    return Batch(executor, [block.rows for block in blocks])
-
-
 def _takes_all(source: PagedSource) -> bool:
     return source.batch_size is not None and source.batch_size >= (source.rows or 0)
-
-
-def check_columns(state: State, columns: int, name: str = "the data") -> None:
-    """Refuse rows that the centers cannot be compared with."""
-    if state.clusters.shape[1] != columns:
-        raise BadInputError(
-            f"{name} has {columns} columns, the centers (initial_clusters, or those trained "
-            f"before) have {state.clusters.shape[1]}: they must agree"
-        )

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from shoal.config import RANDOM_INIT, InitialClusters, Parameters
+from shoal.batches import check_columns, make_data, to_block
+from shoal.config import RANDOM_INIT, InitialClusters, Parameters, check_executor
 from shoal.errors import BadInputError, EndOfDataError, NotInitializedError
-from shoal.feed import Batch, check_columns, make_batch, to_block
+from shoal.executors.data import Data
 from shoal.loop import apply_step, too_few_rows, users_clusters
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, score_dtype
 from shoal.other_names import ATTRIBUTES, ESTIMATORS_METHODS, PROGRAM_OR_ESTIMATOR, own_inputs
 from shoal.shards.kernels import nearest, nearest_labels
-from shoal.shards.shard import Workspace
+from shoal.shards.workspace import Workspace
 from shoal.sources.array import Columns, Rows, is_shard_list
 from shoal.sources.open import open_named
 from shoal.sources.pages import PagedSource
@@ -93,6 +94,8 @@ class KMeans:
         ``"relocate"``, ``"keep"`` or ``"error"``: a full-batch cluster without rows.
     num_threads
         Threads per step; None: the CPUs this process may use. Results do not depend on it.
+    executor
+        Where rows are assigned, as in ``RunConfig``; None: in this process.
 
     Raises
     ------
@@ -115,6 +118,7 @@ class KMeans:
         *,
         empty_clusters: str = "relocate",
         num_threads: int | None = None,
+        executor: Any = None,
     ) -> None:
         self._parameters = Parameters.checked(
             num_clusters=num_clusters,
@@ -141,7 +145,8 @@ class KMeans:
             self._whole, self._batches = False, self._source.batches()
         self._sharded = is_shard_list(inputs)
         self._current: list[Rows] | None = None
-        self._ready: Batch | None = None
+        self._ready: Data | None = None
+        self._executor = check_executor(executor)
         self._workspace = Workspace()
         self._lock = threading.RLock()
         self._state: State | None = self._given_state()
@@ -188,7 +193,7 @@ class KMeans:
     def _is_initialized(self) -> bool:
         return self._state is not None and self._state.initialized
 
-    def _next(self) -> Batch:
+    def _next(self) -> Data:
         """Take the next batch."""
         shards = next(self._batches, None)
         if shards is None:
@@ -197,18 +202,21 @@ class KMeans:
                 "every step sees all rows"
             )
         # Validated anew even where the arrays are the same: their owner may have changed them.
+        if self._ready is not None:
+            self._ready.close()
         self._current = shards
-        self._ready = make_batch(shards, self._parameters, self._workspace)
-        return self._ready
+        executor = self._executor
+        self._ready = make_data(shards, self._parameters, self._workspace, executor=executor)
+        return self._ready.checked()
 
-    def _current_batch(self) -> Batch:
-        """The last batch taken; before the first step, the one that it will take."""
+    def _current_rows(self) -> list[Matrix]:
+        """Those of the last batch taken; before the first step, of the one that it will take."""
         if self._ready is None:
-            ready = self._next()
+            self._next()
             assert self._current is not None
             self._batches = itertools.chain([self._current], self._batches)
-            return ready
-        return self._ready
+        assert self._current is not None
+        return [shard.rows for shard in self._current]
 
     def _init(self) -> None:
         with self._lock:
@@ -216,27 +224,26 @@ class KMeans:
                 return
             state = self._state
             try:
-                batch = self._next()
+                data = self._next()
             except EndOfDataError:
                 found = 0 if state is None else state.num_found
                 how = f"inputs ended after {found} centers were found"
                 raise too_few_rows(self._parameters, how) from None
-            first = batch.inputs[0]
+            scan = data.scan()
+            columns = len(scan.magnitude)
             if state is None:
-                state = empty_state(
-                    first.shape[1], batch.executor.dtype(), self._parameters.random_seed
-                )
-            check_columns(state, first.shape[1], "inputs")
+                state = empty_state(columns, scan.dtype, self._parameters.random_seed)
+            check_columns(state, columns, "inputs")
             self._state = seeding.step(
-                state, batch.executor, batch.inputs, self._parameters, self._whole
+                state, data, self._current_rows, self._parameters, self._whole
             )
 
     def _train(self) -> float:
         with self._lock:
             state = self._require("training_op")
-            batch = self._next()
-            check_columns(state, batch.inputs[0].shape[1], "inputs")
-            self._state, _, loss = apply_step(state, batch, self._parameters)
+            data = self._next()
+            check_columns(state, len(data.scan().magnitude), "inputs")
+            self._state, _, loss = apply_step(state, data, self._parameters)
             return loss
 
     def _require(self, operation: str) -> State:
@@ -258,9 +265,9 @@ class KMeans:
             return results if is_shard_list(rows) else results[0]
         with self._lock:
             state = self._require(operation)
-            batch = self._current_batch()
-            check_columns(state, batch.inputs[0].shape[1], "inputs")
-            results = [evaluate(part, state) for part in batch.inputs]
+            parts = self._current_rows()
+            check_columns(state, parts[0].shape[1], "inputs")
+            results = [evaluate(part, state) for part in parts]
         return results if self._sharded or len(results) > 1 else results[0]
 
     def _other_rows(self, rows: Any, state: State) -> list[Matrix]:

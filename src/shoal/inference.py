@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.batches import check_columns, to_block
 from shoal.checks import warn_user
 from shoal.config import Parameters
 from shoal.errors import BadInputError
-from shoal.feed import check_columns, to_block
 from shoal.metric import all_distances, score_dtype
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.rows import Block, Tally, ignore
@@ -179,12 +179,13 @@ class Inference:
                     pages.check_unchanged(local=True)
                 check_columns(self.state, shards[0].rows.shape[1], shards[0].name)
                 try:
-                    blocks = [dropped.add(self._block(shard)) for shard in shards]
+                    blocks = [self._block(shard) for shard in shards]
                 except BadInputError:
                     if isinstance(source, PagedSource) and source.resident:  # say which row it is
                         blocks = [self._block(shard) for shard in source.shards]
                     raise
                 for i, block in enumerate(blocks):
+                    dropped.add(block.scan)
                     blocks[i] = replace(block, first=first)
                     first += block.dropped + len(block.rows)
                 if sum(len(block.rows) + also_empty * block.dropped for block in blocks):

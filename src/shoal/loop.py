@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from shoal.batches import check_columns
 from shoal.config import Parameters, RunConfig
 from shoal.errors import TooFewRowsError
-from shoal.feed import Batch, Demand, Feed, check_columns
+from shoal.executors.data import Data
+from shoal.feed import Demand, Feed
 from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
 from shoal.metric import is_cosine, to_unit
 from shoal.shards.kernels import loss_of
-from shoal.shards.shard import Workspace
+from shoal.shards.workspace import Workspace
 from shoal.sources.array import Floats
 from shoal.sources.open import Source
 from shoal.sources.stream import StreamSource
@@ -83,7 +85,7 @@ def train(state: State | None, source: Source, task: Task) -> Generator[State, N
         raise
     finally:
         try:
-            feed.close()
+            feed.end()
         finally:
             task.monitors.tell("end", context)
 
@@ -116,16 +118,15 @@ def steps(
             batch = next(batches, None)
             if batch is None:
                 break
-            whole = batch.executor.scan().rows if not given.use_mini_batch else source.rows
+            whole = batch.data.scan().rows if not given.use_mini_batch else source.rows
             context.enter(TRAINING, whole)
             if batch.position is not None and judge.out_of_epochs(*batch.position):
                 break
             task.monitors.tell("before_step", context)
-            if before is not None:  # whether a label changes is told from those of the step before
-                batch.executor.assign(before)
-                before = None
             feed.check_unchanged()
-            current, found, loss = apply_step(current, batch, given)
+            # Whether a label changes is told from those of the step before.
+            current, found, loss = apply_step(current, batch.data, given, before)
+            before = None
             feed.check_unchanged()
             epoch, row = batch.position or (current.epoch, current.row)
             done = judge.says_stop(epoch, loss, found) or current.global_step == last_step
@@ -160,12 +161,13 @@ def initialise(
     if not enough and not task.keep_seeding:
         raise too_few_rows(parameters, f"the data has only {source.rows} rows")
     for batch in feed.seeding_batches():
-        dim, dtype = len(batch.executor.scan().magnitude), batch.executor.dtype()
+        scan = batch.data.scan()
+        dim = len(scan.magnitude)
         if state is None:
-            state = empty_state(dim, dtype, parameters.random_seed)
+            state = empty_state(dim, scan.dtype, parameters.random_seed)
         check_columns(state, dim, "a later batch")
         given = feed.parameters
-        state = seeding.step(state, batch.executor, batch.inputs, given, feed.whole, told)
+        state = seeding.step(state, batch.data, batch.inputs, given, feed.whole, told)
         if state.initialized:
             logger.info("%d centers chosen", state.num_found)
             return state
@@ -183,15 +185,19 @@ def too_few_rows(parameters: Parameters, how: str) -> TooFewRowsError:
     )
 
 
-def apply_step(state: State, batch: Batch, parameters: Parameters) -> tuple[State, Partial, float]:
+def apply_step(
+    state: State, data: Data, parameters: Parameters, before: Floats | None = None
+) -> tuple[State, Partial, float]:
     """One step of either kind, and its loss; float64 rows make float64 centers of float32 ones."""
-    if batch.executor.scan().double and state.clusters.dtype != np.float64:
+    if data.scan().double and state.clusters.dtype != np.float64:
         state = state.replace(
             clusters=state.clusters.astype(np.float64),
             clusters_updated=state.clusters_updated.astype(np.float64),
         )
-    step = minibatch.step if parameters.use_mini_batch else lloyd.step
-    after, found = step(state, batch.executor, parameters)
+    if parameters.use_mini_batch:
+        after, found = minibatch.step(state, data, parameters)
+    else:
+        after, found = lloyd.step(state, data, parameters, before)
     loss = loss_of(found, state.clusters, parameters.distance_metric, parameters.num_threads)
     return after, found, loss
 

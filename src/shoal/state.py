@@ -16,6 +16,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
 
+#: Rows that are named where some are left out.
+SAID_ROWS = 5
 #: Exact sums of float64 are integers in units of this: 2**-1074, the smallest float64.
 LOSS_UNIT = 1 << 1074
 
@@ -47,6 +49,14 @@ class Scan:
     heaviest: float  # the largest weight, 1 without weights
     weighted: bool
     double: bool  # some rows are float64, or whole numbers that need it
+    positive: int = 0  # rows that have a weight
+    dropped: int = 0  # rows that were left out
+    left_out: tuple[str, ...] = ()  # the first of them
+
+    @property
+    def dtype(self) -> npt.DTypeLike:
+        """The dtype of centers: float64 where some rows need it, else float32."""
+        return np.float64 if self.double else np.float32
 
     def covers(self, part: Scan) -> bool:
         """Whether rows scanned as ``part`` can be among those scanned here."""
@@ -66,6 +76,9 @@ class Scan:
             max(self.heaviest, other.heaviest),
             self.weighted or other.weighted,
             self.double or other.double,
+            self.positive + other.positive,
+            self.dropped + other.dropped,
+            (*self.left_out, *other.left_out)[:SAID_ROWS],
         )
 
 
@@ -81,6 +94,13 @@ class Grid:
     quanta: Floats  # [4, d + 1] float64: of values, of squares, 1 / both; the weight comes last
     bits: int
     levels: int
+
+    def same(self, other: Grid) -> bool:
+        """Whether both are one grid; another process has a copy."""
+        return self is other or (
+            (self.bits, self.levels) == (other.bits, other.levels)
+            and np.array_equal(self.quanta, other.quanta)
+        )
 
     @classmethod
     def of(cls, scan: Scan, unit_rows: bool) -> Grid:

@@ -22,7 +22,7 @@ from shoal.hooks.saving import CheckpointSaver
 from shoal.loop import Task, train
 from shoal.model import Model
 from shoal.model_dir import ModelDir
-from shoal.shards.shard import Workspace
+from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
 from shoal.sources.stream import StreamSource

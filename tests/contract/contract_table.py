@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 
 import shoal
+from shoal.executors import PickledExecutor
 
 ROWS, COLUMNS, CLUSTERS = 240, 5, 6
 SEEDINGS = ("given", "random", "kmeans_plus_plus", "kmc2", "afkmc2", "callable")
@@ -357,10 +358,21 @@ def bits_of_model(model: Any) -> dict[str, tuple[str, bytes] | int]:
     }
 
 
-def train(data: Any, rows: Any, arguments: dict[str, Any], **fit: Any) -> Result:
+#: Where rows live: in this process, or in parts that are spoken to through pickle alone.
+EXECUTORS: dict[str, Callable[[], Any]] = {
+    "local": lambda: None,
+    "pickled": lambda: PickledExecutor(num_parts=3),
+}
+
+
+def train(
+    data: Any, rows: Any, arguments: dict[str, Any], executor: Any = None, **fit: Any
+) -> Result:
     """Fit on ``data``; labels and scores are those of ``rows``."""
     losses = Losses()
-    model = shoal.KMeansClustering(**arguments).fit(data, monitors=[losses], **fit)
+    config = shoal.RunConfig(executor=executor)
+    model = shoal.KMeansClustering(config=config, **arguments)
+    model.fit(data, monitors=[losses], **fit)
     found = model.predict(rows, outputs=["cluster_idx", "scores"], as_iterable=False)
     assert model.get_variable_value("global_step") == len(losses.seen)
     return Result(

@@ -10,6 +10,7 @@
 
 #include "checks.h"
 #include "core/reference.h"
+#include "core/limbs.h"
 #include "core/seeding.h"
 #include "core/team.h"
 
@@ -259,10 +260,12 @@ void try_case(const Case& given) {
         for (size_t round = 0; round < rounds.size(); ++round) {
           CHECK(limbs_of(seeding.total()) == totals[round]);
           CHECK(std::memcmp(seeding.distances().data(), nearest[round].data(), n * 8) == 0);
-          std::vector<Limbs> found(rounds[round].offered.n);
-          seeding.lower(all, rounds[round].offered, *target, threads, found.data());
+          std::vector<Limbs> found(rounds[round].offered.n), masses(rounds[round].offered.n);
+          seeding.lower(all, rounds[round].offered, *target, threads, found.data(), masses.data());
           CHECK(found == gains[round]);
           seeding.choose(all, rounds[round].chosen, *target, threads);
+          CHECK(limbs_of(seeding.total()) ==
+                difference(totals[round], masses[rounds[round].chosen]));
         }
         CHECK(std::memcmp(seeding.distances().data(), nearest.back().data(), n * 8) == 0);
       }

@@ -292,10 +292,11 @@ void try_seeding(const Case& given, const Both& both, const Centers& centers, co
   Seeding found(sparse, first, given.metric, negligible, 1 << 30, target, threads);
   CHECK(same(found.distances(), truth.distances()));
   CHECK(same_limbs(found.total(), truth.total()));
-  std::vector<Limbs> gains(given.k), true_gains(given.k);
-  truth.lower(dense, centers.rows, target, threads, true_gains.data());
-  found.lower(sparse, centers.rows, target, threads, gains.data());
+  std::vector<Limbs> gains(given.k), true_gains(given.k), masses(given.k), true_masses(given.k);
+  truth.lower(dense, centers.rows, target, threads, true_gains.data(), true_masses.data());
+  found.lower(sparse, centers.rows, target, threads, gains.data(), masses.data());
   CHECK(gains == true_gains);
+  CHECK(masses == true_masses);
   const int64_t taken = below(given.k);
   truth.choose(dense, taken, target, threads);
   found.choose(sparse, taken, target, threads);

@@ -1,1 +1,4 @@
-"""Where shards live: behind one protocol, on this machine or on many."""
+"""Where the rows live: this process, or others."""
+
+from shoal.executors.local import LocalExecutor as LocalExecutor
+from shoal.executors.pickled import PickledExecutor as PickledExecutor

@@ -1,55 +1,42 @@
-"""The seam between the loop and the machines: centers go out, partials come back."""
+"""The seam between the loop and the machines: what whoever lends machines has to offer.
+
+An executor knows nothing of k-means. It makes shards of parts, hands messages to them and brings
+their answers back; what is asked, and how answers are merged, is in data.py, once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from shoal.shards.potential import Nearest
-from shoal.sources.sparse import Matrix
-from shoal.state import Farthest, Grid, Partial, Scan
-
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
+from shoal.shards.part import Part
 
 
 class Executor(Protocol):
-    """All rows of a batch or of a data set, wherever they are, as one sequence of rows."""
+    """Where shards live."""
 
-    def scan(self) -> Scan:
-        """Size and magnitudes of the rows."""
+    num_parts: int  # into how many parts data is cut
+    here: bool  # whether shards are in this process: rows need not travel
 
-    def dtype(self) -> npt.DTypeLike:
-        """The dtype of the centers: float64 where rows need it, else float32."""
+    def start(self, parts: Sequence[Part]) -> list[int]:
+        """Make a ``Shard`` of each part, where it will live; returns their numbers."""
 
-    def assign(self, centers: Floats) -> Partial:
-        """Assign every row to its nearest center."""
+    def share(self, value: Any) -> Any:
+        """A value that several shards will read, sent once: returns what stands for it."""
 
-    def distances(self, centers: Floats) -> Floats:
-        """Distance [n] of each row to its nearest center, 0 for a row without direction."""
+    def submit(self, which: int, message: str, *arguments: Any) -> Any:
+        """Ask for ``Shard.message(*arguments)``; returns what stands for its answer.
 
-    def farthest(self, centers: Floats, number: int) -> Farthest:
-        """The ``number`` rows farthest from the centers of the last ``assign``."""
-
-    def nearest(self, centers: Floats, negligible: float, room: int) -> Nearest:
-        """Distances to the nearest of some centers [k, d], k may be 0, to choose more from.
-
-        Distances up to ``negligible`` have no mass; ``room`` bytes may be kept beside them.
+        Messages to one shard are taken in the order in which they are submitted. An argument may be
+        what ``share`` or ``submit`` returned.
         """
 
-    def sample(self, indices: Indices) -> Matrix:
-        """Rows by their index, sparse where they are."""
+    def gather(self, answers: Sequence[Any], timeout: float | None = None) -> list[Any]:
+        """The answers, in order; what a shard raised is raised here.
 
-    def take(self, indices: Indices) -> Floats:
-        """Rows by their index as an array [m, d]: what centers are made of."""
+        Raises ShardLost where the shard of an answer is gone, and TimeoutError, with its number,
+        where it takes longer than ``timeout`` seconds. An answer can be gathered again.
+        """
 
-    def weights(self) -> Floats | None:
-        """Weights [n], or None where rows have none."""
-
-    def labels(self) -> npt.NDArray[np.int32]:
-        """Labels [n] of the last ``assign``."""
-
-    def row_sums(self, indices: Indices, grid: Grid) -> npt.NDArray[np.int64]:
-        """What each of some rows adds to a sum; see ``Shard.row_sums``."""
+    def close(self, which: Iterable[int]) -> None:
+        """End some shards."""

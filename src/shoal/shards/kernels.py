@@ -11,7 +11,7 @@ from shoal import _core
 from shoal.metric import is_cosine
 from shoal.shards.rows import EMPTY_SCAN, Block
 from shoal.sources.sparse import Matrix
-from shoal.state import Partial
+from shoal.state import LOSS_UNIT, Grid, Partial, exact_sum
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int32]
@@ -51,6 +51,23 @@ def assign_block(
         block.rows, block.weights, centers, is_cosine(metric), threads, labels, distances
     )
     return changes, loss
+
+
+def total_weight(block: Block) -> int:
+    """Exact sum of the weights of a block, 1 each where it has none."""
+    if block.weights is None:
+        return len(block.rows) * LOSS_UNIT
+    return exact_sum(block.weights)
+
+
+def row_sums(
+    rows: Matrix, weights: Floats | None, metric: str, threads: int, grid: Grid
+) -> npt.NDArray[np.int64]:
+    """What each of some rows adds to a sum, [levels, m, d + 1] in quanta."""
+    sums = np.zeros((grid.levels, len(rows), rows.shape[1] + 1), np.int64)
+    each = np.arange(len(rows), dtype=np.int32)
+    _core.add_sums(rows, weights, each, is_cosine(metric), grid, len(rows), threads, sums)
+    return sums
 
 
 def nearest_labels(rows: Matrix, centers: Floats, metric: str, threads: int) -> Labels:

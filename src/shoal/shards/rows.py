@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
 from shoal.sources.array import Rows
 from shoal.sources.pages import PagedSource
 from shoal.sources.sparse import Matrix, Scattered, SparseRows
-from shoal.state import Scan
+from shoal.state import SAID_ROWS, Scan
 
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.int64]
@@ -33,32 +33,33 @@ class Block:
     rows: Matrix
     weights: Floats | None
     scan: Scan
-    dropped: int = 0  # rows that were left out
     kept: Indices | None = None  # [n] which of the rows given these are, where some were left out
     first: int = 0  # index of the first row given in the data set
-    left_out: tuple[str, ...] = ()  # the first of the rows that were left out
+
+    @property
+    def dropped(self) -> int:
+        """Rows that were left out."""
+        return self.scan.dropped
 
     def pieces(self, size: int) -> Iterator[Block]:
         """The same rows as blocks of ``size``: views."""
         if len(self.rows) <= size:
             yield self
             return
+        scan = replace(self.scan, dropped=0, left_out=())
         for start in range(0, len(self.rows), size):
             part = slice(start, start + size)
             weights = None if self.weights is None else self.weights[part]
             kept = None if self.kept is None else self.kept[part]
             first = self.first + (start if kept is None else 0)
-            yield Block(self.rows[part], weights, self.scan, 0, kept, first)
+            yield Block(self.rows[part], weights, scan, kept, first)
 
     def index(self) -> Indices:
         """Index of each row in the data set."""
         return self.first + (np.arange(len(self.rows)) if self.kept is None else self.kept)
 
 
-#: Rows that are named where some are left out.
-SAID_ROWS = 5
-
-EMPTY_SCAN = Scan(0, np.zeros(0), 1.0, False, False)
+EMPTY_SCAN = Scan(0, np.zeros(0), 0.0, False, False)
 
 
 def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error") -> Block:
@@ -108,7 +109,9 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
             "be finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
         )
     _check_range(scan, metric, given)
-    return Block(rows, weights, scan, len(given.rows) - len(rows), kept, left_out=left_out)
+    if kept is not None:
+        scan = replace(scan, dropped=len(given.rows) - len(rows), left_out=left_out)
+    return Block(rows, weights, scan, kept)
 
 
 def _check_range(scan: Scan, metric: str, given: Rows) -> None:
@@ -142,8 +145,12 @@ def _scan(
 ) -> tuple[Scan, tuple[int, int] | None]:
     magnitude = np.zeros(rows.shape[1])
     bad = _core.scan(rows, threads, magnitude)
-    heaviest = 1.0 if weights is None else float(weights.max(initial=0.0))
-    scan = Scan(len(rows), magnitude, heaviest, weights is not None, is_double(rows.dtype))
+    positive = len(rows)
+    heaviest = 1.0 if positive else 0.0
+    if weights is not None:
+        heaviest, positive = float(weights.max(initial=0.0)), int(np.count_nonzero(weights))
+    double = is_double(rows.dtype)
+    scan = Scan(len(rows), magnitude, heaviest, weights is not None, double, positive)
     return scan, None if bad[0] < 0 else bad
 
 
@@ -162,12 +169,11 @@ class Tally:
         self._before = max(self._before, (self._dropped, self._rows, self._lost))
         self._dropped, self._rows, self._lost = 0, 0, ()
 
-    def add(self, block: Block) -> Block:
-        """Count the rows of a block, and give it back."""
-        self._dropped += block.dropped
-        self._rows += block.dropped + len(block.rows)
-        self._lost = (*self._lost, *block.left_out)[:SAID_ROWS]
-        return block
+    def add(self, scan: Scan) -> None:
+        """Count rows that were looked at."""
+        self._dropped += scan.dropped
+        self._rows += scan.dropped + scan.rows
+        self._lost = (*self._lost, *scan.left_out)[:SAID_ROWS]
 
     def say(self) -> None:
         """Warn of what a pass left out, if that is not said yet."""
@@ -191,10 +197,8 @@ class Blocks:
 
     resident = False  # whether the rows stay where they are in memory
 
-    def __init__(self, tally: Tally | None = None) -> None:
-        self._tally = Tally("x") if tally is None else tally
+    def __init__(self) -> None:
         self._scan: Scan | None = None
-        self._dropped = 0
 
     def read(self) -> Iterable[Block]:
         """The blocks, from the first."""
@@ -204,14 +208,9 @@ class Blocks:
         """Size and magnitudes of the rows (one reading, the first time)."""
         if self._scan is None:
             total = None
-            self._tally.begin()
             for block in self.read():
                 total = block.scan if total is None else total.merge(block.scan)
-                self._dropped += self._tally.add(block).dropped
-            if total is None:
-                raise BadInputError("the data has no rows: give at least one")
-            self._scan = total
-            self._tally.say()
+            self._scan = EMPTY_SCAN if total is None else total
         return self._scan
 
     def __iter__(self) -> Iterator[Block]:
@@ -245,7 +244,7 @@ class Blocks:
             inside = np.flatnonzero((indices >= start) & (indices < start + rows))
             local = indices[inside] - start
             if weights is None and block.weights is not None:
-                weights = np.empty(len(indices))
+                weights = np.ones(len(indices))
             if isinstance(block.rows, SparseRows):
                 sparse.put(inside, block.rows[local])
             else:
@@ -259,27 +258,32 @@ class Blocks:
             raise BadInputError("the data has no rows: give at least one")
         return sparse.rows() if out is None else out, weights
 
-    def weights(self) -> Floats | None:
-        """All weights [n], or None where rows have none."""
-        if not self.scan().weighted:
-            return None
-        parts = [
-            np.ones(len(block.rows)) if block.weights is None else block.weights for block in self
-        ]
+    def positive(self) -> Indices:
+        """Indices of the rows that have a weight."""
+        parts, start = [], 0
+        for block in self:
+            rows = len(block.rows)
+            inside = np.arange(rows) if block.weights is None else np.flatnonzero(block.weights > 0)
+            parts.append(start + inside)
+            start += rows
         return np.concatenate(parts)
 
 
 class Held(Blocks):
-    """Blocks in memory; whoever made them says what was left out."""
+    """Rows in memory, which are looked at once."""
 
     resident = True
 
-    def __init__(self, *blocks: Block) -> None:
+    def __init__(self, rows: Sequence[Rows], validate: Validate) -> None:
         super().__init__()
-        self._blocks = [replace(block, dropped=0) for block in blocks]
+        self._rows = rows
+        self._validate = validate
+        self._blocks: list[Block] | None = None
 
     def read(self) -> Iterable[Block]:
         """The blocks."""
+        if self._blocks is None:
+            self._blocks = [self._validate(part) for part in self._rows]
         return self._blocks
 
 
@@ -291,11 +295,10 @@ class Reread(Blocks):
 
     def __init__(
         self,
-        tally: Tally,
         begin: Callable[[], Iterable[Block]],
         told: Callable[[int], None] = ignore,
     ) -> None:
-        super().__init__(tally)
+        super().__init__()
         self._begin = begin
         self._told = told
         self._checksums: list[int] = []
@@ -326,10 +329,9 @@ class FromPages(Blocks):
         self,
         source: PagedSource,
         validate: Validate,
-        tally: Tally,
         told: Callable[[int], None] = ignore,
     ) -> None:
-        super().__init__(tally)
+        super().__init__()
         self._source = source
         self._validate = validate
         self._told = told
@@ -338,8 +340,8 @@ class FromPages(Blocks):
         """Yield the blocks."""
         self._source.pages.check_unchanged()
         scan = self._scan
-        for piece in self._source.pages.stream():
-            if scan is None or self._dropped:
+        for piece in self._source.stream():
+            if scan is None or scan.dropped:
                 yield self._validate(piece)
             else:
                 yield Block(piece.rows, piece.weights, scan)
@@ -348,12 +350,11 @@ class FromPages(Blocks):
 
     def take(self, indices: Indices) -> tuple[Matrix, Floats | None]:
         """Rows by index: only the pages that hold them are read, if no row is left out."""
-        self.scan()
-        if self._dropped:
+        if self.scan().dropped:
             return super().take(indices)
         self._source.pages.check_unchanged()
         order, back = np.unique(indices, return_inverse=True)
-        taken = self._source.take(order)
+        taken = self._source.take(order + self._source.first)
         return taken.rows[back], None if taken.weights is None else taken.weights[back]
 
 

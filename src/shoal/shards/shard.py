@@ -1,257 +1,155 @@
-"""Rows, and what makes passes over them cheap. Home of the one assignment step.
+"""A part of a data set where it lives: what can be asked of it, and nothing else.
 
-A ``Shard`` is a sequence of blocks (rows.py) that can be read again and again, with what is kept
-of one pass for the next.
+No message and no answer has the size of the data.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal import _core
-from shoal.metric import is_cosine
-from shoal.shards.kernels import assign_block
-from shoal.shards.potential import NearestOfBlocks
-from shoal.shards.rows import Block, Blocks, source_changed
-from shoal.sources.sparse import Matrix, dense
+from shoal.shards.part import Batch, Part
+from shoal.shards.passes import Passes
+from shoal.shards.potential import Gains, PotentialOfBlocks
+from shoal.shards.values import Drawn, Measure
+from shoal.shards.workspace import Workspace
+from shoal.sources.array import Rows
+from shoal.sources.pages import PagedSource
+from shoal.sources.stream import StreamSource
 from shoal.state import Farthest, Grid, Partial, Scan
+from shoal.steps.order import Order
 
 Floats = npt.NDArray[np.floating[Any]]
-Labels = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
-Ints = npt.NDArray[np.int64]
-
-
-class Workspace:
-    """The arrays that a pass fills and the next one writes over.
-
-    Batches that are seen once share one, so that a step allocates no sums and no labels.
-    """
-
-    def __init__(self) -> None:
-        self._arrays: dict[str, npt.NDArray[Any]] = {}
-
-    def __reduce__(self) -> Any:  # of a copied or pickled model: begins empty
-        return Workspace, ()
-
-    def array(
-        self, name: str, shape: tuple[int, ...], dtype: type[np.generic], fill: int
-    ) -> npt.NDArray[Any]:
-        """An array full of ``fill``: the one of this name, if it is large enough."""
-        size = math.prod(shape)
-        array = self._arrays.get(name)
-        if array is None or len(array) < size:
-            array = self._arrays[name] = np.empty(size, dtype)
-        array = array[:size].reshape(shape)
-        array.fill(fill)
-        return array
+Shares = npt.NDArray[np.uint64]
 
 
 class Shard:
-    """Some rows of a data set, read in blocks.
+    """The rows of a ``Part``: read, validated, assigned and drawn from where they are."""
 
-    Parameters
-    ----------
-    blocks
-        The rows.
-    metric
-        The distance metric.
-    threads
-        How many threads a pass may use.
-    budget
-        How many bytes may be kept beside the rows, from pass to pass, to make passes cheaper.
-    workspace
-        Shared with others, that is with whoever makes the next pass: each one starts anew.
-    """
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._workspace = part.workspace or Workspace()
+        sourced = isinstance(part.rows, (PagedSource, StreamSource))
+        self._whole = Passes(part.blocks(), part, None if sourced else self._workspace)
+        self._batch: tuple[Batch, Passes] | None = None
+        self._epoch: _Epoch | None = None
+        self._potentials: dict[int, PotentialOfBlocks] = {}
 
-    def __init__(
-        self,
-        blocks: Blocks,
-        metric: str,
-        threads: int,
-        budget: int = 0,
-        workspace: Workspace | None = None,
-    ) -> None:
-        self._blocks = blocks
-        self._metric = metric
-        self._threads = threads
-        self._budget = budget
-        self._shared = workspace is not None
-        self._workspace = workspace or Workspace()
-        self._labels: list[Labels] = []
-        self._keepers: list[_core.Keeper] = []
-        self._sums: tuple[Ints, Ints] | None = None  # of the labels; of the squares of the rows
-        self._grid: Grid | None = None  # of the sums
+    # --- training --------------------------------------------------------------------------
 
-    def scan(self) -> Scan:
-        """Size and magnitudes of the rows (one pass, the first time)."""
-        return self._blocks.scan()
+    def scan(self, batch: Batch | None = None) -> Scan:
+        """Size and magnitudes of the rows, which are validated; or of those of a mini-batch."""
+        return self._passes(batch).scan()
 
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return self.scan().rows
+    def begin(self, grid: Grid, batch: Batch | None = None) -> None:
+        """Add rows on this grid from now on: that of all shards."""
+        self._passes(batch).begin(grid)
 
-    @property
-    def dim(self) -> int:
-        """Number of columns."""
-        return len(self.scan().magnitude)
+    def assign(
+        self, centers: Floats, before: Floats | None = None, batch: Batch | None = None
+    ) -> Partial:
+        """Assign the rows and add them up.
 
-    def assign(self, centers: Floats, grid: Grid) -> Partial:
-        """Assign all rows and add them up on ``grid``.
-
-        Labels, sums and whatever saves work are kept for the next pass, which then costs less and
-        gives the same: sums of integers can be brought up to date, and the rest only says what need
-        not be computed.
+        How many labels change is told from the pass before; where there was none, ``before`` are
+        the centers of which it would have been.
         """
-        sums, squares = self._sums_on(grid, centers)
-        changes = rows = 0
-        try:
-            for position, block in enumerate(self._blocks):
-                labels, keeper = self._kept_of(position, len(block.rows), len(centers))
-                changed, _, _ = _core.assign_again(
-                    block.rows,
-                    block.weights,
-                    centers,
-                    is_cosine(self._metric),
-                    self._threads,
-                    keeper,
-                    labels,
-                    grid,
-                    sums,
-                    squares,
-                )
-                changes += changed
-                rows += len(block.rows)
-        except BaseException:
-            self._forget()  # a pass that ends half-way leaves labels and sums of two passes
-            raise
-        return Partial(sums, squares, grid, rows, changes)
+        passes = self._passes(batch)
+        if before is not None and not passes.have_labels:
+            passes.assign(before)
+        return passes.assign(centers)
 
-    def _sums_on(self, grid: Grid, centers: Floats) -> tuple[Ints, Ints]:
-        """Sums and squares of the last pass, zero before the first."""
-        k, d = centers.shape
-        shape = (grid.levels, k, d + 1)
-        same = self._sums is not None and self._sums[0].shape == shape and grid is self._grid
-        if self._sums is None or self._shared or not same:
-            self._forget()
-            self._grid = grid
-            self._sums = (
-                self._workspace.array("sums", shape, np.int64, 0),
-                self._workspace.array("squares", (2, d + 1), np.int64, 0),
-            )
-        return self._sums
-
-    def row_sums(self, indices: Indices, grid: Grid) -> npt.NDArray[np.int64]:
-        """What each of some rows adds to a sum, [levels, m, d + 1] in quanta."""
-        rows, weights = self.take(indices)
-        sums = np.zeros((grid.levels, len(rows), rows.shape[1] + 1), np.int64)
-        _core.add_sums(
-            rows,
-            weights,
-            np.arange(len(rows), dtype=np.int32),
-            is_cosine(self._metric),
-            grid,
-            len(rows),
-            self._threads,
-            sums,
-        )
-        return sums
-
-    def distances(self, centers: Floats) -> Floats:
-        """Distance [n] of each row to its nearest center, 0 for a row without direction."""
-        return np.concatenate([self._distances(block, centers) for block in self._blocks])
-
-    def _distances(self, block: Block, centers: Floats) -> Floats:
-        out = np.empty(len(block.rows))
-        assign_block(block, centers, self._metric, self._threads, None, out)
-        if is_cosine(self._metric):
-            out[~block.rows.any(axis=1)] = 0.0
-        return out
-
-    def nearest(self, centers: Floats, negligible: float, room: int) -> NearestOfBlocks:
-        """Distances to the nearest of some centers, to choose more from; see ``Nearest``."""
-        return NearestOfBlocks(
-            lambda: ((block.rows, block.weights) for block in self._blocks),
-            lambda indices: dense(self.take(indices)[0]),
-            self.rows,
-            centers,
-            cosine=is_cosine(self._metric),
-            threads=self._threads,
-            negligible=negligible,
-            room=room if self._blocks.resident else min(room, self._budget),
-        )
+    def merge(self, one: Partial, other: Partial) -> Partial:
+        """Merge the partials of two shards."""
+        return one.merge(other)
 
     def farthest(self, centers: Floats, number: int) -> Farthest:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""
-        start, parts = 0, []
-        for position, block in enumerate(self._blocks):
-            parts.append(self._farthest(position, block, centers, number).after(start))
-            start += len(block.rows)
-        return Farthest.of(parts, number)
+        return self._whole.farthest(centers, number)
 
-    def _farthest(self, position: int, block: Block, centers: Floats, number: int) -> Farthest:
-        labels = self._labels[position]
-        number = min(number, len(labels))
-        rows, distances = np.empty(number, np.int64), np.empty(number)
-        counts = np.empty(len(centers), np.int64)
-        # The core measures dense rows itself, by their labels.
-        measured = None if isinstance(block.rows, np.ndarray) else self._distances(block, centers)
-        found = _core.farthest(
-            block.rows,
-            block.weights,
-            labels,
-            centers,
-            is_cosine(self._metric),
-            self._threads,
-            measured,
-            self._keepers[position],
-            rows,
-            distances,
-            counts,
-        )
-        return Farthest(rows[:found], distances[:found], labels[rows[:found]], counts)
+    def _passes(self, batch: Batch | None) -> Passes:
+        if batch is None:
+            return self._whole
+        if self._batch is None or self._batch[0] != batch:
+            part = self._part.of(self._rows_of(batch))
+            self._batch = batch, Passes(part.blocks(), part, self._workspace)
+        return self._batch[1]
 
-    def take(self, indices: Indices) -> tuple[Matrix, Floats | None]:
-        """Rows (and weights) by their index, in the order asked for."""
-        return self._blocks.take(indices)
+    def _rows_of(self, batch: Batch) -> Sequence[Rows]:
+        assert isinstance(self._part.rows, PagedSource)
+        if self._epoch is None or not self._epoch.goes_on(batch):
+            self._epoch = _Epoch(self._part.rows, batch)
+        return self._epoch.next(batch)
 
-    def weights(self) -> Floats | None:
-        """All weights [n], or None where rows have none."""
-        return self._blocks.weights()
+    # --- rows and distances ----------------------------------------------------------------
 
-    def labels(self) -> Labels:
-        """Labels [n] of the last pass."""
-        return np.concatenate(self._labels) if self._labels else np.empty(0, np.int32)
+    def take(self, indices: Indices | None) -> Drawn:
+        """Rows (and weights) by their index, in the order asked for; None: all with a weight."""
+        return self._whole.take(indices)
 
-    def _forget(self) -> None:
-        """Start anew: the next pass is a first one."""
-        self._labels.clear()
-        self._keepers.clear()
-        self._sums = None
+    def measure(self, centers: Floats) -> Measure:
+        """Exact sums of weight * distance and of weights, and how many rows there are."""
+        return self._whole.measure(centers)
 
-    def _kept_of(self, position: int, rows: int, k: int) -> tuple[Labels, _core.Keeper]:
-        """Labels of a block, and what else is kept of it."""
-        if position == len(self._labels):
-            name = f"labels {position}"
-            self._labels.append(self._workspace.array(name, (rows,), np.int32, -1))
-            self._keepers.append(self._keeper(rows, k))
-        if len(self._labels[position]) != rows:
-            raise source_changed(
-                f"batch {position} had {len(self._labels[position])} rows, now {rows}"
-            )
-        return self._labels[position], self._keepers[position]
+    # --- choosing centers ------------------------------------------------------------------
 
-    def _keeper(self, rows: int, k: int) -> _core.Keeper:
-        """A share of the budget; where that is too little, the first get what bounds take."""
-        share = self._budget * rows // max(self.rows, 1)
-        keeper = _core.Keeper(rows, share, self._blocks.resident)
-        if keeper.planned(self.dim, k, False):
-            return keeper
-        bounds = _core.bytes_of_bounds(rows, self.dim, k)
-        spent = sum(keeper.bytes for keeper in self._keepers)
-        return _core.Keeper(rows, bounds if spent + bounds <= self._budget else 0, False)
+    def potential(
+        self, name: int, centers: Floats | None, negligible: float, room: int, without: Indices
+    ) -> int:
+        """Keep distances to the nearest of some centers [k, d], k may be 0; returns the mass.
+
+        Without centers, rows have the mass of their weight alone. ``name`` tells several apart.
+        Distances up to ``negligible`` have no mass, nor have the rows ``without``; ``room`` bytes
+        may be kept beside them.
+        """
+        self._potentials[name] = self._whole.potential(centers, negligible, room, without)
+        return self._potentials[name].mass()
+
+    def draw(self, name: int, taken: int | None, targets: Sequence[int]) -> Drawn | None:
+        """The rows that targets below the mass reach; None without targets.
+
+        ``taken``: first, this candidate of the last ``gains`` becomes a center.
+        """
+        potential = self._potentials[name]
+        if taken is not None:
+            potential.choose(taken)
+        return self._whole.take(potential.find(targets)) if len(targets) else None
+
+    def gains(self, name: int, candidates: Floats) -> Gains:
+        """What each candidate center would change."""
+        return self._potentials[name].gains(candidates)
+
+    def pick(self, name: int, draws: Shares) -> tuple[Drawn, int] | None:
+        """Draw, compare and take again and again, at once; None where that cannot be done.
+
+        Returns the rows that became centers, and the mass that is left.
+        """
+        potential = self._potentials[name]
+        picked = potential.pick(draws)
+        return None if picked is None else (self._whole.take(picked), potential.mass())
+
+    def forget(self, name: int) -> None:
+        """Keep these distances no longer."""
+        self._potentials.pop(name, None)
+
+
+class _Epoch:
+    """Mini-batches of a share of a source, one after the other."""
+
+    def __init__(self, source: PagedSource, batch: Batch) -> None:
+        self._of = batch.seed, batch.epoch, batch.size
+        self._next = batch.first
+        order = Order(batch.seed, batch.epoch, source.rows or 0, source.dim or 1)
+        self._batches = source.epoch(order, batch.size, batch.first)
+
+    def goes_on(self, batch: Batch) -> bool:
+        """Whether ``batch`` is the next one."""
+        return self._of == (batch.seed, batch.epoch, batch.size) and self._next == batch.first
+
+    def next(self, batch: Batch) -> list[Rows]:
+        """Rows of the next one that are in the share."""
+        self._next = batch.last
+        return next(self._batches)

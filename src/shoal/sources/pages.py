@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from shoal.sources.ahead import ahead
 from shoal.sources.array import Columns, Rows, joined, names_of, with_weights
 from shoal.sources.columns import wanted_columns
+from shoal.sources.pieces import Order, Reader, cut, in_pieces, portions, skip, until
 from shoal.sources.weights import given_twice, weights_of
 
 Indices = npt.NDArray[np.int64]
@@ -48,28 +50,6 @@ class Pages(Protocol):
 
         ``local``: but for what lies behind URLs, which takes long to ask for.
         """
-
-
-class Order(Protocol):
-    """In which order the rows of an epoch come; see ``steps.order``."""
-
-    windows: int  # rows are taken from one window after the other
-    strip: int  # the most rows of a range of a window
-
-    def at(self, first: int, last: int) -> Indices:
-        """Indices of the rows at places ``first`` … ``last`` - 1 of the epoch."""
-
-    def start(self, window: int) -> int:
-        """The place in the epoch at which a window begins."""
-
-    def window_at(self, place: int) -> int:
-        """The window that a place in the epoch lies in."""
-
-    def strips(self, window: int) -> list[list[tuple[int, int]]]:
-        """Ranges of rows that make up a window: for each place that data is read from, in order."""
-
-    def within(self, window: int, first: int, last: int) -> Indices:
-        """Which rows of a window stand at its places ``first`` … ``last`` - 1."""
 
 
 class ArrayPages:
@@ -112,6 +92,25 @@ class ArrayPages:
         del local
         if self._check is not None:
             self._check()
+
+    def cut_at(self, edges: list[int]) -> ArrayPages:
+        """The same rows, with pages that end at these rows, too."""
+        pages, start = [], 0
+        for shard in self.shards:
+            inside = [edge - start for edge in edges if start < edge < start + len(shard)]
+            bounds = [0, *inside, len(shard)]
+            pages += [shard.between(*pair) for pair in itertools.pairwise(bounds)]
+            start += len(shard)
+        return ArrayPages(pages, self.name)
+
+    def only(self, first: int, last: int) -> ArrayPages:
+        """The pages from one to another; nothing is left of the others but their lengths."""
+        some = ArrayPages(self.shards, self.name)
+        none = self.shards[0].between(0, 0)
+        some.shards = [
+            shard if first <= page < last else none for page, shard in enumerate(self.shards)
+        ]
+        return some
 
 
 class WeightedPages:
@@ -167,12 +166,19 @@ class PagedSource:
         Whether mini-batch training draws batches in random order (a function of seed and epoch).
     seed
         Of that order; None: the model's.
+    own
+        The first of the pages whose rows are given, and the one behind the last; None: all.
     """
 
     rereadable = True
 
     def __init__(
-        self, pages: Pages, batch_size: int | None, shuffle: bool, seed: int | None = None
+        self,
+        pages: Pages,
+        batch_size: int | None,
+        shuffle: bool,
+        seed: int | None = None,
+        own: tuple[int, int] | None = None,
     ) -> None:
         self.pages = pages
         self.batch_size = batch_size
@@ -185,6 +191,35 @@ class PagedSource:
         self.rows: int | None = int(self._starts[-1])
         self.dim: int | None = pages.dim
         self.columns: tuple[Any, ...] | None = pages.columns
+        self._own = own or (0, len(pages.lengths))
+        self.first, self._last = (int(self._starts[page]) for page in self._own)
+
+    def split(self, number: int) -> list[PagedSource]:
+        """So many shares of about as many rows, one behind the other; each can be sent away."""
+        total = self.rows or 0
+        pages = self.pages
+        if isinstance(pages, ArrayPages):
+            pages = pages.cut_at([total * i // number for i in range(1, number)])
+        starts = np.array([0, *accumulate(pages.lengths)])
+        edges = [int(np.searchsorted(starts, total * i // number)) for i in range(number)]
+        edges = [0, *edges[1:], len(pages.lengths)]
+        shares = []
+        for own in itertools.pairwise(edges):
+            mine = pages.only(*own) if isinstance(pages, ArrayPages) else pages
+            shares.append(PagedSource(mine, self.batch_size, self.shuffle, self.seed, own))
+        return shares
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows, where they are in memory."""
+        return sum(part.rows.nbytes for part in self.stream())
+
+    def stream(self) -> Iterator[Rows]:
+        """The rows in order, in pieces of bounded size."""
+        first, last = self._own
+        if last == len(self.pages.lengths):
+            return self.pages.stream(first)
+        return until(self.pages.stream(first), self._last - self.first)
 
     def like(self, batch_size: int | None, shuffle: bool) -> PagedSource:
         """The same pages in other batches."""
@@ -204,7 +239,8 @@ class PagedSource:
     def _of(
         self, pages: Pages, named: Columns, batch_size: int | None, shuffle: bool
     ) -> PagedSource:
-        other = PagedSource(pages, batch_size, shuffle, self.seed)
+        own = None if self._whole else self._own
+        other = PagedSource(pages, batch_size, shuffle, self.seed, own)
         other.named, other.read = named, self.read
         return other
 
@@ -226,15 +262,15 @@ class PagedSource:
     @property
     def shards(self) -> list[Rows]:
         """All rows, where they are in memory."""
-        return list(self.pages.stream())
+        return list(self.stream())
 
     def batches(self) -> Iterator[list[Rows]]:
         """Batches in order, wherever pages end: views of the rows, never copies."""
         if self.batch_size is not None:
-            return cut(self.pages.stream(), self.batch_size)
+            return cut(self.stream(), self.batch_size)
         if self.resident:
             return iter([self.shards])
-        return ([piece] for piece in self.pages.stream())
+        return ([piece] for piece in self.stream())
 
     def take(self, indices: Indices) -> Rows:
         """Copy rows by their increasing index."""
@@ -246,15 +282,33 @@ class PagedSource:
         ]
         return joined(parts)
 
-    def epoch(self, order: Order, size: int, row: int) -> Iterator[tuple[int, list[Rows]]]:
-        """Batches of ``size`` rows from row ``row`` of an epoch on, each with the row behind it."""
-        for batch in self._shuffled(order, size, row) if self.shuffle else self._ordered(size, row):
-            row += sum(map(len, batch))
-            yield row, batch
+    def epoch(self, order: Order, size: int, row: int) -> Iterator[list[Rows]]:
+        """Batches of ``size`` rows from row ``row`` of an epoch on: of each, the rows given."""
+        return self._shuffled(order, size, row) if self.shuffle else self._ordered(size, row)
 
     def _ordered(self, size: int, row: int) -> Iterator[list[Rows]]:
-        page, inside = self.page_of(row)
-        return cut(skip(self.pages.stream(page), inside), size)
+        rows = self.rows or 0
+        page, inside = self.page_of(min(max(row, self.first), self._last))
+        pieces = skip(self.pages.stream(page), inside)
+        if self._whole:
+            return cut(pieces, size)
+        starts = range(row, rows, size)
+        return portions(pieces, (self._inside(start, min(start + size, rows)) for start in starts))
+
+    @property
+    def _whole(self) -> bool:
+        """Whether all pages are given."""
+        return self._own == (0, len(self.pages.lengths))
+
+    def _inside(self, first: int, last: int) -> int:
+        """How many of these rows are in the own pages."""
+        return max(min(last, self._last) - max(first, self.first), 0)
+
+    def _mine(self, drawn: Indices) -> Indices:
+        """Those of some rows that are in the own pages, in order."""
+        if not self._whole:
+            drawn = drawn[(drawn >= self.first) & (drawn < self._last)]
+        return np.sort(drawn)
 
     def page_of(self, row: int) -> tuple[int, int]:
         """The page that holds a row, and which row of the page it is."""
@@ -267,10 +321,10 @@ class PagedSource:
         if not self.resident:
             return self._from_windows(order, size, row)
         if size >= rows:
-            return cut(skip(self.pages.stream(), row), size)
+            return self._ordered(size, row)
         starts = range(row, rows, size)
-        drawn = (order.at(start, min(start + size, rows)) for start in starts)
-        return ([self.take(np.sort(indices))] for indices in drawn)
+        drawn = (self._mine(order.at(start, min(start + size, rows))) for start in starts)
+        return ([self.take(indices)] if len(indices) else [] for indices in drawn)
 
     def _from_windows(self, order: Order, size: int, row: int) -> Iterator[list[Rows]]:
         """Batches across windows, of which one is used while the next is read."""
@@ -278,100 +332,51 @@ class PagedSource:
         row -= order.start(window)
         batch: list[Rows] = []
         room = size
-        for loaded in ahead(self._windows(order, window)):
+        for loaded, places in ahead(self._windows(order, window)):
             self.pages.check_unchanged(local=True)
-            while row < len(loaded):
-                drawn = order.within(window, row, min(row + room, len(loaded)))
-                batch.append(loaded.at(np.sort(drawn)))
+            rows = order.start(window + 1) - order.start(window)
+            while row < rows:
+                drawn = order.within(window, row, min(row + room, rows))
                 row, room = row + len(drawn), room - len(drawn)
+                mine = np.sort(drawn if places is None else places[drawn])
+                mine = mine[np.searchsorted(mine, 0) :]
+                if loaded is not None and len(mine):
+                    batch.append(loaded.at(mine))
                 if room == 0:
                     yield batch
                     batch, room = [], size
             row, window = 0, window + 1
-        if batch:
+        if room < size:
             yield batch
 
-    def _windows(self, order: Order, window: int) -> Iterator[Rows]:
-        """The rows of a window, and of those behind it; each row of an epoch is read once."""
-        readers = [_Reader(self, order.strip) for _ in order.strips(window)]
+    def _from(self, row: int, size: int) -> Iterator[Rows]:
+        """The rows from one on, in pieces of at most ``size``."""
+        page, inside = self.page_of(row)
+        return skip(self.pages.pieces(page, size), inside)
+
+    def _windows(self, order: Order, window: int) -> Iterator[tuple[Rows | None, Indices | None]]:
+        """The own rows of a window, and of those behind it; each row of an epoch is read once.
+
+        And which of them each row of the window is, -1 for none, where not all are.
+        """
+        readers = [Reader(lambda row: self._from(row, order.strip)) for _ in order.strips(window)]
         try:
             while window < order.windows:
-                strips = zip(readers, order.strips(window), strict=True)
-                yield joined(
-                    [
-                        piece
-                        for reader, ranges in strips
-                        for first, last in ranges
-                        for piece in reader.read(first, last)
-                    ]
-                )
+                pieces: list[Rows] = []
+                places, start = [], 0
+                for reader, ranges in zip(readers, order.strips(window), strict=True):
+                    for first, last in ranges:
+                        here = self._inside(first, last)
+                        inside = np.full(last - first, -1)
+                        if here:
+                            begin = max(first, self.first)
+                            pieces += reader.read(begin, begin + here)
+                            inside[begin - first : begin - first + here] = np.arange(here) + start
+                        places.append(inside)
+                        start += here
+                loaded = joined(pieces) if pieces else None
+                yield loaded, None if self._whole else np.concatenate(places)
                 window += 1
         finally:
             for reader in readers:
                 reader.close()
-
-
-class _Reader:
-    """Reads on from where it has read to, as long as what is asked for is there."""
-
-    def __init__(self, source: PagedSource, size: int) -> None:
-        self._source = source
-        self._size = size
-        self._pieces: Iterator[Rows] = iter(())
-        self._rest: Rows | None = None
-        self._row = -1
-
-    def read(self, first: int, last: int) -> Iterator[Rows]:
-        """Rows ``first`` … ``last`` - 1 in pieces."""
-        if first != self._row:
-            self._begin(first)
-        while first < last:
-            piece = self._rest or next(self._pieces)
-            size = min(len(piece), last - first)
-            yield piece.between(0, size)
-            self._rest = piece.between(size, len(piece)) if size < len(piece) else None
-            first += size
-        self._row = last
-
-    def close(self) -> None:
-        """End the reading."""
-        if isinstance(self._pieces, Generator):
-            self._pieces.close()
-
-    def _begin(self, row: int) -> None:
-        self.close()
-        page, inside = self._source.page_of(row)
-        self._rest, self._pieces = None, skip(self._source.pages.pieces(page, self._size), inside)
-
-
-def in_pieces(parts: Iterable[Rows], size: int) -> Iterator[Rows]:
-    """Each of some rows in pieces of at most ``size``: views."""
-    for part in parts:
-        for start in range(0, len(part), size):
-            yield part.between(start, start + size)
-
-
-def cut(pieces: Iterator[Rows], size: int) -> Iterator[list[Rows]]:
-    """Batches of ``size`` rows, wherever pieces end: views."""
-    batch: list[Rows] = []
-    room = size
-    for piece in pieces:
-        start = 0
-        while start < len(piece):
-            batch.append(piece.between(start, start + room))
-            start, room = start + len(batch[-1]), room - len(batch[-1])
-            if room == 0:
-                yield batch
-                batch, room = [], size
-    if batch:
-        yield batch
-
-
-def skip(pieces: Iterator[Rows], rows: int) -> Iterator[Rows]:
-    """The pieces without their first ``rows`` rows."""
-    for piece in pieces:
-        if rows >= len(piece):
-            rows -= len(piece)
-        else:
-            yield piece.between(rows, len(piece)) if rows else piece
-            rows = 0

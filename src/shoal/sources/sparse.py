@@ -106,6 +106,12 @@ class SparseRows:
     def _like(self, indptr: Any, indices: Any, values: Any) -> SparseRows:
         return SparseRows(indptr, indices, values, self.shape[1], self.kind)
 
+    def __reduce__(self) -> Any:  # of a slice, no other rows
+        inside = slice(int(self.indptr[0]), int(self.indptr[-1]))
+        indptr = self.indptr - self.indptr[0]
+        parts = indptr, self.indices[inside], self.values[inside], self.shape[1], self.kind
+        return SparseRows, parts
+
     def any(self, axis: int) -> npt.NDArray[np.bool_]:
         """Whether each row has a value that is not zero."""
         assert axis == 1

@@ -21,6 +21,13 @@ FIRST_WORD = 60.0
 INFINITE = -1
 
 
+#: Why data must end, and what else can be done.
+FULL_BATCH = (
+    "full-batch training reads all of it in every step",
+    "give the batches once, without .repeat(), or use use_mini_batch=True and steps=",
+)
+
+
 class StreamSource:
     """A sequence of batches, of a length that only reading it tells.
 
@@ -52,6 +59,7 @@ class StreamSource:
         self.named = columns
         self._warned = False  # of labels
         self.rereadable = rereadable
+        self._ended = False  # a pass over all of it
         self.name = name
         self.endless: str | None = None  # what says that it never ends
 
@@ -81,6 +89,17 @@ class StreamSource:
         self.named = self.named.following(names, name)
         self._warned = self._warned or warn_of_labels(shards, self.name)
         return shards
+
+    def whole(self) -> Iterator[list[Rows]]:
+        """The batches of a pass over all of it, which ends; the first time, the log says so far."""
+        batches = self.batches()
+        self.must_end(*FULL_BATCH)
+        first = None if self._ended else FirstPass(self.name)
+        for batch in batches:
+            if first is not None:
+                first.read(sum(map(len, batch)))
+            yield batch
+        self._ended = True
 
     def like(self, columns: Columns) -> StreamSource:
         """The same batches, read by other columns."""

@@ -22,8 +22,9 @@ from shoal.sources.columns import check_present, listed, wanted_columns, warn_le
 from shoal.sources.csv_head import Form, form_of, is_missing
 from shoal.sources.csv_parser import Column, parse, record_of
 from shoal.sources.csv_records import blocks_of
-from shoal.sources.pages import ArrayPages, Pages, in_pieces
+from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.paths import File, changed, check_unchanged, naming, without_names
+from shoal.sources.pieces import in_pieces
 from shoal.sources.places import Places
 from shoal.sources.weights import weights_of
 

@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal.sources.sparse import Matrix, dense
+from shoal.executors.potential import Potential
+from shoal.shards.values import Drawn, joined
+from shoal.sources.sparse import dense
+from shoal.state import exact_to_float
 from shoal.steps.random import Stream
 from shoal.steps.round import Round
 
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.int64]
-#: What a chain with a random stream of its own proposes: rows, and the density of each.
-Candidates = Callable[[int, Stream], tuple[Indices, Floats]]
+Shares = npt.NDArray[np.uint64]
 
+#: Half of what shares are units of.
+HALF = np.uint64(1 << 52)
 #: Candidates of several chains are measured together, up to this many.
 CHAIN_ROWS = 8192
 #: Chains tried when one ends on a row that is a center already, before the one pass over all rows.
 CHAIN_TRIES = 10
 
 
+class Proposed(NamedTuple):
+    """Candidates of some chains, one chain behind the other."""
+
+    drawn: Drawn
+    density: Floats  # [m] of each, up to a factor
+    ends: list[int]  # of the chains
+
+
+#: What chains propose, by their numbers, each with a random stream of its own.
+Propose = Callable[[Sequence[int], Sequence[Stream]], Proposed]
+
+
 def kmc2(offered: Round) -> Floats:
     """k-MC² (Bachem et al. 2016, "Approximate k-means++ in sublinear time")."""
     length = offered.parameters.kmc2_chain_length
     rows = offered.rows
-    weights = offered.batch.weights()
-    chains = _number_of_chains(offered)
 
-    def candidates(chain: int, stream: Stream) -> tuple[Indices, Floats]:
+    def of_chain(chain: int, stream: Stream) -> Indices:
         if offered.whole:
-            indices = stream.integers(rows, length)
-        else:
-            start = 0 if rows < length else chain * length
-            indices = np.arange(start, min(start + length, rows))
-        return indices, np.ones(len(indices))
+            return stream.integers(rows, length)
+        start = 0 if rows < length else chain * length
+        return np.arange(start, min(start + length, rows))
 
-    return _by_chains(offered, chains, candidates, weights)
+    def propose(chains: Sequence[int], streams: Sequence[Stream]) -> Proposed:
+        parts = list(map(of_chain, chains, streams))
+        drawn = offered.data.take(np.concatenate(parts))
+        ends = np.cumsum([len(part) for part in parts]).tolist()
+        return Proposed(drawn, np.ones(len(drawn.indices)), ends)
+
+    return _by_chains(offered, propose, [])
 
 
 def afkmc2(offered: Round) -> Floats:
@@ -46,33 +64,44 @@ def afkmc2(offered: Round) -> Floats:
 
     Proposals follow half the distance to the first center, half the uniform distribution.
     """
-    batch, rows = offered.batch, offered.rows
-    length = offered.parameters.kmc2_chain_length
-    weights = batch.weights()
+    data, length = offered.data, offered.parameters.kmc2_chain_length
     if len(offered.found):
         first, before = offered.found[:1], []
     else:
-        first = batch.take(offered.stream().rows(rows, 1, weights))
+        first = dense(offered.drawn(offered.stream(), 1).rows)
         before = [first]
         offered.tell(1)
-    proposal = batch.distances(first)  # in place from here: there may be many rows
-    if weights is not None:
-        proposal *= weights
-    cumulative = np.cumsum(proposal)
-    uniform = np.float64(1 / rows) if weights is None else weights / np.cumsum(weights)[-1]
-    if cumulative[-1] > 0:
-        proposal /= 2 * cumulative[-1]
-        proposal += 0.5 * uniform
-    else:
-        proposal[:] = uniform
-    np.cumsum(proposal, out=cumulative)
-    chains = _number_of_chains(offered)
+    far = offered.potential(first)
+    even = data.potential(None) if offered.weighted else None
+    far_mass, all_mass = exact_to_float(far.mass()), float(offered.rows)
+    if even is not None:
+        all_mass = exact_to_float(even.mass())
 
-    def candidates(_chain: int, stream: Stream) -> tuple[Indices, Floats]:
-        indices = stream.by_cumulative(cumulative, length)
-        return indices, proposal[indices]
+    def evenly(shares: Shares) -> Drawn:
+        if even is not None:
+            return even.draw_by(shares)
+        return data.take(np.array([offered.rows * share >> 53 for share in shares.tolist()]))
 
-    return _by_chains(offered, chains, candidates, weights, before)
+    def propose(_chains: Sequence[int], streams: Sequence[Stream]) -> Proposed:
+        sides, shares = zip(*(stream.shares(2, length) for stream in streams), strict=True)
+        side, share = np.concatenate(sides), np.concatenate(shares)
+        by_distance = (side < HALF) & (far_mass > 0)
+        one, other = np.flatnonzero(by_distance), np.flatnonzero(~by_distance)
+        parts = [far.draw_by(share[one])] if len(one) else []
+        parts += [evenly(share[other])] if len(other) else []
+        drawn = joined(parts).at(np.argsort(np.concatenate([one, other]), kind="stable"))
+        density = np.full(len(share), 1 / all_mass)
+        if far_mass > 0:
+            density += offered.measure(drawn.rows, first) / far_mass
+        if drawn.weights is not None:
+            density *= drawn.weights
+        return Proposed(drawn, density, [length * (i + 1) for i in range(len(streams))])
+
+    chosen = _by_chains(offered, propose, before)
+    far.close()
+    if even is not None:
+        even.close()
+    return chosen
 
 
 def _number_of_chains(offered: Round) -> int:
@@ -82,34 +111,26 @@ def _number_of_chains(offered: Round) -> int:
     return max(1, min(offered.remaining, groups))
 
 
-def _by_chains(
-    offered: Round,
-    chains: int,
-    candidates: Candidates,
-    weights: Floats | None,
-    before: list[Floats] | None = None,
-) -> Floats:
+def _by_chains(offered: Round, propose: Propose, before: list[Floats]) -> Floats:
     """One Markov chain per center, each with a random stream of its own."""
-    chosen = list(before or [])
+    chosen = list(before)
+    chains = _number_of_chains(offered)
     if len(offered.found) + len(chosen) == 0:
-        chosen.append(offered.batch.take(offered.stream(1).rows(offered.rows, 1, weights)))
+        chosen.append(dense(offered.drawn(offered.stream(1), 1).rows))
     at_once = max(1, CHAIN_ROWS // offered.parameters.kmc2_chain_length)
-    left = _Left(offered, weights)
+    left = _Left(offered)
     while len(chosen) < chains and not left.none:
         offered.tell(len(chosen))
-        _some_chains(offered, min(at_once, chains - len(chosen)), candidates, left, chosen)
+        _some_chains(offered, min(at_once, chains - len(chosen)), propose, left, chosen)
+    left.close()
     if left.none:  # every row is a center already
         stream, missing = offered.stream(len(chosen) + 1), chains - len(chosen)
-        chosen.append(offered.batch.take(stream.rows(offered.rows, missing, weights)))
+        chosen.append(dense(offered.drawn(stream, missing).rows))
     return np.concatenate(chosen)
 
 
 def _some_chains(
-    offered: Round,
-    chains: int,
-    candidates: Candidates,
-    left: _Left,
-    chosen: list[Floats],
+    offered: Round, chains: int, propose: Propose, left: _Left, chosen: list[Floats]
 ) -> None:
     """Append to ``chosen`` where the next chains end, until no row is ``left``.
 
@@ -117,33 +138,32 @@ def _some_chains(
     before all of these chains is measured at once.
     """
     first = len(chosen)
-    streams = [offered.stream(first + chain + 1) for chain in range(chains)]
-    proposed = [candidates(first + chain, stream) for chain, stream in enumerate(streams)]
-    rows = offered.batch.sample(np.concatenate([indices for indices, _ in proposed]))
-    target = offered.measure(rows, np.concatenate([offered.found, *chosen]))
+    numbers = range(first, first + chains)
+    streams = [offered.stream(number + 1) for number in numbers]
+    drawn, density, ends = propose(numbers, streams)
+    target = offered.measure(drawn.rows, np.concatenate([offered.found, *chosen]))
     end = 0
     for chain, stream in enumerate(streams):
-        indices, proposal = proposed[chain]
-        start, end = end, end + len(indices)
-        mine, distances = rows[start:end], target[start:end]
+        start, end = end, ends[chain]
+        mine, proposal = drawn.at(slice(start, end)), density[start:end]
+        distances = target[start:end]
         if len(chosen) > first:
-            later = offered.measure(mine, np.concatenate(chosen[first:]))
+            later = offered.measure(mine.rows, np.concatenate(chosen[first:]))
             distances = np.minimum(distances, later)
         for attempt in range(CHAIN_TRIES):
             if attempt:  # it met only rows that are centers already
-                indices, proposal = candidates(first + chain, stream)
-                mine = offered.batch.sample(indices)
-                distances = offered.measure(mine, np.concatenate([offered.found, *chosen]))
-            mass = distances if left.weights is None else distances * left.weights[indices]
-            last = run_chain(mass, proposal, stream.uniform(len(indices)))
+                mine, proposal, _ = propose([first + chain], [stream])
+                distances = offered.measure(mine.rows, np.concatenate([offered.found, *chosen]))
+            mass = distances if mine.weights is None else distances * mine.weights
+            last = run_chain(mass, proposal, stream.uniform(len(mass)))
             if mass[last] > 0:
-                chosen.append(dense(mine[last : last + 1]))
+                chosen.append(dense(mine.rows[last : last + 1]))
                 break
         else:
-            drawn = left.draw(chosen, stream)
-            if drawn is None:
+            row = left.draw(chosen, stream)
+            if row is None:
                 return
-            chosen.append(drawn)
+            chosen.append(row)
 
 
 def run_chain(target: Floats, proposal: Floats, uniform: Floats) -> int:
@@ -162,37 +182,30 @@ def run_chain(target: Floats, proposal: Floats, uniform: Floats) -> int:
 class _Left:
     """The rows that are no centers yet, for chains that only met rows that are.
 
-    They are few then. One pass finds them; what is drawn later needs no other.
+    One pass finds them; what is drawn later needs no other.
     """
 
-    def __init__(self, offered: Round, weights: Floats | None) -> None:
+    def __init__(self, offered: Round) -> None:
         self._offered = offered
-        self.weights = weights  # of all rows
         self.none = False  # every row is a center
-        self._rows: Matrix | None = None
-        self._mass: Floats = np.empty(0)  # of these: what they are drawn by
-        self._weights: Floats | float = 1.0
+        self._potential: Potential | None = None
         self._known = 0  # how many of the chosen centers that knows of
 
     def draw(self, chosen: list[Floats], stream: Stream) -> Floats | None:
         """A row, in proportion to weight times distance; None where none is left."""
-        if self._rows is None:
-            self._look(np.concatenate([self._offered.found, *chosen]))
+        if self._potential is None:
+            self._potential = self._offered.potential(
+                np.concatenate([self._offered.found, *chosen])
+            )
         elif len(chosen) > self._known:
-            later = self._offered.measure(self._rows, np.concatenate(chosen[self._known :]))
-            later *= self._weights
-            self._mass = np.minimum(self._mass, later)
+            for center in np.concatenate(chosen[self._known :]):
+                self._potential.gains(center[None])
+                self._potential.choose(0)
         self._known = len(chosen)
-        self.none = not self._mass.any()
-        if self._rows is None or self.none:
-            return None
-        drawn = stream.weighted(self._mass, 1)
-        return dense(self._rows[drawn])
+        self.none = self._potential.mass() == 0
+        return None if self.none else dense(self._potential.draw_by(stream.shares(1)).rows)
 
-    def _look(self, centers: Floats) -> None:
-        offered = self._offered
-        mass = offered.likely(offered.batch.distances(centers), self.weights)
-        where = np.flatnonzero(mass)
-        if len(where):
-            self._rows, self._mass = offered.batch.sample(where), mass[where]
-            self._weights = 1.0 if self.weights is None else self.weights[where]
+    def close(self) -> None:
+        """Free what was found."""
+        if self._potential is not None:
+            self._potential.close()

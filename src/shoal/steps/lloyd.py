@@ -10,16 +10,21 @@ import numpy.typing as npt
 
 from shoal.config import Parameters
 from shoal.errors import BadInputError
-from shoal.executors.base import Executor
-from shoal.shards.kernels import means_of
+from shoal.executors.data import Data
+from shoal.shards.kernels import means_of, row_sums
 from shoal.state import Partial, State
 
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, Partial]:
-    """Assign all rows, move every center, and return what was found before the move."""
-    found = partial = batch.assign(state.clusters)
+def step(
+    state: State, data: Data, parameters: Parameters, before: Floats | None = None
+) -> tuple[State, Partial]:
+    """Assign all rows, move every center, and return what was found before the move.
+
+    ``before``: the centers of the step before, where labels are not known of it any more.
+    """
+    found = partial = data.assign(state.clusters, before)
     if np.count_nonzero(found.weights) < len(found.weights):
         empty = np.flatnonzero(found.weights == 0)
         if parameters.empty_clusters == "error":
@@ -28,7 +33,7 @@ def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, 
                 "(empty_clusters='error'). Use fewer clusters or empty_clusters='relocate'"
             )
         if parameters.empty_clusters == "relocate":
-            partial = relocate(found, empty, state.clusters, batch)
+            partial = relocate(found, empty, state.clusters, data, parameters)
     metric, threads = parameters.distance_metric, parameters.num_threads
     clusters = means_of(partial, state.clusters, metric, threads)
     counts = partial.weights
@@ -46,7 +51,8 @@ def relocate(
     partial: Partial,
     empty: npt.NDArray[np.int64],
     clusters: Floats,
-    batch: Executor,
+    data: Data,
+    parameters: Parameters,
 ) -> Partial:
     """Give each empty cluster the row farthest from its center.
 
@@ -55,7 +61,7 @@ def relocate(
     last row of a cluster stay; clusters for which no row is left stay where they are.
     """
     # At most one row of each cluster is passed over, its last.
-    far = batch.farthest(clusters, len(empty) + len(clusters))
+    far = data.farthest(clusters, len(empty) + len(clusters))
     left = far.counts.copy()
     rows: list[int] = []
     sources: list[int] = []
@@ -69,7 +75,9 @@ def relocate(
         rows.append(row)
     if not rows:
         return partial
-    moved = batch.row_sums(np.asarray(rows, np.int64), partial.grid)
+    drawn = data.take(np.asarray(rows, np.int64))
+    metric, threads = parameters.distance_metric, parameters.num_threads
+    moved = row_sums(drawn.rows, drawn.weights, metric, threads, partial.grid)
     sums = partial.sums.copy()
     for i, (source, target) in enumerate(zip(sources, empty, strict=False)):
         sums[:, source] -= moved[:, i]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from shoal.config import Parameters
-from shoal.executors.base import Executor
+from shoal.executors.data import Data
 from shoal.metric import as_stored
 from shoal.shards.kernels import running_means_of
 from shoal.state import Partial, State
@@ -33,9 +33,9 @@ def resume(state: State, parameters: Parameters) -> State:
     return state if within else start(state, parameters)
 
 
-def step(state: State, batch: Executor, parameters: Parameters) -> tuple[State, Partial]:
+def step(state: State, data: Data, parameters: Parameters) -> tuple[State, Partial]:
     """Assign the batch with ``clusters``, train ``clusters_updated``, sync if it is time."""
-    partial = batch.assign(state.clusters)
+    partial = data.assign(state.clusters)
     threads = parameters.num_threads
     updated = running_means_of(partial, state.clusters_updated, state.counts, threads)
     counts = state.counts + partial.weights

@@ -7,7 +7,6 @@ NumPy's distributions.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,34 +39,10 @@ class Stream:
         raw: npt.NDArray[np.uint64] = self._bits.random_raw(n)
         return np.argsort(raw, kind="stable")
 
-    def rows(
-        self, n: int, size: int, weights: npt.NDArray[np.floating[Any]] | None
-    ) -> npt.NDArray[np.int64]:
-        """Indices below n, drawn evenly or in proportion to weights that are not all zero."""
-        return self.integers(n, size) if weights is None else self.weighted(weights, size)
-
-    def weighted(self, weights: npt.NDArray[np.floating[Any]], size: int) -> npt.NDArray[np.int64]:
-        """Indices drawn in proportion to ``weights``, which must not all be zero."""
-        return self.by_cumulative(np.cumsum(weights, dtype=np.float64), size)
-
-    def by_cumulative(
-        self, cumulative: npt.NDArray[np.floating[Any]], size: int
-    ) -> npt.NDArray[np.int64]:
-        """Indices drawn in proportion to weights, given their cumulative sums."""
-        found = np.searchsorted(cumulative, self.uniform(size) * cumulative[-1], side="right")
-        last = np.searchsorted(cumulative, cumulative[-1], side="left")
-        drawn: npt.NDArray[np.int64] = np.minimum(found, last)
-        return drawn
-
-    def without_replacement(
-        self, n: int, size: int, weights: npt.NDArray[np.floating[Any]] | None
-    ) -> npt.NDArray[np.int64]:
-        """``size`` different indices below n, in the order drawn; in proportion to weights."""
-        left = None if weights is None else weights.copy()
+    def without_replacement(self, n: int, size: int) -> npt.NDArray[np.int64]:
+        """``size`` different indices below n, in the order drawn."""
         chosen: dict[int, None] = {}
         while len(chosen) < size:
-            for index in self.rows(n, size - len(chosen), left):
+            for index in self.integers(n, size - len(chosen)):
                 chosen.setdefault(int(index))
-            if left is not None:
-                left[list(chosen)] = 0
         return np.fromiter(chosen, np.int64, size)

@@ -12,14 +12,16 @@ import numpy.typing as npt
 
 from shoal.checks import warn_user
 from shoal.config import RANDOM_INIT, Parameters
-from shoal.executors.base import Executor
+from shoal.executors.data import Data
+from shoal.executors.potential import Potential
 from shoal.metric import as_stored, is_cosine
 from shoal.shards.kernels import nearest
-from shoal.shards.potential import Nearest
-from shoal.sources.sparse import Matrix
+from shoal.shards.values import Drawn
+from shoal.sources.sparse import Matrix, dense
 from shoal.steps.random import SEEDING, Stream
 
 Floats = npt.NDArray[np.floating[Any]]
+Indices = npt.NDArray[np.int64]
 
 logger = logging.getLogger("shoal")
 
@@ -33,8 +35,8 @@ DIRECTION_DIGITS = 6
 class Round:
     """One batch offered to a seeding method."""
 
-    batch: Executor
-    inputs: list[Matrix]  # the rows behind the batch, for callables
+    data: Data
+    inputs: Callable[[], list[Matrix]]  # gives the rows themselves, to callables
     whole: bool  # the batch is the whole data set, which random access reaches
     found: Floats  # centers chosen in earlier rounds
     remaining: int
@@ -50,7 +52,17 @@ class Round:
     @property
     def rows(self) -> int:
         """Rows of the batch."""
-        return self.batch.scan().rows
+        return self.data.scan().rows
+
+    @property
+    def weighted(self) -> bool:
+        """Whether rows have weights."""
+        return self.data.scan().weighted
+
+    @property
+    def too_few(self) -> bool:
+        """Whether there are no more rows with a weight than centers are missing."""
+        return self.data.scan().positive <= self.remaining
 
     @property
     def cosine(self) -> bool:
@@ -66,12 +78,27 @@ class Round:
         """Distance of each row to its nearest center; 0 for a row without direction."""
         given = self.parameters
         _, distances = nearest(rows, centers, given.distance_metric, given.num_threads)
-        return self.likely(np.where(rows.any(axis=1), distances, 0.0) if self.cosine else distances)
+        likely = np.where(distances > self.negligible, distances, 0.0)
+        return np.where(rows.any(axis=1), likely, 0.0) if self.cosine else likely
 
-    def nearest(self, centers: Floats) -> Nearest:
+    def potential(self, centers: Floats) -> Potential:
         """Rows by their distances to the nearest of some centers."""
         data = self.rows * self.found.shape[1] * self.found.itemsize
-        return self.batch.nearest(centers, self.negligible, self.parameters.budget(data))
+        room = self.parameters.budget(data)
+        return self.data.potential(centers, self.negligible, room)
+
+    def drawn(self, stream: Stream, size: int) -> Drawn:
+        """Rows drawn evenly, or in proportion to weight."""
+        if not self.weighted:
+            return self.data.take(stream.integers(self.rows, size))
+        return self.drawn_without(stream, size, np.empty(0, np.int64))
+
+    def drawn_without(self, stream: Stream, size: int, without: Indices) -> Drawn:
+        """Rows drawn in proportion to weight, but for some."""
+        even = self.data.potential(None, without=without)
+        drawn = even.draw_by(stream.shares(size))
+        even.close()
+        return drawn
 
     @property
     def negligible(self) -> float:
@@ -80,11 +107,6 @@ class Round:
         Under cosine, centers are rounded to length one, so a row is not quite at its own center.
         """
         return float(2 * np.finfo(self.found.dtype).eps) ** 2 if self.cosine else 0.0
-
-    def likely(self, distances: Floats, weights: Floats | None = None) -> Floats:
-        """What rows are drawn by: weight times distance, 0 where a center is already."""
-        distant = np.where(distances > self.negligible, distances, 0.0)
-        return distant if weights is None else distant * weights
 
 
 def say_if_repeated(offered: Round, clusters: Floats) -> None:
@@ -96,7 +118,8 @@ def say_if_repeated(offered: Round, clusters: Floats) -> None:
     repeated = len(clusters) - len(_distinct(clusters, offered))
     if not repeated:
         return
-    if offered.parameters.initial_clusters == RANDOM_INIT and _has_more(offered, len(clusters)):
+    at_random = offered.parameters.initial_clusters == RANDOM_INIT
+    if at_random and _has_more(offered, clusters, repeated):
         logger.info(
             "%d of the %d centers repeat others: rows were drawn at random, whatever their values; "
             "kmeans_plus_plus, kmc2 and afkmc2 draw other ones where there are",
@@ -123,14 +146,14 @@ def _distinct(rows: Floats, offered: Round) -> set[Any]:
     return set(stored.view(whole).ravel().tolist())
 
 
-def _has_more(offered: Round, wanted: int) -> bool:
-    """Whether the batch, with the centers found before, has ``wanted`` distinct rows."""
-    weights = offered.batch.weights()
-    indices = np.arange(offered.rows) if weights is None else np.flatnonzero(weights > 0)
+def _has_more(offered: Round, clusters: Floats, repeated: int) -> bool:
+    """Whether the batch has so many distinct rows that no center needed to be ``repeated``."""
     size = max(1, DISTINCT_VALUES // offered.found.shape[1])
-    distinct = _distinct(offered.found, offered)
-    for start in range(0, len(indices), size):
-        distinct |= _distinct(offered.batch.take(indices[start : start + size]), offered)
-        if len(distinct) >= wanted:
-            return True
-    return False
+    first = offered.data.take(np.arange(min(offered.rows, size)))
+    rows = dense(first.rows if first.weights is None else first.rows[first.weights > 0])
+    if len(_distinct(clusters, offered) | _distinct(rows, offered)) >= len(clusters):
+        return True
+    potential = offered.potential(clusters)
+    picked = potential.pick(offered.stream(1).shares(repeated, 1))
+    potential.close()
+    return picked is not None and len(picked.indices) == repeated

@@ -22,10 +22,10 @@ from shoal.config import (
 )
 from shoal.dtypes import is_bfloat16
 from shoal.errors import BadInputError
-from shoal.executors.base import Executor
+from shoal.executors.data import Data
+from shoal.executors.potential import Potential
 from shoal.metric import as_stored, check_magnitude
-from shoal.shards.potential import Nearest
-from shoal.sources.sparse import Matrix, as_given, without_gaps
+from shoal.sources.sparse import Matrix, as_given, dense, without_gaps
 from shoal.sources.tensors import to_array
 from shoal.state import State
 from shoal.steps import minibatch
@@ -45,8 +45,8 @@ PICKED_VALUES = 1 << 24
 
 def step(
     state: State,
-    batch: Executor,
-    inputs: list[Matrix],
+    data: Data,
+    inputs: Callable[[], list[Matrix]],
     parameters: Parameters,
     whole: bool,
     told: Callable[[int], None] | None = None,
@@ -57,7 +57,7 @@ def step(
     """
     remaining = parameters.num_clusters - state.num_found
     offered = Round(
-        batch,
+        data,
         inputs,
         whole,
         state.clusters,
@@ -108,12 +108,21 @@ def ready(state: State, parameters: Parameters) -> State:
 
 def random(offered: Round) -> Floats:
     """Draw rows uniformly (in proportion to weight) without replacement."""
-    weights = offered.batch.weights()
-    available = offered.rows if weights is None else int(np.count_nonzero(weights))
-    if available <= offered.remaining:
+    if offered.too_few:
         return _all_rows(offered)
-    chosen = offered.stream().without_replacement(offered.rows, offered.remaining, weights)
-    return offered.batch.take(chosen)
+    stream = offered.stream()
+    if not offered.weighted:
+        chosen = stream.without_replacement(offered.rows, offered.remaining)
+        return dense(offered.data.take(chosen).rows)
+    parts: list[Floats] = []
+    found = np.empty(0, np.int64)
+    while len(found) < offered.remaining:  # rows drawn twice count once, and more are drawn
+        drawn = offered.drawn_without(stream, offered.remaining - len(found), found)
+        _, first = np.unique(drawn.indices, return_index=True)
+        drawn = drawn.at(np.sort(first))
+        found = np.concatenate([found, drawn.indices])
+        parts.append(dense(drawn.rows))
+    return np.concatenate(parts)
 
 
 def plus_plus(offered: Round) -> Floats:
@@ -122,58 +131,54 @@ def plus_plus(offered: Round) -> Floats:
     Each pick is drawn in proportion to weight times distance to the nearest center so far; of the
     candidates, the one with the lowest resulting potential wins, the first on equality.
     """
-    batch, weights = offered.batch, offered.batch.weights()
-    available = offered.rows if weights is None else int(np.count_nonzero(weights))
-    if available <= offered.remaining:
+    if offered.too_few:
         return _all_rows(offered)
     retries = offered.parameters.kmeans_plus_plus_num_retries
     if retries < 0:
         retries = 2 + math.floor(math.log(offered.remaining))
     stream = offered.stream()
-    nearest, chosen = _first_center(offered, stream)
+    potential, chosen = _first_center(offered, stream)
     missing = offered.remaining - len(chosen)
     values = offered.rows * offered.found.shape[1]
     at_once = max(1, min(PICKS_AT_ONCE, PICKED_VALUES // values))
     while missing:
         offered.tell(offered.remaining - missing)
         draws = stream.shares(min(missing, at_once), 1 + retries)
-        picked = nearest.pick(draws)
-        if len(picked):
-            chosen.append(batch.take(picked))
-        missing -= len(picked)
-        if len(picked) < len(draws):  # every row is a center already
-            chosen.append(batch.take(stream.rows(offered.rows, missing, weights)))
+        picked = potential.pick(draws)
+        done = 0 if picked is None else len(picked.indices)
+        if picked is not None:
+            chosen.append(dense(picked.rows))
+        missing -= done
+        if done < len(draws):  # every row is a center already
+            chosen.append(dense(offered.drawn(stream, missing).rows))
             break
+    potential.close()
     return np.concatenate(chosen)
 
 
-def _first_center(offered: Round, stream: Stream) -> tuple[Nearest, list[Floats]]:
+def _first_center(offered: Round, stream: Stream) -> tuple[Potential, list[Floats]]:
     """Distances to the centers so far, after a uniform first pick if there were none."""
-    batch, found = offered.batch, offered.found
+    found = offered.found
     if len(found):
-        return offered.nearest(found), []
-    uniform = offered.nearest(found)
-    total = uniform.total()
-    if total:
-        (share,) = stream.shares(1).tolist()
-        first = batch.take(uniform.find([total * share >> 53]))
+        return offered.potential(found), []
+    even = offered.potential(found)
+    if even.mass():
+        first = dense(even.draw_by(stream.shares(1)).rows)
     else:  # no row has a direction
-        first = batch.take(stream.rows(offered.rows, 1, batch.weights()))
+        first = dense(offered.drawn(stream, 1).rows)
+    even.close()
     offered.tell(1)
-    return offered.nearest(first), [first]
+    return offered.potential(first), [first]
 
 
 def _all_rows(offered: Round) -> Floats:
-    weights = offered.batch.weights()
-    if weights is None:
-        return offered.batch.take(np.arange(offered.rows))
-    return offered.batch.take(np.flatnonzero(weights > 0))
+    return dense(offered.data.take(None).rows)
 
 
 def _called(offered: Round, choose: Callable[[list[Any], int], Any]) -> Floats:
     """Rows from the user's own function, checked."""
-    dim = len(offered.batch.scan().magnitude)
-    answer = choose(list(map(as_given, offered.inputs)), offered.remaining)
+    dim = len(offered.data.scan().magnitude)
+    answer = choose(list(map(as_given, offered.inputs())), offered.remaining)
     given = to_array(without_gaps(answer), "initial_clusters() result")
     try:
         rows = np.asarray(given)

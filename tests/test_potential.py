@@ -10,11 +10,12 @@ import pytest
 
 import shoal
 from shoal import _core
-from shoal.executors.local import LocalExecutor
-from shoal.shards.potential import Nearest, NearestOfParts, pick_by_turns
-from shoal.shards.rows import Held, Reread, Tally, make_block
-from shoal.shards.shard import Shard
-from shoal.sources.array import Rows
+from shoal.executors import LocalExecutor, PickledExecutor
+from shoal.executors.data import Data
+from shoal.executors.potential import Potential
+from shoal.shards.part import Part
+from shoal.sources.array import Columns, Rows
+from shoal.sources.stream import StreamSource
 from shoal.steps.random import SEEDING, Stream
 
 Array = Any
@@ -47,7 +48,9 @@ def negligible_of(rows: Array, metric: str) -> float:
     return float(2 * np.finfo(dtype).eps) ** 2 if metric == "cosine" else 0.0
 
 
-def reference_picks(rows: Array, weights: Array, first: Array, metric: str, draws: Array) -> Array:
+def reference_picks(
+    rows: Array, weights: Array, first: Array, metric: str, draws: Array
+) -> list[int]:
     """The rule in plain NumPy and Python's own integers."""
     nearest, picked = between(rows, first, metric)[:, 0], []
     negligible = negligible_of(rows, metric)
@@ -65,21 +68,31 @@ def reference_picks(rows: Array, weights: Array, first: Array, metric: str, draw
         best = potentials.index(min(potentials))
         picked.append(drawn[best])
         nearest = lowered[:, best]
-    return np.array(picked, np.int64)
+    return picked
 
 
-def made(rows: Array, weights: Array | None, metric: str, cuts: list[int]) -> LocalExecutor:
+def made(
+    rows: Array, weights: Array | None, metric: str, cuts: list[int], executor: Any = None
+) -> Data:
     """Shards of the rows between the cuts."""
     bounds = [0, *cuts, len(rows)]
-    blocks = [
-        make_block(Rows(rows[a:b], None if weights is None else weights[a:b]), metric, 2)
+    parts = [
+        Part([Rows(rows[a:b], None if weights is None else weights[a:b])], metric, 2)
         for a, b in itertools.pairwise(bounds)
     ]
-    return LocalExecutor([Shard(Held(b), metric, 2) for b in blocks], metric == "cosine")
+    return Data.of(executor or LocalExecutor(), parts)
 
 
-def start(executor: LocalExecutor, first: Array, metric: str, room: int = 10**9) -> Nearest:
-    return executor.nearest(first, negligible_of(first, metric), room)
+def start(data: Data, first: Array, metric: str, room: int = 10**9) -> Potential:
+    return data.potential(first, negligible_of(first, metric), room)
+
+
+def indices(drawn: Any, rows: Array) -> list[int]:
+    """Which rows were drawn; they are those rows."""
+    if drawn is None:
+        return []
+    assert drawn.rows.tobytes() == rows[drawn.indices].tobytes()
+    return list(drawn.indices.tolist())
 
 
 def some_rows(kind: str, dtype: type) -> Array:
@@ -115,46 +128,75 @@ def test_picks_are_those_of_the_rule(kind: str, metric: str, dtype: type) -> Non
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("SHOAL_SIMD", target)
                 for room in ROOMS:
-                    nearest = start(made(rows, given, metric, []), first, metric, room)
-                    assert np.array_equal(nearest.pick(draws), expected), (target, room)
+                    potential = start(made(rows, given, metric, []), first, metric, room)
+                    assert indices(potential.pick(draws), rows) == expected, (target, room)
         for cuts in ([1], [300, 301, 650], list(range(50, 700, 50))):
-            joined = start(made(rows, given, metric, cuts), first, metric)
-            assert isinstance(joined, NearestOfParts)
-            assert np.array_equal(joined.pick(draws), expected), cuts
-        executor = made(rows, given, metric, [])
-        turns = pick_by_turns(start(executor, first, metric), executor.take, draws)
-        assert np.array_equal(turns, expected)
+            for executor in (LocalExecutor(), PickledExecutor()):
+                several = start(made(rows, given, metric, cuts, executor), first, metric)
+                assert indices(several.pick(draws), rows) == expected, cuts
+        turns = start(made(rows, given, metric, []), first, metric).pick_by_turns(draws)
+        assert indices(turns, rows) == expected
 
 
 def test_blocks_of_one_shard_are_one() -> None:
     rows = some_rows("plain", np.float32)
-    cuts = [0, 200, 333, 700]
-    blocks = [
-        make_block(Rows(rows[a:b]), "squared_euclidean", 2) for a, b in itertools.pairwise(cuts)
-    ]
-    shard = Shard(Reread(Tally("x"), lambda: blocks), "squared_euclidean", 2)
+    batches = np.split(rows, [200, 333])
+    source = StreamSource(lambda: iter(batches), True, Columns(None, None))
+    data = Data.of(LocalExecutor(), [Part(source, "squared_euclidean", 2)])
     draws = Stream(4, SEEDING).shares(10, 3)
     whole = start(made(rows, None, "squared_euclidean", []), rows[:1], "squared_euclidean")
-    assert np.array_equal(shard.nearest(rows[:1], 0.0, 10**9).pick(draws), whole.pick(draws))
+    found = data.potential(rows[:1], 0.0, 10**9).pick(draws)
+    assert indices(found, rows) == indices(whole.pick(draws), rows)
 
 
 def test_draws_reach_every_row_with_mass_and_no_other() -> None:
     rows = np.arange(5.0)[:, None]
     weights = np.array([3.0, 0.0, 1.0, 0.0, 0.5])
-    nearest = made(rows, weights, "squared_euclidean", [2]).nearest(rows[:1], 0.0, 0)
-    total = nearest.total()
-    assert total == UNIT * 12  # 1 * 4 + 0.5 * 16
-    edges = [0, UNIT * 4 - 1, UNIT * 4, total - 1]
-    assert nearest.find(edges).tolist() == [2, 2, 4, 4]
-    assert nearest.lower(rows[[4, 2, 0]]) == [UNIT * 8, UNIT * 10, 0]
+    potential = made(rows, weights, "squared_euclidean", [2]).potential(rows[:1])
+    mass = potential.mass()
+    assert mass == UNIT * 12  # 1 * 4 + 0.5 * 16
+    edges = [0, UNIT * 4 - 1, UNIT * 4, mass - 1]
+    assert potential.draw(edges).indices.tolist() == [2, 2, 4, 4]
+    assert potential.draw(edges[::-1]).weights.tolist() == [0.5, 0.5, 1.0, 1.0]
+    assert potential.gains(rows[[4, 2, 0]]) == [UNIT * 8, UNIT * 10, 0]
+    potential.choose(1)
+    assert potential.mass() == UNIT * 2
+    assert potential.draw([0]).indices.tolist() == [4]
+
+
+def test_rows_are_drawn_by_their_weight_alone_and_some_not_at_all() -> None:
+    rows = np.zeros((5, 1))
+    weights = np.array([3.0, 0.0, 1.0, 0.0, 0.5])
+    data = made(rows, weights, "cosine", [1, 3])
+    even = data.potential(None)
+    assert even.mass() == UNIT * 9 // 2
+    assert even.draw([0, UNIT * 3, UNIT * 4]).indices.tolist() == [0, 2, 4]
+    rest = data.potential(None, without=np.array([2, 0]))
+    assert rest.mass() == UNIT // 2
+    assert rest.draw([0]).indices.tolist() == [4]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_mass_that_is_left_is_known_before_a_candidate_is_taken(metric: str) -> None:
+    rows = some_rows("duplicates", np.float32)
+    for executor in (LocalExecutor(), PickledExecutor()):
+        data = made(rows, None, metric, [100, 400], executor)
+        potential = start(data, rows[:1], metric)
+        first = rows[:1]
+        for which in (1, 0, 2):
+            candidates = rows[[5 * which + 1, 17, 40 + which]]
+            potential.gains(candidates)
+            potential.choose(which)
+            first = np.concatenate([first, candidates[which : which + 1]])
+            assert potential.mass() == start(data, first, metric).mass()
 
 
 def test_rows_are_at_distance_one_before_there_is_a_center() -> None:
     rows = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0], [5.0, 0.0]], np.float32)
     for metric, total in (("squared_euclidean", 4), ("cosine", 2)):
-        nearest = made(rows, None, metric, [1]).nearest(rows[:0], 0.0, 0)
-        assert nearest.total() == UNIT * total
-    assert nearest.find([0, UNIT]).tolist() == [1, 3]
+        potential = made(rows, None, metric, [1]).potential(rows[:0])
+        assert potential.mass() == UNIT * total
+    assert potential.draw([0, UNIT]).indices.tolist() == [1, 3]
 
 
 def test_memory_budget_changes_no_center() -> None:

@@ -1,0 +1,46 @@
+"""Rows that this process holds: looked at, and made into data that steps can ask."""
+
+from __future__ import annotations
+
+from shoal.config import Parameters
+from shoal.errors import BadInputError
+from shoal.executors.base import Executor
+from shoal.executors.data import Data
+from shoal.executors.local import LocalExecutor
+from shoal.shards.part import Part
+from shoal.shards.rows import Block, make_block
+from shoal.shards.workspace import Workspace
+from shoal.sources.array import Rows
+from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.state import State
+
+
+def to_block(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> Block:
+    """Validate the rows of one shard."""
+    return make_block(shard, parameters.distance_metric, parameters.num_threads, on_bad_rows)
+
+
+def make_data(
+    rows: list[Rows],
+    parameters: Parameters,
+    workspace: Workspace,
+    on_bad_rows: str = "error",
+    executor: Executor | None = None,
+) -> Data:
+    """One batch of rows, to be passed over once: in this process, or where it is sent."""
+    metric, threads = parameters.distance_metric, parameters.num_threads
+    if executor is None:
+        part = Part(rows, metric, threads, on_bad_rows, workspace=workspace)
+        return Data.of(LocalExecutor(), [part])
+    part = Part(rows, metric, threads, on_bad_rows)
+    shares = PagedSource(ArrayPages(rows), None, False).split(executor.num_parts)
+    return Data.of(executor, [part.of(share.shards) for share in shares])
+
+
+def check_columns(state: State, columns: int, name: str = "the data") -> None:
+    """Refuse rows that the centers cannot be compared with."""
+    if state.clusters.shape[1] != columns:
+        raise BadInputError(
+            f"{name} has {columns} columns, the centers (initial_clusters, or those trained "
+            f"before) have {state.clusters.shape[1]}: they must agree"
+        )

@@ -1,0 +1,186 @@
+"""All rows of a data set, or of a batch, as one sequence of rows, wherever they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.errors import BadInputError
+from shoal.executors.base import Executor
+from shoal.executors.potential import Potential
+from shoal.executors.shards import Shards
+from shoal.metric import is_cosine
+from shoal.shards.part import Batch, Part
+from shoal.shards.values import Drawn, Measure, joined
+from shoal.state import Farthest, Grid, Partial, Scan
+
+Floats = npt.NDArray[np.floating[Any]]
+Indices = npt.NDArray[np.int64]
+
+#: Sums of weighted rows beyond could leave the range of float64.
+LARGEST_SUM = 1e300
+
+
+class Data:
+    """What the loop and its steps ask of the rows: six things, each of all shards.
+
+    Parameters
+    ----------
+    shards
+        Where the rows are; they are scanned, and so validated, when this is made.
+    unit_rows
+        Whether rows are taken at length one.
+    batch
+        None: all rows; else those of a mini-batch, of which there are ``scan`` and ``assign``.
+    """
+
+    def __init__(self, shards: Shards, unit_rows: bool, batch: Batch | None = None) -> None:
+        self._shards = shards
+        self._batch = batch
+        if batch is None:
+            scans: list[Scan] = shards.ask("scan")
+        else:
+            scans = shards.ask("scan", batch)
+            shards.remember("scan of the batch", lambda _: ("scan", batch))
+        self._scan = scans[0]
+        if len(scans) > 1:
+            known = [scan for scan in scans if len(scan.magnitude)]
+            self._scan = reduce(Scan.merge, known) if known else scans[0]
+        self._starts = [0, *accumulate(scan.rows for scan in scans)]
+        if self.usable:
+            grid = Grid.of(self._scan, unit_rows)
+            name = "grid" if batch is None else "grid of the batch"
+            message = ("begin", grid) if batch is None else ("begin", grid, batch)
+            shards.ask(*message)
+            shards.remember(name, lambda _: message)
+        self._unit_rows = unit_rows
+
+    @classmethod
+    def of(cls, executor: Executor, parts: Sequence[Part]) -> Data:
+        """Start shards of all parts."""
+        return cls(Shards(executor, parts), is_cosine(parts[0].metric))
+
+    def close(self) -> None:
+        """End the shards."""
+        self._shards.close()
+
+    @property
+    def usable(self) -> bool:
+        """Whether there are rows, of which some have a weight."""
+        return self._scan.rows > 0 and self._scan.heaviest > 0
+
+    def checked(self) -> Data:
+        """The same; refused where nothing can be trained on."""
+        scan = self._scan
+        if scan.rows == 0:
+            raise BadInputError("the data has no rows: give at least one")
+        if scan.weighted and scan.heaviest == 0:
+            raise BadInputError("all weights are zero: at least one must be positive")
+        if not scan.weighted:
+            return self
+        largest = 1.0 if self._unit_rows else float(scan.magnitude.max(initial=1.0))
+        if scan.rows * max(largest, 1.0) * scan.heaviest > LARGEST_SUM:
+            raise BadInputError(
+                f"the weights reach {scan.heaviest:.3g}: their sums leave the range of "
+                "float64. Scale the weights down; only their ratios matter"
+            )
+        return self
+
+    # --- what steps ask --------------------------------------------------------------------
+
+    def scan(self) -> Scan:
+        """Size and magnitudes of the rows."""
+        return self._scan
+
+    def assign(self, centers: Floats, before: Floats | None = None) -> Partial:
+        """Assign every row to its nearest center.
+
+        ``before``: the centers of the pass before, for shards that do not know its labels.
+        """
+        shards = self._shards
+        if len(shards) == 1 and shards.executor.here:
+            shared = centers
+        else:
+            shared = shards.executor.share(centers)
+        partial: Partial = shards.merged("assign", shared, before, self._batch)
+        if self._batch is None:
+            shards.remember("labels", lambda _: ("assign", centers))
+        return partial
+
+    def farthest(self, centers: Floats, number: int) -> Farthest:
+        """The ``number`` rows farthest from the centers of the last ``assign``."""
+        some = dict.fromkeys(self._with_rows(), (centers, number))
+        found = self._shards.ask_each("farthest", some)
+        placed = [part.after(self._starts[which]) for which, part in zip(some, found, strict=True)]
+        return Farthest.of(placed, number)
+
+    def take(self, indices: Indices | None) -> Drawn:
+        """Rows and weights by their index, in the order asked for; None: all with a weight."""
+        if indices is None:
+            everywhere = dict.fromkeys(self._with_rows(), (None,))
+            found = self._shards.ask_each("take", everywhere)
+            return joined(self._placed(list(everywhere), found))
+        if len(self._shards) == 1:
+            [drawn] = self._shards.ask("take", indices)
+            return Drawn(indices, drawn.rows, drawn.weights)
+        owner = np.searchsorted(self._starts, indices, side="right") - 1
+        places = {int(which): np.flatnonzero(owner == which) for which in np.unique(owner)}
+        wanted = {which: (indices[mine] - self._starts[which],) for which, mine in places.items()}
+        if not wanted:
+            wanted = {self._with_rows()[0]: (indices,)}
+            places = {0: indices}
+        found = self._shards.ask_each("take", wanted)
+        back = np.argsort(np.concatenate(list(places.values())), kind="stable")
+        return joined(self._placed(list(wanted), found)).at(back)
+
+    def measure(self, centers: Floats) -> Measure:
+        """Exact sums of weight * distance and of weights, and how many rows there are."""
+        found: list[Measure] = self._shards.ask("measure", self._shards.executor.share(centers))
+        return reduce(Measure.merge, found)
+
+    def potential(
+        self,
+        centers: Floats | None,
+        negligible: float = 0.0,
+        room: int = 0,
+        without: Indices | None = None,
+    ) -> Potential:
+        """Distances to the nearest of some centers, to choose more from; to be closed.
+
+        Parameters
+        ----------
+        centers
+            [k, d], k may be 0; None: rows are drawn by their weight alone.
+        negligible
+            Distances up to this have no mass,
+        without
+            nor have these rows.
+        room
+            Bytes that may be kept beside the distances.
+        """
+        excluded = np.empty(0, np.int64) if without is None else without
+        each = []
+        for start, end in zip(self._starts[:-1], self._starts[1:], strict=True):
+            inside = excluded[(excluded >= start) & (excluded < end)] - start
+            each.append((negligible, room * (end - start) // max(self._scan.rows, 1), inside))
+        return Potential(self._shards, self._starts, centers, each)
+
+    def _with_rows(self) -> list[int]:
+        """Shards that have rows."""
+        return [
+            which
+            for which in range(len(self._shards))
+            if self._starts[which] < self._starts[which + 1]
+        ]
+
+    def _placed(self, which: list[int], found: list[Drawn]) -> list[Drawn]:
+        """What shards have drawn, with indices of all rows."""
+        return [
+            drawn._replace(indices=drawn.indices + self._starts[one])
+            for one, drawn in zip(which, found, strict=True)
+        ]

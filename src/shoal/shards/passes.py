@@ -1,0 +1,213 @@
+"""Passes over rows, and what makes them cheap. Home of the one assignment step.
+
+Rows are a sequence of blocks (rows.py) that can be read again and again; what is kept of one pass
+serves the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal import _core
+from shoal.metric import is_cosine
+from shoal.shards.kernels import assign_block, total_weight
+from shoal.shards.part import Part
+from shoal.shards.potential import PotentialOfBlocks
+from shoal.shards.rows import Block, Blocks, source_changed
+from shoal.shards.values import Drawn, Measure
+from shoal.shards.workspace import Workspace
+from shoal.state import Farthest, Grid, Partial, Scan
+
+Floats = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
+
+
+class Passes:
+    """Passes over some rows, one after the other.
+
+    Parameters
+    ----------
+    blocks
+        The rows.
+    part
+        How they are looked at, and what may be kept beside them.
+    workspace
+        Shared with others, that is with whoever makes the next pass: each one starts anew.
+    """
+
+    def __init__(self, blocks: Blocks, part: Part, workspace: Workspace | None = None) -> None:
+        self._blocks = blocks
+        self._metric = part.metric
+        self._threads = part.threads
+        self._budget = part.budget
+        self._shared = workspace is not None
+        self._workspace = workspace or Workspace()
+        self._labels: list[Labels] = []
+        self._keepers: list[_core.Keeper] = []
+        self._sums: tuple[Ints, Ints] | None = None  # of the labels; of the squares of the rows
+        self._grid: Grid | None = None  # of the sums
+
+    def scan(self) -> Scan:
+        """Size and magnitudes of the rows (one reading, the first time)."""
+        return self._blocks.scan()
+
+    def begin(self, grid: Grid) -> None:
+        """Add on this grid from now on; whatever is kept of another is forgotten."""
+        if self._grid is None or not self._grid.same(grid):
+            self._forget()
+            self._grid = grid
+
+    @property
+    def have_labels(self) -> bool:
+        """Whether there was a pass that the next one is compared with."""
+        return self._sums is not None
+
+    def assign(self, centers: Floats) -> Partial:
+        """Assign all rows and add them up.
+
+        Labels, sums and whatever saves work are kept for the next pass, which then costs less and
+        gives the same: sums of integers can be brought up to date, and the rest only says what need
+        not be computed.
+        """
+        grid = self._grid
+        assert grid is not None
+        sums, squares = self._sums_on(grid, centers)
+        changes = rows = 0
+        try:
+            for position, block in enumerate(self._blocks):
+                labels, keeper = self._kept_of(position, len(block.rows), len(centers))
+                changed, _, _ = _core.assign_again(
+                    block.rows,
+                    block.weights,
+                    centers,
+                    is_cosine(self._metric),
+                    self._threads,
+                    keeper,
+                    labels,
+                    grid,
+                    sums,
+                    squares,
+                )
+                changes += changed
+                rows += len(block.rows)
+        except BaseException:
+            self._forget()  # a pass that ends half-way leaves labels and sums of two passes
+            raise
+        return Partial(sums, squares, grid, rows, changes)
+
+    def _sums_on(self, grid: Grid, centers: Floats) -> tuple[Ints, Ints]:
+        """Sums and squares of the last pass, zero before the first."""
+        k, d = centers.shape
+        shape = (grid.levels, k, d + 1)
+        if self._sums is None or self._shared or self._sums[0].shape != shape:
+            self._forget()
+            self._sums = (
+                self._workspace.array("sums", shape, np.int64, 0),
+                self._workspace.array("squares", (2, d + 1), np.int64, 0),
+            )
+        return self._sums
+
+    def measure(self, centers: Floats) -> Measure:
+        """Exact sums of weight * distance and of weights, and how many rows there are."""
+        loss = weight = rows = 0
+        for block in self._blocks:
+            _, lost = assign_block(block, centers, self._metric, self._threads)
+            loss += lost
+            weight += total_weight(block)
+            rows += len(block.rows)
+        return Measure(loss, weight, rows)
+
+    def _distances(self, block: Block, centers: Floats) -> Floats:
+        out = np.empty(len(block.rows))
+        assign_block(block, centers, self._metric, self._threads, None, out)
+        if is_cosine(self._metric):
+            out[~block.rows.any(axis=1)] = 0.0
+        return out
+
+    def potential(
+        self, centers: Floats | None, negligible: float, room: int, without: Indices
+    ) -> PotentialOfBlocks:
+        """Distances to the nearest of some centers, to choose more from; see ``Shard``."""
+        cosine = is_cosine(self._metric) and centers is not None
+        if centers is None:
+            centers = np.empty((0, len(self.scan().magnitude)))
+        return PotentialOfBlocks(
+            self._blocks,
+            centers,
+            without,
+            cosine=cosine,
+            threads=self._threads,
+            negligible=negligible,
+            room=room if self._blocks.resident else min(room, self._budget),
+        )
+
+    def farthest(self, centers: Floats, number: int) -> Farthest:
+        """The ``number`` rows farthest from ``centers``, with which the last pass was made."""
+        start, parts = 0, []
+        for position, block in enumerate(self._blocks):
+            parts.append(self._farthest(position, block, centers, number).after(start))
+            start += len(block.rows)
+        return Farthest.of(parts, number)
+
+    def _farthest(self, position: int, block: Block, centers: Floats, number: int) -> Farthest:
+        labels = self._labels[position]
+        number = min(number, len(labels))
+        rows, distances = np.empty(number, np.int64), np.empty(number)
+        counts = np.empty(len(centers), np.int64)
+        # The core measures dense rows itself, by their labels.
+        measured = None if isinstance(block.rows, np.ndarray) else self._distances(block, centers)
+        found = _core.farthest(
+            block.rows,
+            block.weights,
+            labels,
+            centers,
+            is_cosine(self._metric),
+            self._threads,
+            measured,
+            self._keepers[position],
+            rows,
+            distances,
+            counts,
+        )
+        return Farthest(rows[:found], distances[:found], labels[rows[:found]], counts)
+
+    def take(self, indices: Indices | None) -> Drawn:
+        """Rows (and weights) by their index, in the order asked for; None: all with a weight."""
+        if indices is None:
+            indices = self._blocks.positive()
+        return Drawn(indices, *self._blocks.take(indices))
+
+    def _forget(self) -> None:
+        """Start anew: the next pass is a first one."""
+        self._labels.clear()
+        self._keepers.clear()
+        self._sums = None
+
+    def _kept_of(self, position: int, rows: int, k: int) -> tuple[Labels, _core.Keeper]:
+        """Labels of a block, and what else is kept of it."""
+        if position == len(self._labels):
+            name = f"labels {position}"
+            self._labels.append(self._workspace.array(name, (rows,), np.int32, -1))
+            self._keepers.append(self._keeper(rows, k))
+        if len(self._labels[position]) != rows:
+            raise source_changed(
+                f"batch {position} had {len(self._labels[position])} rows, now {rows}"
+            )
+        return self._labels[position], self._keepers[position]
+
+    def _keeper(self, rows: int, k: int) -> _core.Keeper:
+        """A share of the budget; where that is too little, the first get what bounds take."""
+        scan = self.scan()
+        dim = len(scan.magnitude)
+        share = self._budget * rows // max(scan.rows, 1)
+        keeper = _core.Keeper(rows, share, self._blocks.resident)
+        if keeper.planned(dim, k, False):
+            return keeper
+        bounds = _core.bytes_of_bounds(rows, dim, k)
+        spent = sum(keeper.bytes for keeper in self._keepers)
+        return _core.Keeper(rows, bounds if spent + bounds <= self._budget else 0, False)

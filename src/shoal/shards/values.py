@@ -1,0 +1,51 @@
+"""What shards answer with, beside the values of training (state.py)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.sources.sparse import Matrix, stacked
+
+Floats = npt.NDArray[np.floating[Any]]
+Indices = npt.NDArray[np.int64]
+
+
+class Measure(NamedTuple):
+    """How far rows are from their centers: exact sums, in units of 2**-1074."""
+
+    loss: int  # of weight * distance
+    weight: int
+    rows: int
+
+    def merge(self, other: Measure) -> Measure:
+        """Return the measure of both parts."""
+        return Measure(self.loss + other.loss, self.weight + other.weight, self.rows + other.rows)
+
+
+class Drawn(NamedTuple):
+    """Some rows."""
+
+    indices: Indices  # [m], of the rows in the data set, or in the shard that answers
+    rows: Matrix  # [m, d]
+    weights: Floats | None  # [m]
+
+    def at(self, places: Any) -> Drawn:
+        """Some of them, in another order."""
+        weights = None if self.weights is None else self.weights[places]
+        return Drawn(self.indices[places], self.rows[places], weights)
+
+
+def joined(parts: list[Drawn]) -> Drawn:
+    """Rows one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    weights = None
+    if any(part.weights is not None for part in parts):
+        weights = np.concatenate(
+            [np.ones(len(part.indices)) if part.weights is None else part.weights for part in parts]
+        )
+    indices = np.concatenate([part.indices for part in parts])
+    return Drawn(indices, stacked([part.rows for part in parts]), weights)
