@@ -16,7 +16,6 @@ import numpy.typing as npt
 from shoal.errors import BadInputError
 from shoal.hooks.base import EVALUATING, Context, Monitors
 from shoal.inference import SCORES, Inference, check_ends
-from shoal.jsonl import append_json, write_json
 from shoal.loop import users_clusters
 from shoal.metric import score_dtype
 from shoal.shards.kernels import assign_block
@@ -24,6 +23,7 @@ from shoal.shards.rows import Block, ignore
 from shoal.sources.open import Source
 from shoal.sources.sparse import Matrix, as_given, stacked
 from shoal.state import LOSS_UNIT, exact_sum, exact_to_float
+from shoal.storage.jsonl import append_json, write_json
 
 Array = npt.NDArray[Any]
 RESERVED = (SCORES, "loss", "num_rows", "global_step")
