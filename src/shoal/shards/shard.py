@@ -66,6 +66,10 @@ class Shard:
         """Merge the partials of two shards."""
         return one.merge(other)
 
+    def loss(self, centers: Floats, batch: Batch | None = None) -> int:
+        """The exact loss of the last pass, made with ``centers``, in units of 2**-1074."""
+        return self._passes(batch).loss(centers)
+
     def farthest(self, centers: Floats, number: int) -> Farthest:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""
         return self._whole.farthest(centers, number)
