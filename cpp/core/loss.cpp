@@ -93,8 +93,8 @@ Parts parts_of(const int64_t* sums, const int64_t* squares, const Grid& grid, co
         weight.add(whole(squares[width + d], grid.square_quantum[d] * fine), -1);
       }
       if (!read_row(centers, j, metric, target.exact, c.data())) {
-        parts.terms[j].add(weight,
-                           scale * scale);  // every row at distance 1; its half square is in Q
+        // Every row is at distance 1; its half square is in Q.
+        parts.terms[j].add(weight, scale * scale);
         continue;
       }
       for (double& x : c) x *= scale;
