@@ -93,7 +93,7 @@ def test_a_step_is_as_exact_as_float64_whatever_the_range_within_a_column(
             steps=1,
             batch_size=len(rows) if mini_batch else None,
             monitors=[losses],
-            sample_weight=weights if weighted else None,
+            **({"sample_weight": weights} if weighted else {}),
         )
         seen, centers = rows.astype(np.float64), first.astype(np.float64)
         if metric == "cosine":
