@@ -34,10 +34,13 @@ FACES = {
     "memory",
     "estimator",
     "training",
-    "program",
+    "graph",
     "model",
     "evaluation",
     "inference",
+    "prepared",
+    "runs",
+    "choosing",
     "sklearn",
     "cli",
 }
@@ -61,7 +64,7 @@ LEAVES: dict[str, set[str]] = {
     "dtypes": {"errors"},
     "metric": {"dtypes", "errors", "_core", "sources"},
     "checks": {"errors"},
-    "storage.jsonl": set(),
+    "jsonl": set(),
     "sources": {"errors", "checks", "dtypes"},
 }
 
@@ -70,8 +73,8 @@ PURE = {"state": {"numpy"}, "dtypes": {"numpy"}, "metric": {"numpy"}, "checks": 
 
 # These are imported by no one but the modules named (and themselves).
 IMPORTERS = {
-    "loop": {"training", "program", "model", "evaluation"},
-    "feed": {"loop", "program", "inference", "memory"},
+    "loop": {"training", "graph", "model", "evaluation"},
+    "feed": {"loop", "graph", "inference", "memory"},
     "_core": {"shards", "metric", "build"},
 }
 
@@ -95,7 +98,7 @@ MANY_POSITIONAL = {
     "estimator.KMeansClustering.__init__",
     "training.Training.fit",
     "model.Model.evaluate",
-    "program.KMeans.__init__",
+    "graph.KMeans.__init__",
 }
 
 # Paths that exist on one machine only.

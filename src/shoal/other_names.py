@@ -47,7 +47,7 @@ ATTRIBUTES = {
     "fit_transform": "fit(x).transform(x)",
 }
 
-ELSEWHERE = "scikit-learn's own names are kept for shoal.sklearn, which is not in this version"
+ELSEWHERE = "scikit-learn's own names are in shoal.sklearn: from shoal.sklearn import KMeans"
 
 PROGRAM_OR_ESTIMATOR = (
     "shoal.KMeans(inputs, num_clusters) is the training program, driven step by step; the "

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from shoal import _core
 from shoal.metric import is_cosine
-from shoal.shards.kernels import assign_block, measured_loss, total_weight
+from shoal.shards.kernels import assign_block, total_weight
 from shoal.shards.part import Part
 from shoal.shards.potential import PotentialOfBlocks
 from shoal.shards.rows import Block, Blocks, source_changed
@@ -112,15 +112,6 @@ class Passes:
             )
         return self._sums
 
-    def loss(self, centers: Floats) -> int:
-        """The exact loss of the last pass, made with ``centers``, in units of 2**-1074."""
-        if not self.have_labels:  # of a shard that was made anew
-            return self.measure(centers).loss
-        return sum(
-            measured_loss(block, self._labels[position], centers, self._metric, self._threads)
-            for position, block in enumerate(self._blocks)
-        )
-
     def measure(self, centers: Floats) -> Measure:
         """Exact sums of weight * distance and of weights, and how many rows there are."""
         loss = weight = rows = 0
@@ -184,6 +175,10 @@ class Passes:
             counts,
         )
         return Farthest(rows[:found], distances[:found], labels[rows[:found]], counts)
+
+    def labels(self) -> Labels:
+        """Labels [n] of the last pass; a copy."""
+        return np.concatenate(self._labels)
 
     def take(self, indices: Indices | None) -> Drawn:
         """Rows (and weights) by their index, in the order asked for; None: all with a weight."""

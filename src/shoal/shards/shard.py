@@ -24,6 +24,7 @@ from shoal.steps.order import Order
 
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int32]
 Shares = npt.NDArray[np.uint64]
 
 
@@ -66,9 +67,9 @@ class Shard:
         """Merge the partials of two shards."""
         return one.merge(other)
 
-    def loss(self, centers: Floats, batch: Batch | None = None) -> int:
-        """The exact loss of the last pass, made with ``centers``, in units of 2**-1074."""
-        return self._passes(batch).loss(centers)
+    def labels(self) -> Labels:
+        """Labels [n] of the last pass over all rows: for whoever holds the rows as well."""
+        return self._whole.labels()
 
     def farthest(self, centers: Floats, number: int) -> Farthest:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""

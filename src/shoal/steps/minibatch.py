@@ -7,11 +7,13 @@ assigns rows and takes over every ``mini_batch_steps_per_iteration`` steps.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from shoal.config import Parameters
 from shoal.executors.data import Data
 from shoal.metric import as_stored
 from shoal.shards.kernels import running_means_of
+from shoal.sources.sparse import dense
 from shoal.state import Partial, State
 
 
@@ -52,3 +54,23 @@ def step(state: State, data: Data, parameters: Parameters) -> tuple[State, Parti
         update_in_steps=parameters.mini_batch_steps_per_iteration,
     )
     return synced, partial
+
+
+def reassign(
+    state: State, data: Data, ratio: float, order: npt.NDArray[np.int64]
+) -> tuple[State, int]:
+    """Move clusters of little weight to rows of the batch, and say how many.
+
+    Those below ``ratio`` times the largest weight, at most half as many as the batch has rows, get
+    the next rows of ``order`` and the smallest weight of the others, as scikit-learn does it.
+    """
+    counts = state.counts
+    low = np.flatnonzero(counts < ratio * counts.max())
+    low = low[np.argsort(counts[low], kind="stable")][: len(order) // 2]
+    if len(low) == 0:
+        return state, 0
+    rows = dense(data.take(order[: len(low)]).rows)
+    clusters, counts = state.clusters_updated.copy(), counts.copy()
+    clusters[low] = rows
+    counts[low] = np.delete(counts, low).min()
+    return state.replace(clusters=clusters, clusters_updated=clusters, counts=counts), len(low)

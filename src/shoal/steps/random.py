@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: First element of a path: what the stream is for.
-SEEDING, SHUFFLING = 0, 1
+SEEDING, SHUFFLING, SAMPLING = 0, 1, 2
 
 
 class Stream:

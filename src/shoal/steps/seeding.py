@@ -25,8 +25,9 @@ from shoal.errors import BadInputError
 from shoal.executors.data import Data
 from shoal.executors.potential import Potential
 from shoal.metric import as_stored, check_magnitude
-from shoal.sources.foreign import to_array
+from shoal.shards.values import Drawn, joined
 from shoal.sources.sparse import Matrix, as_given, dense, without_gaps
+from shoal.sources.tensors import to_array
 from shoal.state import State
 from shoal.steps import minibatch
 from shoal.steps.chains import afkmc2, kmc2
@@ -131,8 +132,19 @@ def plus_plus(offered: Round) -> Floats:
     Each pick is drawn in proportion to weight times distance to the nearest center so far; of the
     candidates, the one with the lowest resulting potential wins, the first on equality.
     """
+    return dense(_picked(offered).rows)
+
+
+def picked(data: Data, parameters: Parameters, seed: int) -> npt.NDArray[np.int64]:
+    """Indices of the rows that k-means++ chooses, with the seed of a state, as first centers."""
+    none = np.empty((0, len(data.scan().magnitude)))
+    offered = Round(data, list, True, none, parameters.num_clusters, (seed, 0), parameters)
+    return _picked(offered).indices
+
+
+def _picked(offered: Round) -> Drawn:
     if offered.too_few:
-        return _all_rows(offered)
+        return offered.data.take(None)
     retries = offered.parameters.kmeans_plus_plus_num_retries
     if retries < 0:
         retries = 2 + math.floor(math.log(offered.remaining))
@@ -144,31 +156,28 @@ def plus_plus(offered: Round) -> Floats:
     while missing:
         offered.tell(offered.remaining - missing)
         draws = stream.shares(min(missing, at_once), 1 + retries)
-        picked = potential.pick(draws)
-        done = 0 if picked is None else len(picked.indices)
-        if picked is not None:
-            chosen.append(dense(picked.rows))
+        rows = potential.pick(draws)
+        done = 0 if rows is None else len(rows.indices)
+        if rows is not None:
+            chosen.append(rows)
         missing -= done
         if done < len(draws):  # every row is a center already
-            chosen.append(dense(offered.drawn(stream, missing).rows))
+            chosen.append(offered.drawn(stream, missing))
             break
     potential.close()
-    return np.concatenate(chosen)
+    return joined(chosen)
 
 
-def _first_center(offered: Round, stream: Stream) -> tuple[Potential, list[Floats]]:
+def _first_center(offered: Round, stream: Stream) -> tuple[Potential, list[Drawn]]:
     """Distances to the centers so far, after a uniform first pick if there were none."""
     found = offered.found
     if len(found):
         return offered.potential(found), []
     even = offered.potential(found)
-    if even.mass():
-        first = dense(even.draw_by(stream.shares(1)).rows)
-    else:  # no row has a direction
-        first = dense(offered.drawn(stream, 1).rows)
+    # Without mass, no row has a direction.
+    first = even.draw_by(stream.shares(1)) if even.mass() else offered.drawn(stream, 1)
     even.close()
-    offered.tell(1)
-    return offered.potential(first), [first]
+    return offered.potential(dense(first.rows)), [first]
 
 
 def _all_rows(offered: Round) -> Floats:

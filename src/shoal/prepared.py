@@ -1,0 +1,197 @@
+"""Rows that are validated once, for all runs over them; a run is in runs.py."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.config import Parameters
+from shoal.errors import BadInputError
+from shoal.executors.data import Data
+from shoal.executors.local import LocalExecutor
+from shoal.inference import Inference
+from shoal.metric import COSINE_DISTANCE, to_unit
+from shoal.shards.kernels import loss_of, means_of, nearest
+from shoal.shards.part import Part
+from shoal.shards.rows import Block
+from shoal.shards.workspace import Workspace
+from shoal.sources.array import Rows
+from shoal.sources.open import Source
+from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.sparse import as_given
+from shoal.state import Partial, State
+from shoal.steps import seeding
+from shoal.steps.round import Round
+
+Floats = npt.NDArray[Any]
+Labels = npt.NDArray[np.int32]
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Validated rows, and how they are looked at.
+
+    Parameters
+    ----------
+    source
+        Where the rows come from.
+    parameters
+        Metric, threads, number of clusters.
+    data
+        The rows, as steps ask for them.
+    """
+
+    source: Source
+    parameters: Parameters
+    data: Data
+
+    @classmethod
+    @contextmanager
+    def of(
+        cls, source: Source, parameters: Parameters, workspace: Workspace | None = None
+    ) -> Iterator[Prepared]:
+        """Look at every value once; ``workspace``: of rows in memory that are passed over once."""
+        metric, threads = parameters.distance_metric, parameters.num_threads
+        resident = isinstance(source, PagedSource) and source.resident
+        if resident and workspace is not None:
+            assert isinstance(source, PagedSource)
+            part = Part(source.shards, metric, threads, workspace=workspace)
+        else:
+            size = source.nbytes if isinstance(source, PagedSource) and resident else 0
+            part = Part(source, metric, threads, budget=parameters.budget(size))
+        data = Data.of(LocalExecutor(), [part]).checked()
+        try:
+            yield cls(source, parameters, data)
+        finally:
+            data.close()
+
+    def __len__(self) -> int:
+        return self.data.scan().rows
+
+    @property
+    def columns(self) -> int:
+        """How many there are."""
+        return len(self.data.scan().magnitude)
+
+    @property
+    def dtype(self) -> npt.DTypeLike:
+        """Of the centers: float32 for float32 and narrower floats, else float64, as theirs."""
+        if not isinstance(self.source, PagedSource):
+            return self.data.scan().dtype
+        rows = self.source.pages.dtype
+        return np.float32 if rows.itemsize <= 4 and rows.kind not in "iub" else np.float64
+
+    def into(self, k: int) -> Prepared:
+        """The same rows, to be made so many clusters of."""
+        return replace(self, parameters=replace_number(self.parameters, k))
+
+    def rows(self) -> Any:
+        """The rows themselves, for functions of the user's."""
+        source = self.source
+        if not isinstance(source, PagedSource) or not source.resident or len(source.shards) > 1:
+            raise BadInputError(
+                "init is a callable, which is given the rows as one array, and X is not an array "
+                "in memory: give init an array of centers, or the name of a method"
+            )
+        return as_given(source.shards[0].rows)
+
+    def seeded(self, seed: int, run: int = 0) -> State:
+        """Centers chosen among the rows, by the method of the parameters; others for each run."""
+        none = np.empty((0, self.columns), self.dtype)
+        return self.started(self._method(self._round(none, (seed, run))))
+
+    def _method(self, offered: Round) -> Floats:
+        method = self.parameters.initial_clusters
+        assert isinstance(method, str)
+        return seeding.METHODS[method](offered)
+
+    def _round(self, found: Floats, path: tuple[int, int]) -> Round:
+        missing = self.parameters.num_clusters - len(found)
+        return Round(self.data, list, True, found, missing, path, self.parameters)
+
+    def grown(self, centers: Floats, seed: int) -> Floats:
+        """These centers and further ones, chosen as if they had been the first."""
+        more = self._method(self._round(centers, (seed, len(centers))))
+        return np.concatenate([centers, more.astype(centers.dtype)])
+
+    def started(self, centers: Floats) -> State:
+        """The state of given centers."""
+        centers = np.array(centers, self.dtype)
+        if self.parameters.distance_metric == COSINE_DISTANCE:
+            centers = to_unit(centers)
+        return trained(centers, np.zeros(len(centers)))
+
+    @contextmanager
+    def some(self, indices: Indices) -> Iterator[Prepared]:
+        """Some of the rows, copied."""
+        drawn = self.data.take(indices)
+        pages = ArrayPages([Rows(drawn.rows, drawn.weights, "X")])
+        with Prepared.of(PagedSource(pages, None, True), self.parameters) as prepared:
+            yield prepared
+
+    @contextmanager
+    def batch(self, rows: list[Rows], workspace: Workspace) -> Iterator[Prepared]:
+        """A mini-batch of the rows."""
+        source = PagedSource(ArrayPages(rows), None, False)
+        with Prepared.of(source, self.parameters, workspace) as prepared:
+            yield prepared
+
+    def picked(self, seed: int) -> Indices:
+        """Indices of rows chosen by k-means++."""
+        return seeding.picked(self.data, self.parameters, seed)
+
+    def loss(self, found: Partial, centers: Floats) -> float:
+        """Sum of weight * distance of a pass with ``centers``."""
+        given = self.parameters
+        return loss_of(found, centers, given.distance_metric, given.num_threads)
+
+    def variance(self, found: Partial) -> float:
+        """Mean over the columns of their variance, from a pass with any centers."""
+        one = replace(found, sums=found.sums.sum(axis=1, keepdims=True))
+        given = self.parameters
+        none = np.zeros((1, self.columns))
+        mean = means_of(one, none, given.distance_metric, given.num_threads)
+        return self.loss(one, mean) / float(one.weights[0]) / self.columns
+
+    def spread(self) -> float:
+        """The same, where no pass has been made."""
+        return self.variance(self.data.assign(np.zeros((1, self.columns))))
+
+    def losses(self, centers: Floats) -> Floats:
+        """Sum of weight * distance of each cluster [k]."""
+        given = self.parameters
+        total = np.zeros(len(centers))
+        for block in blocks_of(self.source, centers, given):
+            labels, each = nearest(block.rows, centers, given.distance_metric, given.num_threads)
+            weighted = each if block.weights is None else each * block.weights
+            total += np.bincount(labels, weighted, len(centers))
+        return total
+
+
+def blocks_of(source: Source, centers: Floats, parameters: Parameters) -> Iterator[Block]:
+    """The rows of a source in validated blocks, in order."""
+    applied = Inference(trained(centers, np.zeros(len(centers))), parameters, "error")
+    return itertools.chain.from_iterable(applied.blocks(source))
+
+
+def replace_number(parameters: Parameters, k: int) -> Parameters:
+    """The parameters of another number of clusters."""
+    return replace(parameters, num_clusters=k, kmeans_plus_plus_num_retries=local_trials(k))
+
+
+def trained(centers: Floats, counts: Floats) -> State:
+    """The state behind some steps; ``counts`` [k] are the weights of the rows of mini-batches."""
+    return State(centers, centers, counts, 0, True, 0, 0)
+
+
+def local_trials(k: int) -> int:
+    """Further candidates of a pick of k-means++: 2 + log k candidates in all."""
+    return 1 + int(math.log(k))

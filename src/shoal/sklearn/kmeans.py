@@ -1,0 +1,147 @@
+"""KMeans by scikit-learn's names."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._param_validation import StrOptions
+
+from shoal import runs
+from shoal.sklearn.base import KMeansBase
+from shoal.sklearn.door import prepared_of, remember, repeatable
+from shoal.sources.stream import StreamSource
+
+
+class KMeans(KMeansBase):
+    """k-means, exact and the same to the bit for any number of threads.
+
+    The parameters and attributes are those of ``sklearn.cluster.KMeans``, with these further ones.
+
+    Parameters
+    ----------
+    n_clusters, init, n_init, max_iter, tol, verbose, random_state
+        As scikit-learn's. ``init`` may also be ``"k-mc2"`` or ``"afk-mc2"``.
+    copy_x
+        Accepted; X is never written to.
+    algorithm
+        ``"lloyd"`` or ``"elkan"``: both give the same, exact result.
+    metric
+        ``"euclidean"`` or ``"cosine"``: 1 - x·c of unit vectors; centers are then of length one.
+    n_threads
+        Threads to use; None: the processors this process may use.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray (n_clusters, n_features)
+    labels_ : ndarray (n_samples,) of int32
+    inertia_ : float
+        Sum of weight times squared distance (cosine: distance) to the nearest center.
+    n_iter_ : int
+    n_features_in_ : int
+    feature_names_in_ : ndarray (n_features_in_,) of str
+
+    Examples
+    --------
+    >>> from shoal.sklearn import KMeans
+    >>> model = KMeans(n_clusters=2, random_state=0).fit([[0.0], [1.0], [10.0], [11.0]])
+    >>> sorted(model.cluster_centers_.ravel().tolist()), model.inertia_
+    ([0.5, 10.5], 1.0)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **KMeansBase._parameter_constraints,
+        "copy_x": ["boolean"],
+        "algorithm": [StrOptions({"lloyd", "elkan"})],
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "k-means++",
+        n_init: Any = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: Any = None,
+        copy_x: bool = True,
+        algorithm: str = "lloyd",
+        metric: str = "euclidean",
+        n_threads: int | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
+        self.metric = metric
+        self.n_threads = n_threads
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
+        """Find ``n_clusters`` centers of the rows.
+
+        Parameters
+        ----------
+        X : array, sparse matrix, frame, path, source … (n_samples, n_features)
+            Rows of any real dtype in any memory order, read as they lie; whatever ``shoal.open``
+            reads, files piece by piece.
+        y : ignored
+        sample_weight : array (n_samples,) or None
+            Or a column of X: ``shoal.open(path, weight="name")``.
+
+        Returns
+        -------
+        KMeans
+            self
+        """
+        source = repeatable(
+            self._open(X, sample_weight, reset=True),
+            "Or train MiniBatchKMeans, batch after batch, with partial_fit.",
+        )
+        self._n_init = self._number_of_runs(default=10)
+        if self.algorithm == "elkan" and self.n_clusters == 1:
+            warnings.warn(
+                "algorithm='elkan' doesn't make sense for a single cluster. Using 'lloyd' instead.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        random, tell = self._random(), print if self.verbose else None
+        best: runs.Found | None = None
+        with prepared_of(source, self._parameters()) as prepared:
+            if isinstance(source, StreamSource):
+                remember(self, source, prepared.columns)
+            self._check_number(prepared)
+            given = self._given_centers(prepared)
+            for _ in range(self._n_init):
+                state = self._begin(prepared, given, random)
+                if tell is not None:
+                    tell("Initialization complete")
+                found = runs.run(prepared, state, self.max_iter, self.tol, tell)
+                if best is None or found.inertia < best.inertia:
+                    best = found
+        assert best is not None
+        self._warn_of_few(best)
+        self.cluster_centers_ = np.array(best.centers)
+        self.labels_ = best.labels
+        self.inertia_ = best.inertia
+        self.n_iter_ = best.steps
+        return self
+
+    def _warn_of_few(self, found: runs.Found) -> None:
+        distinct = int(np.count_nonzero(np.bincount(found.labels)))
+        if distinct < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({distinct}) found smaller than n_clusters "
+                f"({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
