@@ -1,6 +1,7 @@
 """Shoal: k-means clustering for data of any size, exact and reproducible to the bit."""
 
 from shoal.build import build_info
+from shoal.choosing import KChoice, choose_k
 from shoal.config import RunConfig
 from shoal.errors import (
     BadInputError,
@@ -14,8 +15,8 @@ from shoal.errors import (
     TooFewRowsError,
 )
 from shoal.estimator import KMeansClustering, ModelFnOps
+from shoal.graph import KMeans, TrainingGraph
 from shoal.memory import MemoryEstimate, memory_estimate
-from shoal.program import KMeans, TrainingGraph
 from shoal.sources.open import open_source
 from shoal.sources.weights import Weighted
 from shoal.sphere import from_sphere, sphere_km, to_sphere
@@ -26,6 +27,7 @@ __all__ = [
     "BadInputError",
     "CheckpointError",
     "EndOfDataError",
+    "KChoice",
     "KMeans",
     "KMeansClustering",
     "MemoryEstimate",
@@ -41,6 +43,7 @@ __all__ = [
     "TrainingGraph",
     "Weighted",
     "build_info",
+    "choose_k",
     "from_sphere",
     "memory_estimate",
     "sphere_km",
