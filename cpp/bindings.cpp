@@ -68,8 +68,9 @@ struct GridBuffer {
             of + width,
             of + 3 * width,
             nb::cast<int>(object.attr("bits")),
-            nb::cast<int>(object.attr("levels"))};
-    if (grid.bits < 1 || grid.bits > 51 || grid.levels < 1 || grid.levels > 2)
+            nb::cast<int>(object.attr("levels")),
+            nb::cast<bool>(object.attr("rounds"))};
+    if (grid.bits < 1 || grid.bits > 51 || grid.levels < 1)
       throw std::invalid_argument("the grid is none");
   }
 };
@@ -104,8 +105,8 @@ nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle center
   return nb::make_tuple(result.changes, result.looked_again, result.kept);
 }
 
-double py_loss(nb::handle sums, nb::handle squares, nb::handle grid, nb::handle centers,
-               bool cosine, int threads) {
+nb::tuple py_loss(nb::handle sums, nb::handle squares, nb::handle grid, int64_t rows,
+                  nb::handle centers, bool cosine, int threads) {
   const Buffer c(centers, "centers"), s(sums, "sums"), q(squares, "squares");
   const Rows c_rows = c.rows();
   const int64_t width = c_rows.d + 1;
@@ -113,8 +114,30 @@ double py_loss(nb::handle sums, nb::handle squares, nb::handle grid, nb::handle 
   const int64_t* from = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
   const int64_t* squared = q.packed<int64_t>('q', 2 * width);
   const Target& simd = target();
-  nb::gil_scoped_release release;
-  return loss_of(from, squared, g.grid, c_rows, metric_of(cosine), simd, threads);
+  Loss loss;
+  {
+    nb::gil_scoped_release release;
+    loss = loss_of(from, squared, g.grid, rows, c_rows, metric_of(cosine), simd, threads);
+  }
+  return nb::make_tuple(loss.value, loss.error);
+}
+
+nb::object py_measure(nb::handle rows, nb::handle weights, nb::handle labels, nb::handle centers,
+                      bool cosine, int threads) {
+  const Buffer x(rows, "rows"), c(centers, "centers"), l(labels, "labels");
+  const Rows x_rows = x.rows(), c_rows = c.rows();
+  require_columns(x_rows, c_rows);
+  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+  const int32_t* label = l.packed<int32_t>('i', x_rows.n);
+  for (int64_t i = 0; i < x_rows.n; ++i)
+    if (label[i] < 0 || label[i] >= c_rows.n) throw std::invalid_argument("a label is none");
+  const Target& simd = target();
+  ExactSum loss;
+  {
+    nb::gil_scoped_release release;
+    loss = measured_loss(x_rows, w.data(), label, c_rows, metric_of(cosine), simd, threads);
+  }
+  return as_int(loss);
 }
 
 void py_means(nb::handle sums, nb::handle grid, nb::handle centers, nb::handle counts, bool cosine,
@@ -191,20 +214,23 @@ int64_t py_farthest(nb::handle rows, nb::handle weights, nb::handle labels, nb::
   return static_cast<int64_t>(result.rows.size());
 }
 
-nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude) {
+nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude, nb::handle weights,
+                  nb::handle spread) {
   const GivenRows x(rows, "rows");
   const Buffer out(magnitude, "magnitude", true);
   const Rows x_rows = x.rows();
   double* into = out.packed<double>('d', x_rows.d);
+  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+  const Optional<double> range(spread, "spread", 'd', 2 * x_rows.d, true);
   const Target& simd = target();
   Scan result;
   {
     nb::gil_scoped_release release;
     if (x.sparse() != nullptr) {
-      const SparseScan found = scan(*x.sparse(), threads, into);
+      const SparseScan found = scan(*x.sparse(), threads, into, w.data(), range.data());
       result = found.bad_columns < 0 ? found.values : Scan{found.bad_columns, -1};
     } else {
-      result = scan(x_rows, simd, threads, into);
+      result = scan(x_rows, simd, threads, into, w.data(), range.data());
     }
   }
   return nb::make_tuple(result.bad_row, result.bad_col);
@@ -267,8 +293,12 @@ NB_MODULE(_core, m) {
         return Keeper::bytes_of_bounds(rows, k, columns);
       },
       nb::arg("rows"), nb::arg("columns"), nb::arg("k"), "What bounds alone take, in bytes.");
-  m.def("loss", &py_loss, nb::arg("sums"), nb::arg("squares"), nb::arg("grid"), nb::arg("centers"),
-        nb::arg("cosine"), nb::arg("threads"), "The loss of a pass, from its sums.");
+  m.def("loss", &py_loss, nb::arg("sums"), nb::arg("squares"), nb::arg("grid"), nb::arg("rows"),
+        nb::arg("centers"), nb::arg("cosine"), nb::arg("threads"),
+        "The loss of a pass, from its sums, and by how much it may be off.");
+  m.def("measure", &py_measure, nb::arg("rows"), nb::arg("weights").none(), nb::arg("labels"),
+        nb::arg("centers"), nb::arg("cosine"), nb::arg("threads"),
+        "The loss of dense rows for given labels, an exact integer in units of 2**-1074.");
   m.def("means", &py_means, nb::arg("sums"), nb::arg("grid"), nb::arg("centers"),
         nb::arg("counts").none(), nb::arg("cosine"), nb::arg("threads"), nb::arg("means"),
         "The mean of each cluster, from the sums of a pass.\n\n"
@@ -285,9 +315,11 @@ NB_MODULE(_core, m) {
         "The rows farthest from the centers of their labels, and how many rows clusters have;\n"
         "returns how many were found.");
   m.def("scan", &py_scan, nb::arg("rows"), nb::arg("threads"), nb::arg("magnitude"),
+        nb::arg("weights") = nb::none(), nb::arg("spread") = nb::none(),
         "Largest magnitude per column; returns the first (row, column) not finite, or a whole "
         "number\n"
         "above 2**53 in magnitude, or (-1, -1).\n\n"
+        "spread: the largest and the smallest above 0 of rows with a weight.\n\n"
         "(row, -1): the columns of this sparse row do not increase, or are out of range.");
   m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"), nb::arg("cosine"),
         nb::arg("threads"), nb::arg("distances"), "Distance of every row to every center.");

@@ -31,10 +31,10 @@ import shoal
 from shoal import (
     CheckpointError,
     RunConfig,
-    tensors,
 )
 from shoal import KMeansClustering as Model
 from shoal.export.npz import load_model
+from shoal.storage import safetensors as tensors
 
 # ---- What is there ----
 

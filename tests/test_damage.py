@@ -24,8 +24,8 @@ import shoal
 from shoal import (
     CheckpointError,
     RunConfig,
-    tensors,
 )
+from shoal.storage import safetensors as tensors
 
 # ---- Other models, other versions ----
 

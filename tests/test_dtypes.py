@@ -19,7 +19,7 @@ from exact_helpers import each_target
 
 import shoal
 from shoal import BadInputError, KMeansClustering, _core
-from shoal.sources.tensors import to_array
+from shoal.sources.foreign import to_array
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 SEEDINGS = ("random", "kmeans_plus_plus", "kmc2", "afkmc2")

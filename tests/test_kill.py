@@ -14,7 +14,8 @@ import pytest
 from helpers import bits
 
 import shoal
-from shoal import durable, model_dir
+from shoal.storage import files as durable
+from shoal.storage import model_dir
 
 X = np.random.default_rng(4).normal(size=(400, 3))
 

@@ -31,12 +31,11 @@ from shoal import (
     CheckpointError,
     ModelDirLockedError,
     RunConfig,
-    checkpoint,
-    durable,
-    model_dir,
 )
 from shoal.export.npz import load_model, save_model
 from shoal.state import State
+from shoal.storage import checkpoint, model_dir
+from shoal.storage import files as durable
 
 # ---- One writer ----
 

@@ -34,7 +34,7 @@ FACES = {
     "memory",
     "estimator",
     "training",
-    "graph",
+    "program",
     "model",
     "evaluation",
     "inference",
@@ -64,7 +64,7 @@ LEAVES: dict[str, set[str]] = {
     "dtypes": {"errors"},
     "metric": {"dtypes", "errors", "_core", "sources"},
     "checks": {"errors"},
-    "jsonl": set(),
+    "storage.jsonl": set(),
     "sources": {"errors", "checks", "dtypes"},
 }
 
@@ -73,8 +73,8 @@ PURE = {"state": {"numpy"}, "dtypes": {"numpy"}, "metric": {"numpy"}, "checks": 
 
 # These are imported by no one but the modules named (and themselves).
 IMPORTERS = {
-    "loop": {"training", "graph", "model", "evaluation"},
-    "feed": {"loop", "graph", "inference", "memory"},
+    "loop": {"training", "program", "model", "evaluation"},
+    "feed": {"loop", "program", "inference", "memory"},
     "_core": {"shards", "metric", "build"},
 }
 
@@ -98,7 +98,7 @@ MANY_POSITIONAL = {
     "estimator.KMeansClustering.__init__",
     "training.Training.fit",
     "model.Model.evaluate",
-    "graph.KMeans.__init__",
+    "program.KMeans.__init__",
 }
 
 # Paths that exist on one machine only.

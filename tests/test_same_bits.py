@@ -375,10 +375,13 @@ def test_what_is_kept_from_pass_to_pass_changes_nothing(
                 assert same_bits(sums[budget], again), about
                 assert changes <= n
                 settled += still
-                loss = _core.loss(sums[budget], squares[budget], grid, C, cosine, 1)
+                loss, error = _core.loss(sums[budget], squares[budget], grid, n, C, cosine, 1)
                 exact = fresh.loss / 2**1074
                 assert loss == pytest.approx(exact, rel=1e-9, abs=1e-12), about
-                assert loss == _core.loss(sums[0], squares[0], grid, C, cosine, 3), about
+                assert abs(loss - exact) <= error + exact * 1e-13, about
+                assert (loss, error) == _core.loss(sums[0], squares[0], grid, n, C, cosine, 3)
+                measured = _core.measure(X, weights, labels[budget], C, cosine, 2)
+                assert measured == fresh.loss, about
         assert settled > 0, f"{target}: no bound ever settled a row"
 
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import shoal
-from shoal import jsonl
 from shoal.hooks import SummarySaver, summary_monitors
+from shoal.storage import jsonl
 
 X = np.random.default_rng(3).normal(size=(300, 4))
 QUIET = shoal.RunConfig(progress=False)
@@ -191,7 +191,7 @@ def test_a_line_that_does_not_fit_is_taken_back(tmp_path: Path) -> None:
     program = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from shoal.jsonl import append_json\n"
+        "from shoal.storage.jsonl import append_json\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (30, 30))\n"
         "try:\n"

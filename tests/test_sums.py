@@ -83,7 +83,7 @@ def test_sums_and_squares(
 def test_farthest(
     monkeypatch: pytest.MonkeyPatch, plan: str, cosine: bool, dtype: Any, heavy: bool
 ) -> None:
-    """As sorting all distances: farthest first, then by index; no row without one or its weight."""
+    """As sorting by weight times distance, then by index; no row without one or its weight."""
     monkeypatch.setenv("SHOAL_PLAN", plan)
     rng = np.random.default_rng(SEED)
     rows = np.round(rng.standard_normal((9000, 3)) * 4).astype(dtype)  # many are equal
@@ -101,10 +101,9 @@ def test_farthest(
         _core.assign_again(rows, weights, centers, cosine, 2, keeper, labels, grid, sums, squares)
     distances = np.empty(len(rows))
     _core.assign(rows, None, centers, cosine, 1, None, distances)
-    wanted = np.flatnonzero(
-        (distances > 0) & (rows.any(1) | (not cosine)) & (True if weights is None else weights > 0)
-    )
-    wanted = wanted[np.argsort(-distances[wanted], kind="stable")]
+    mass = distances if weights is None else distances * weights
+    wanted = np.flatnonzero((mass > 0) & (rows.any(1) | (not cosine)))
+    wanted = wanted[np.argsort(-mass[wanted], kind="stable")]
     for number in (1, 13, 700, len(rows)):
         for known in (None, keeper):
             found, far = np.empty(number, np.int64), np.empty(number)
@@ -113,6 +112,6 @@ def test_farthest(
                 rows, weights, labels, centers, cosine, 2, None, known, found, far, counts
             )
             assert found[:m].tolist() == wanted[:number].tolist()
-            assert far[:m].tolist() == distances[wanted[:number]].tolist()
+            assert far[:m].tolist() == mass[wanted[:number]].tolist()
             mine = labels if weights is None else labels[weights > 0]
             assert counts.tolist() == np.bincount(mine, minlength=12).tolist()

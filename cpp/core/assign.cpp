@@ -144,7 +144,7 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   if (!regular || !comparable || boxed) keeper.forget();  // boxes leave no bounds behind
   const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), expected,
-                    unit_rows(task.metric, task.rows.dtype), sums, squares);
+                    added_by(task.metric, task.rows.dtype, task.weights != nullptr), sums, squares);
   Step step{task.rows, task.weights, exact, nullptr, task.target, labels, nullptr};
   step.sums = &shared;
   if (boxed) {

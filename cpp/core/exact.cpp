@@ -186,12 +186,15 @@ void unit_distances(const Rows& rows, int64_t first, int64_t last, const int32_t
   });
 }
 
-void magnitude(const char* row, Dtype dtype, int64_t d, void* bits) {
+void magnitude(const char* row, Dtype dtype, int64_t d, void* most, void* least) {
   with_type(dtype, [&]<class T>() {
-    auto* most = static_cast<Magnitude<T>*>(bits);
+    auto* __restrict high = static_cast<Magnitude<T>*>(most);
+    auto* __restrict low = static_cast<Magnitude<T>*>(least);
     for (int64_t t = 0; t < d; ++t) {
       const Magnitude<T> x = magnitude_of<T>(row + t * static_cast<int64_t>(sizeof(T)));
-      most[t] = x > most[t] ? x : most[t];
+      const auto before = static_cast<Magnitude<T>>(x - 1);  // of 0: above all others
+      high[t] = x > high[t] ? x : high[t];
+      low[t] = before < low[t] ? before : low[t];
     }
   });
 }

@@ -60,7 +60,7 @@ class Search {
         row_(centers.d) {}
 
   void run(int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) counts[given_.labels[i]] += heavy(i);
+    for (int64_t i = begin; i < end; ++i) counts[given_.labels[i]] += weight(i) > 0;
     for (int64_t i = begin; i < end; i += kBlock) run_block(i, std::min(end, i + kBlock));
   }
 
@@ -70,7 +70,7 @@ class Search {
  private:
   static constexpr int64_t kBlock = 64;
 
-  bool heavy(int64_t i) const { return given_.weights == nullptr || given_.weights[i] > 0; }
+  double weight(int64_t i) const { return given_.weights == nullptr ? 1 : given_.weights[i]; }
 
   void run_block(int64_t begin, int64_t end) {
     const bool cosine = centers_.metric == Metric::cosine;
@@ -79,17 +79,19 @@ class Search {
     if (given_.distances != nullptr) {
       distance = given_.distances + begin;
     } else {
-      const double limit = std::sqrt(best.least() * (cosine ? 2 : 1));  // of |x - c|
       bool wanted = given_.keeper == nullptr;
-      for (int64_t i = begin; i < end && !wanted; ++i) wanted = given_.keeper->farthest(i) >= limit;
+      for (int64_t i = begin; i < end && !wanted; ++i) {
+        const double bound = given_.keeper->farthest(i);  // of |x - c|
+        wanted = bound * bound / (cosine ? 2 : 1) * (1 + 0x1p-50) * weight(i) >= best.least();
+      }
       if (!wanted) return;
       centers_.distances(given_.rows, begin, end, given_.labels + begin, target_.exact, measured,
                          row_.data());
     }
     for (int64_t i = begin; i < end; ++i) {
-      const Found found{distance[i - begin], i};
-      if (found.distance < best.least() || !heavy(i)) continue;
-      if (cosine && found.distance == 1 && given_.distances == nullptr &&
+      const Found found{distance[i - begin] * weight(i), i};
+      if (found.distance < best.least() || !(weight(i) > 0)) continue;
+      if (cosine && distance[i - begin] == 1 && given_.distances == nullptr &&
           !read_row(given_.rows, i, Metric::cosine, target_.exact, row_.data()))
         continue;
       best.see(found);

@@ -1,4 +1,4 @@
-// The rows farthest from their centers: what empty clusters are given.
+// The rows that add most to the loss, by weight * distance: what empty clusters are given.
 //
 // Labels are known, so that one distance per row is enough; and most rows are not even read where
 // bounds were kept: only those that can be as far as the farthest seen so far.
@@ -12,7 +12,7 @@ namespace shoal {
 
 struct Farthest {
   std::vector<int64_t> rows;      // farthest first, the lowest index on equality
-  std::vector<double> distances;  // of these
+  std::vector<double> distances;  // of these, times their weights
   std::vector<int64_t> counts;    // [k] rows of each cluster that have a weight
 };
 
@@ -24,7 +24,7 @@ struct LabelledRows {
   const Keeper* keeper;     // of the pass that gave the labels, with these centers; or null
 };
 
-// At most `number` rows of positive weight and distance, none without direction. IN centers [k, d].
+// At most `number` rows for which that is positive, none without direction. IN centers [k, d].
 Farthest farthest(const LabelledRows& given, const Rows& centers, Metric metric,
                   const Target& target, int threads, int64_t number);
 

@@ -1,5 +1,6 @@
 #include "means.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "parallel.h"
@@ -12,13 +13,14 @@ constexpr int64_t kItemCenters = 16;
 // Weighted sums of cluster j, OUT values [d + 1]: the last is the weight.
 void read_sums(const int64_t* sums, const Grid& grid, int64_t k, int64_t width, int64_t j,
                double* values) {
-  const int64_t* high = sums + j * width;
-  for (int64_t t = 0; t < width; ++t) values[t] = static_cast<double>(high[t]) * grid.quantum[t];
-  if (grid.levels < 2) return;
-  const int64_t* low = high + k * width;
   const double fine = 1 / grid.unit();
-  for (int64_t t = 0; t < width; ++t)
-    values[t] += static_cast<double>(low[t]) * (grid.quantum[t] * fine);
+  std::fill_n(values, width, 0.0);
+  for (int64_t level = grid.levels; level-- > 0;) {  // in quanta of a level
+    const int64_t* of_level = sums + (level * k + j) * width;
+    for (int64_t t = 0; t < width; ++t)
+      values[t] = values[t] * fine + static_cast<double>(of_level[t]);
+  }
+  for (int64_t t = 0; t < width; ++t) values[t] *= grid.quantum[t];
 }
 
 // Whether cluster j moves. IN values [d + 1], its weighted sums.

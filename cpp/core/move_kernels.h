@@ -5,7 +5,10 @@
 // Sums are padded to whole registers. A row's last register holds a one behind its last column, the
 // weight, and zeros behind that, which add nothing.
 //
-// Cost per row in operations of registers, for each kWide columns: 4 (two levels: 9) and 1 for
+// What is left of a row below these levels is for the caller to add: rows that leave something are
+// listed. Few do, and no row that is rounded (sums.h).
+//
+// Cost per row in operations of registers, for each kWide columns: 7 (two levels: 12) and 1 for
 // every sum and level that changes; the first time 11 more for squares (where they are not exact,
 // 14). Rows of length one take 3 more, and roots and divisions of 5 cycles. Measured with AVX-512,
 // the first time, 16 columns in memory: float32 24 cycles, of length one 42; float64 35.
@@ -63,10 +66,12 @@ inline __attribute__((always_inline)) Doubles squares_of(Doubles v, Doubles in_q
 }
 
 // Adds a row to a sum; and takes it away from another, or, the first time, adds its squares.
+// Returns whether anything is left of it.
 template <class Row, bool kFirst, class T>
-inline __attribute__((always_inline)) void move_row(const T* x, double factor, int64_t d,
+inline __attribute__((always_inline)) bool move_row(const T* x, double factor, int64_t d,
                                                     const SumGrid& grid, int64_t* into,
                                                     int64_t* from, int64_t* squares) {
+  Longs left{};
   for (int64_t t = 0; t < d; t += kWide) {
     const bool last = t + kWide > d;
     Doubles v = last ? load_wide_first(x + t, static_cast<int>(d - t)) : load_wide(x + t);
@@ -78,11 +83,15 @@ inline __attribute__((always_inline)) void move_row(const T* x, double factor, i
       add_wide<true, false>(square, rest, grid.unit, t, grid.stride, squares, nullptr);
     }
     if (last) in_quanta += load_wide(grid.weight + t);
-    add_wide<Row::kTwo, !kFirst>(in_quanta, Doubles{}, grid.unit, t, grid.below, into, from);
+    left |= (Longs)add_wide<Row::kTwo, !kFirst>(in_quanta, Doubles{}, grid.unit, t, grid.below,
+                                                into, from);
   }
-  if (d % kWide != 0) return;
-  into[d] += grid.one;
-  if constexpr (!kFirst) from[d] -= grid.one;
+  if (d % kWide == 0) {
+    into[d] += grid.one;
+    if constexpr (!kFirst) from[d] -= grid.one;
+  }
+  if constexpr (Row::kUnit && !Row::kTwo) return false;  // rounded
+  return any(left);
 }
 
 // D: the columns, or 0 where they are not known to the compiler.
@@ -116,11 +125,11 @@ int64_t move_as(const MovedRows& moved, const SumGrid& grid, int64_t* sums, int6
     const T* x = read(c);
     int64_t* into = sums + moved.now[c] * grid.stride;
     const int32_t before = moved.before[c];
-    if (before < 0)
-      move_row<Row, true>(x, factor[c % kRoots], d, grid, into, nullptr, squares);
-    else
-      move_row<Row, false>(x, factor[c % kRoots], d, grid, into, sums + before * grid.stride,
-                           nullptr);
+    const bool more =
+        before < 0 ? move_row<Row, true>(x, factor[c % kRoots], d, grid, into, nullptr, squares)
+                   : move_row<Row, false>(x, factor[c % kRoots], d, grid, into,
+                                          sums + before * grid.stride, nullptr);
+    if (more) moved.left[(*moved.left_count)++] = static_cast<int32_t>(c);
   }
   return moved.count;
 }

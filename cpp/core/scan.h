@@ -12,7 +12,10 @@ struct Scan {
   int64_t bad_col = -1;  // its first such column
 };
 
-// IN rows [n, d]. OUT magnitude [d]: the largest |x| of each column (not defined if a row is bad).
-Scan scan(const Rows& rows, const Target& target, int threads, double* magnitude);
+// IN rows [n, d], weights [n] or null. OUT magnitude [d]: the largest |x| of each column; spread
+// [2][d] or null: the largest and, 0 where there is none, the smallest above 0, of rows that have a
+// weight. (Neither is defined if a row is bad.)
+Scan scan(const Rows& rows, const Target& target, int threads, double* magnitude,
+          const double* weights = nullptr, double* spread = nullptr);
 
 }  // namespace shoal

@@ -72,7 +72,7 @@ Assignment assign_again(const SparseTask& task, int32_t* labels, const Grid& gri
   const SparseCenters centers(exact, tree, task.target.exact, team);
   const SparseFilter filter(centers, team);
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), task.rows.n,
-                    unit_rows(task.metric, task.rows.dtype), sums, squares);
+                    added_by(task.metric, task.rows.dtype, task.weights != nullptr), sums, squares);
   SparseStep step{task.rows, task.weights, centers, filter, task.target, labels, nullptr};
   step.sums = &shared;
   const Assignment total = run(step, task.rows, team);
@@ -84,8 +84,8 @@ void add_sums(const SparseRows& rows, const double* weights, const int32_t* labe
               Metric metric, const Grid& grid, const Target& target, int threads, int64_t* sums) {
   threads = threads_for(rows, 8, threads);
   const OrderTree tree(rows.d);
-  SharedSums shared(grid, k, rows.d, target.exact, threads, rows.n, unit_rows(metric, rows.dtype),
-                    sums);
+  SharedSums shared(grid, k, rows.d, target.exact, threads, rows.n,
+                    added_by(metric, rows.dtype, weights != nullptr), sums);
   for_each_row(rows, metric, tree, threads, [&](int64_t i, const SparseRow& row, int worker) {
     shared.add(worker, row, weights != nullptr ? weights[i] : 1, -1, labels[i]);
   });
@@ -129,6 +129,17 @@ bool fine(T x, double size) {
   }
 }
 
+// Largest and smallest magnitudes [d] of rows with a weight, and the largest of others.
+struct Seen {
+  std::vector<double> most, least, others;
+
+  void make_room(int64_t d, bool weighted) {
+    most.resize(d);
+    least.resize(d, HUGE_VAL);
+    if (weighted) others.resize(d);
+  }
+};
+
 template <class Index>
 bool repeats(const Index* columns, int64_t size) {
   std::vector<Index> sorted(columns, columns + size);
@@ -136,10 +147,10 @@ bool repeats(const Index* columns, int64_t size) {
   return std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end();
 }
 
-// Looks at a row of one kind of index and value. OUT formed: no column twice or out of range;
-// bad_col: the lowest column with a bad value, or -1.
+// Looks at a row of one kind of index and value; `counts`: it has a weight. OUT formed: no column
+// twice or out of range; bad_col: the lowest column with a bad value, or -1.
 template <class Index, class Value>
-bool look(const SparseRows& rows, int64_t begin, int64_t end, bool& formed, double* magnitude,
+bool look(const SparseRows& rows, int64_t begin, int64_t end, bool& formed, Seen& seen, bool counts,
           int64_t& bad_col) {
   const auto* columns = static_cast<const Index*>(rows.columns);
   const auto* values = static_cast<const Value*>(rows.values);
@@ -154,7 +165,9 @@ bool look(const SparseRows& rows, int64_t begin, int64_t end, bool& formed, doub
     before = column;
     const double size = std::fabs(static_cast<double>(widen(values[e])));
     if (!fine(values[e], size) && (bad_col < 0 || column < bad_col)) bad_col = column;
-    if (size > magnitude[column]) magnitude[column] = size;
+    double& most = counts ? seen.most[column] : seen.others[column];
+    if (size > most) most = size;
+    if (counts && size > 0 && size < seen.least[column]) seen.least[column] = size;
   }
   formed = increasing || !repeats(columns + begin, end - begin);
   return formed && bad_col < 0;
@@ -162,14 +175,15 @@ bool look(const SparseRows& rows, int64_t begin, int64_t end, bool& formed, doub
 
 }  // namespace
 
-SparseScan scan(const SparseRows& rows, int threads, double* magnitude) {
+SparseScan scan(const SparseRows& rows, int threads, double* magnitude, const double* weights,
+                double* spread) {
   threads = threads_for(rows, 1, threads);
   const OrderTree tree(rows.d);
   const SparseReader reader(rows, Metric::squared_euclidean, tree);
-  std::vector<std::vector<double>> largest(threads);
+  std::vector<Seen> seen(threads);
   std::vector<SparseScan> found(threads);
   parallel_for(items_of(rows.n), threads, [&](int64_t item, int worker) {
-    largest[worker].resize(rows.d);
+    seen[worker].make_room(rows.d, weights != nullptr);
     SparseScan& mine = found[worker];
     const auto use = with_type(rows.dtype, [&]<class T>() {
       return rows.wide_columns ? look<int64_t, T> : look<int32_t, T>;
@@ -177,14 +191,16 @@ SparseScan scan(const SparseRows& rows, int threads, double* magnitude) {
     for (int64_t i = item * kItemRows; i < std::min(rows.n, (item + 1) * kItemRows); ++i) {
       int64_t begin, end, bad_col = -1;
       bool formed = reader.find(i, begin, end);
-      if (formed && use(rows, begin, end, formed, largest[worker].data(), bad_col)) continue;
+      const bool counts = weights == nullptr || weights[i] > 0;
+      if (formed && use(rows, begin, end, formed, seen[worker], counts, bad_col)) continue;
       if (!formed && (mine.bad_columns < 0 || i < mine.bad_columns)) mine.bad_columns = i;
       if (formed && (mine.values.bad_row < 0 || i < mine.values.bad_row))
         mine.values = {i, bad_col};
     }
   });
   SparseScan total;
-  std::fill_n(magnitude, rows.d, 0.0);
+  Seen all;
+  all.make_room(rows.d, true);
   for (int worker = 0; worker < threads; ++worker) {
     const SparseScan& part = found[worker];
     if (part.bad_columns >= 0 && (total.bad_columns < 0 || part.bad_columns < total.bad_columns))
@@ -192,8 +208,17 @@ SparseScan scan(const SparseRows& rows, int threads, double* magnitude) {
     if (part.values.bad_row >= 0 &&
         (total.values.bad_row < 0 || part.values.bad_row < total.values.bad_row))
       total.values = part.values;
-    for (size_t t = 0; t < largest[worker].size(); ++t)
-      magnitude[t] = std::max(magnitude[t], largest[worker][t]);
+    for (size_t t = 0; t < seen[worker].most.size(); ++t) {
+      all.most[t] = std::max(all.most[t], seen[worker].most[t]);
+      all.least[t] = std::min(all.least[t], seen[worker].least[t]);
+      if (weights != nullptr) all.others[t] = std::max(all.others[t], seen[worker].others[t]);
+    }
+  }
+  for (int64_t t = 0; t < rows.d; ++t) {
+    magnitude[t] = std::max(all.most[t], all.others[t]);
+    if (spread == nullptr) continue;
+    spread[t] = all.most[t];
+    spread[rows.d + t] = all.least[t] < HUGE_VAL ? all.least[t] : 0;
   }
   return total;
 }

@@ -41,7 +41,9 @@ struct SparseScan {
   int64_t bad_columns = -1;  // the first row with a column twice or out of range, or -1
 };
 
-// Every row, index and value, once. OUT magnitude [d] (not defined if a row is bad).
-SparseScan scan(const SparseRows& rows, int threads, double* magnitude);
+// Every row, index and value, once. IN weights [n] or null; OUT magnitude [d], spread [2][d] or
+// null: as of dense rows.
+SparseScan scan(const SparseRows& rows, int threads, double* magnitude,
+                const double* weights = nullptr, double* spread = nullptr);
 
 }  // namespace shoal

@@ -18,15 +18,19 @@ int64_t whole(double rounded) {
   return bits - offset;
 }
 
-// A value on the grid of its column: whole quanta, and the remainder one level down.
+// A value on the grid of its column: whole quanta, the remainder one level down, and what that
+// leaves.
 struct OnGrid {
   int64_t high, low;
+  double rest, left;
 
   OnGrid(double x, double error, double quantum, double inverse, double unit) {
     const double rounded = x * inverse + kRounder;
     high = whole(rounded);
-    const double rest = x - (rounded - kRounder) * quantum;  // exact
-    low = whole((rest + error) * inverse * unit + kRounder);
+    rest = x - (rounded - kRounder) * quantum;  // exact
+    const double finer = (rest + error) * inverse * unit, finer_rounded = finer + kRounder;
+    low = whole(finer_rounded);
+    left = finer - (finer_rounded - kRounder);
   }
 };
 
@@ -67,20 +71,28 @@ void SharedSums::add(int worker, const SparseRow& row, double weight, int32_t fr
     for (int64_t e = 0; e < row.size; ++e) row.values[e] = round(row.values[e], row.columns[e]);
   if (weight != 1)
     for (int64_t e = 0; e < row.size; ++e) row.values[e] *= weight;
-  const Held held = hold(worker, from, into);
-  const int64_t below = k_ * stride_;
-  int64_t* const to = held.sums + into * stride_;
-  int64_t* const off = from < 0 ? nullptr : held.sums + from * stride_;
-  const auto move = [&](int64_t t, double x) {
-    const OnGrid value(x, 0, grid_.quantum[t], grid_.inverse[t], unit_);
-    to[t] += value.high;
-    if (off != nullptr) off[t] -= value.high;
-    if (grid_.levels < 2) return;
-    to[below + t] += value.low;
-    if (off != nullptr) off[below + t] -= value.low;
-  };
-  for (int64_t e = 0; e < row.size; ++e) move(row.columns[e], row.values[e]);
-  move(width_ - 1, weight);
+  bool more = false;
+  {
+    const Held held = hold(worker, from, into);
+    const int64_t below = k_ * stride_;
+    int64_t* const to = held.sums + into * stride_;
+    int64_t* const off = from < 0 ? nullptr : held.sums + from * stride_;
+    const auto move = [&](int64_t t, double x) {
+      const OnGrid value(x, 0, grid_.quantum[t], grid_.inverse[t], unit_);
+      to[t] += value.high;
+      if (off != nullptr) off[t] -= value.high;
+      more |= (fast_ < 2 ? value.rest : value.left) != 0;
+      if (fast_ < 2) return;
+      to[below + t] += value.low;
+      if (off != nullptr) off[below + t] -= value.low;
+    };
+    for (int64_t e = 0; e < row.size; ++e) move(row.columns[e], row.values[e]);
+    move(width_ - 1, weight);
+  }
+  if (!more) return;
+  const auto weight_column = static_cast<int32_t>(width_ - 1);
+  add_rest(row.values, row.columns, row.size, from, into);
+  add_rest(&weight, &weight_column, 1, from, into);
 }
 
 void SharedSums::add_squares(int worker, const SparseRow& row, double weight) {

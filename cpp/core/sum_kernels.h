@@ -32,60 +32,80 @@ inline int64_t whole(double rounded) {
 }
 
 // A value and an error of it, both in quanta of a grid, in whole quanta; and what is left of them
-// in quanta 2^bits = `unit` finer.
+// in quanta 2^bits = `unit` finer. Returns what that leaves, in the last quanta.
 template <bool kLow, class Real, class Whole>
-inline __attribute__((always_inline)) void to_grid(Real value, Real error, double unit, Whole& high,
+inline __attribute__((always_inline)) Real to_grid(Real value, Real error, double unit, Whole& high,
                                                    Whole& low) {
   const Real rounded = value + kRounder;
   high = whole(rounded);
-  if constexpr (kLow) {
-    const Real rest = value - (rounded - kRounder);  // exact
-    low = whole((rest + error) * unit + kRounder);
-  }
+  const Real rest = value - (rounded - kRounder);  // exact
+  if constexpr (!kLow) return rest;
+  const Real finer = (rest + error) * unit, finer_rounded = finer + kRounder;
+  low = whole(finer_rounded);
+  return finer - (finer_rounded - kRounder);
 }
 
-// Columns t to t + kWide - 1 of sums on one level or two, `below` apart.
+// Columns t to t + kWide - 1 of sums on one level or two, `below` apart. Returns as to_grid.
 template <bool kLow, bool kFrom>
-inline void add_wide(Doubles value, Doubles error, double unit, int64_t t, int64_t below,
-                     int64_t* into, int64_t* from) {
+inline __attribute__((always_inline)) Doubles add_wide(Doubles value, Doubles error, double unit,
+                                                       int64_t t, int64_t below, int64_t* into,
+                                                       int64_t* from) {
   Longs high, low;
-  to_grid<kLow>(value, error, unit, high, low);
+  const Doubles left = to_grid<kLow>(value, error, unit, high, low);
   store(into + t, load_longs(into + t) + high);
   if constexpr (kFrom) store(from + t, load_longs(from + t) - high);
-  if constexpr (!kLow) return;
+  if constexpr (!kLow) return left;
   store(into + below + t, load_longs(into + below + t) + low);
   if constexpr (kFrom) store(from + below + t, load_longs(from + below + t) - low);
+  return left;
+}
+
+// Whether a bit is set.
+inline bool any(Longs bits) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi64_mask((__m512i)bits, (__m512i)bits) != 0;
+#elif defined(__AVX2__)
+  return _mm256_testz_si256((__m256i)bits, (__m256i)bits) == 0;
+#else
+  int64_t lanes = 0;
+  for (int i = 0; i < kWide; ++i) lanes |= bits[i];
+  return lanes != 0;
+#endif
 }
 
 template <bool kLow, bool kFrom, bool kError>
-void add_row_as(const double* x, const double* error, const double* inverse, double unit, int64_t d,
+bool add_row_as(const double* x, const double* error, const double* inverse, double unit, int64_t d,
                 int64_t below, int64_t* into, int64_t* from) {
   int64_t t = 0;
+  Longs left{};
   for (; t + kWide <= d; t += kWide) {
     const Doubles scale = load_wide(inverse + t);
-    add_wide<kLow, kFrom>(load_wide(x + t) * scale,
-                          kError ? load_wide(error + t) * scale : Doubles{}, unit, t, below, into,
-                          from);
+    left |= (Longs)add_wide<kLow, kFrom>(load_wide(x + t) * scale,
+                                         kError ? load_wide(error + t) * scale : Doubles{}, unit, t,
+                                         below, into, from);
   }
+  bool more = any(left);
   for (; t < d; ++t) {
     int64_t high, low;
-    to_grid<kLow>(x[t] * inverse[t], kError ? error[t] * inverse[t] : 0.0, unit, high, low);
+    more |= to_grid<kLow>(x[t] * inverse[t], kError ? error[t] * inverse[t] : 0.0, unit, high,
+                          low) != 0;
     into[t] += high;
     if constexpr (kFrom) from[t] -= high;
     if constexpr (!kLow) continue;
     into[below + t] += low;
     if constexpr (kFrom) from[below + t] -= low;
   }
+  return more;
 }
 
-void add_row(const double* x, const double* inverse, double unit, int64_t d, int64_t below,
+bool add_row(const double* x, const double* inverse, double unit, int64_t d, int64_t below,
              int64_t* into, int64_t* from) {
   const auto add =
       below != 0
           ? (from != nullptr ? add_row_as<true, true, false> : add_row_as<true, false, false>)
       : from != nullptr ? add_row_as<false, true, false>
                         : add_row_as<false, false, false>;
-  add(x, nullptr, inverse, unit, d, below, into, from);
+  return add(x, nullptr, inverse, unit, d, below, into, from);
 }
 
 void add_squares(const double* high, const double* low, const double* inverse, double unit,

@@ -1,16 +1,24 @@
 // Sums of rows per cluster as integers, so that the order of addition cannot matter.
 //
 // Each column has a grid: a power of two (its quantum) such that every value, divided by it, is
-// below 2^bits, and bits + log2(rows) < 63. Values are rounded once to that grid and added as
-// 64-bit integers. Two levels keep the remainders on a second grid 2^bits finer: float64 rows and
-// weighted rows lose nothing that a float64 sum would have kept. Taking a row away again is exact.
-// Squares of all rows together are summed likewise, always on two levels: they hold for any labels,
-// and make the loss follow from the sums (loss.h). Rows of length one that were float32 or narrower
-// are rounded to the grid of one level before anything else, also where weights ask for two, so
-// that weights of one change no bit. The loss is then that of the rounded rows, which differs by
-// what the rounding, 2^-bits, takes from a difference x - c, not from x.
+// below 2^bits, and bits + log2(rows) < 63. A value is rounded to that grid and added as a 64-bit
+// integer; what is left of it goes to a second grid 2^bits finer, and so on, down to the last digit
+// of the smallest value: there are as many levels as the range within a column asks for, so that
+// nothing is lost, and a value of 1e20 takes nothing from the others. Most values leave nothing
+// below the first level (float32 and narrower) or the second (float64, weights): those are `fast`,
+// each thread's own, and the rest is added where all threads meet. Taking a row away is exact, too.
 //
-// Cost: move_kernels.h; a row by itself (with a weight, or under a lock) about 4 d cycles.
+// Squares of all rows together are summed likewise, always on two levels: they hold for any labels,
+// and the loss follows from the sums (loss.h), which says where that is not enough.
+//
+// Rows of length one that were float32 or narrower are rounded to the grid of one level before
+// anything else (`rounds`), also where weights ask for two, so that weights of one change no bit.
+// The loss is then that of the rounded rows, which differs by what the rounding, 2^-bits, takes
+// from a difference x - c, not from x. Only where a column is far too uneven for that, they are
+// not.
+//
+// Cost: move_kernels.h; a row by itself (with a weight, or under a lock) about 4 d cycles; d more
+// for each level of a row that leaves something below.
 #pragma once
 #include <array>
 #include <mutex>
@@ -29,7 +37,8 @@ struct Grid {
   const double* square_quantum;  // IN [d + 1], of the squares; the last column is a weight again
   const double* square_inverse;  // IN [d + 1]
   int bits;
-  int levels;  // 1 or 2
+  int levels;          // at least 1
+  bool rounds = true;  // rows of length one of float32 or narrower: see above
 
   double unit() const { return static_cast<double>(int64_t{1} << bits); }
 };
@@ -41,12 +50,21 @@ inline UnitRows unit_rows(Metric metric, Dtype dtype) {
   return is_double(dtype) ? UnitRows::wide : UnitRows::narrow;
 }
 
+// What kind of values rows add to sums.
+struct Added {
+  UnitRows unit;
+  bool narrow;  // of float32 or narrower, and without weights
+};
+inline Added added_by(Metric metric, Dtype dtype, bool weighted) {
+  return {unit_rows(metric, dtype), !weighted && !is_double(dtype)};
+}
+
 // Sums that several threads add to: INOUT sums [levels][k][d + 1], squares [2][d + 1] (weight *
 // x^2 per column; the weight of rows without direction), or null. n: rows expected, about.
 class SharedSums {
  public:
   SharedSums(const Grid& grid, int64_t k, int64_t d, const ExactKernels& exact, int threads,
-             int64_t n, UnitRows unit_rows, int64_t* sums, int64_t* squares = nullptr);
+             int64_t n, Added added, int64_t* sums, int64_t* squares = nullptr);
 
   // Adds weight * row to a cluster, and takes it away from another, unless that is -1.
   // IN x [d], as read_row gives it; its content is not kept, and x [d] is written too.
@@ -74,11 +92,19 @@ class SharedSums {
     std::unique_lock<std::mutex> one, other;
   };
   Held hold(int worker, int32_t from, int32_t into);
+  Held hold_all(int32_t from, int32_t into);
+  void add_rest(const double* x, const int32_t* columns, int64_t size, int32_t from, int32_t into);
   int64_t* copy_of(int worker);
   int64_t* squares_of(int worker);
   SumGrid padded_grid();
   bool rounds() const {
-    return unit_rows_ == UnitRows::narrow && (grid_.levels == 1 || grid_.bits >= 32);
+    return added_.unit == UnitRows::narrow && grid_.rounds &&
+           (grid_.levels == 1 || grid_.bits >= 32);
+  }
+  // Whether one level takes nearly all there is.
+  bool one_level() const {
+    if (!added_.narrow || added_.unit == UnitRows::none) return added_.narrow;
+    return rounds() && grid_.quantum[0] * unit_ == 2;  // rounded to that level, and no finer
   }
   // Where rows are rounded: a value of column t.
   double round(double x, int64_t t) const {
@@ -92,13 +118,15 @@ class SharedSums {
   const ExactKernels& exact_;
   const double unit_;
   int64_t *sums_, *squares_;
-  const UnitRows unit_rows_;
+  const Added added_;
+  const int fast_;       // levels
   bool private_copies_;  // where they are worth clearing; else all add in place, under locks
   // Of a copy, and of squares: whole cache lines. A load that straddles two waits for the last
   // store to the same place.
   int64_t padded_;
-  int64_t stride_;  // of the sums that rows are added to
-  std::vector<Aligned<int64_t>> copies_, squares_of_;
+  int64_t stride_;                                     // of the sums that rows are added to
+  std::vector<Aligned<int64_t>> copies_, squares_of_;  // copies: of the fast levels
+  std::vector<std::vector<int32_t>> left_;
   Aligned<double> padded_quanta_;  // [4][padded], of moving_
   SumGrid moving_{};
   std::array<std::mutex, 64> locks_;

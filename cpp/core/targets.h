@@ -121,13 +121,15 @@ struct BoundKernels {
 };
 
 // Rows that change their cluster. row, now, before [count]: which, their new label, and their old
-// one, -1 for none.
+// one, -1 for none. Those of which something is left below the levels of the sums are listed.
 struct MovedRows {
   const Rows& rows;
   const int32_t* row;
   const int32_t* now;
   const int32_t* before;
   int64_t count;
+  int32_t* left = nullptr;        // OUT [count], positions
+  int64_t* left_count = nullptr;  // INOUT
 };
 
 // Of sums.h: all [stride], zero behind the last column, and in it, unless it is said otherwise.
@@ -139,7 +141,7 @@ struct SumGrid {
   double unit;
   int64_t one;     // the weight again
   int64_t stride;  // of sums and squares, a multiple of 8
-  int64_t below;   // from the first level of sums to the second; 0: there is none
+  int64_t below;   // from the first level of sums to the second; 0: only one is wanted
   bool unit_rows;  // rows are brought to length one
 };
 
@@ -162,9 +164,10 @@ struct ExactKernels {
   void (*unit_distances)(const Rows& rows, int64_t first, int64_t last, const int32_t* labels,
                          const double* centers, double* out);
   // into[t] += round(x[t] * inverse[t]), and the remainder one level down, at into[below + t], if
-  // there is one (below != 0). The same is taken away from `from`, unless it is null.
+  // there is one (below != 0). The same is taken away from `from`, unless it is null. Returns
+  // whether anything is left below.
   // IN x [d], inverse [d]; INOUT into, from. unit: 2^bits of a level.
-  void (*add_row)(const double* x, const double* inverse, double unit, int64_t d, int64_t below,
+  bool (*add_row)(const double* x, const double* inverse, double unit, int64_t d, int64_t below,
                   int64_t* into, int64_t* from);
   // weight * x^2 as two doubles. IN x [d]; OUT high [d], low [d].
   void (*squares)(const double* x, double weight, int64_t d, double* high, double* low);
@@ -181,8 +184,9 @@ struct ExactKernels {
   // c [d]; OUT dot [2], norm2 [2].
   void (*moments)(const int64_t* high, const int64_t* low, const double* quantum, double fine,
                   const double* c, int64_t d, double* dot, double* norm2);
-  // Largest magnitude per column (magnitude_of). IN row, columns packed in memory; INOUT bits [d].
-  void (*magnitude)(const char* row, Dtype dtype, int64_t d, void* bits);
+  // Largest and smallest magnitude per column (magnitude_of), the smallest of those that are not
+  // 0, less 1. IN row, columns packed in memory; INOUT most [d], least [d].
+  void (*magnitude)(const char* row, Dtype dtype, int64_t d, void* most, void* least);
 };
 
 struct ByteKernels;

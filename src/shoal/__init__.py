@@ -15,8 +15,8 @@ from shoal.errors import (
     TooFewRowsError,
 )
 from shoal.estimator import KMeansClustering, ModelFnOps
-from shoal.graph import KMeans, TrainingGraph
 from shoal.memory import MemoryEstimate, memory_estimate
+from shoal.program import KMeans, TrainingGraph
 from shoal.sources.open import open_source
 from shoal.sources.weights import Weighted
 from shoal.sphere import from_sphere, sphere_km, to_sphere

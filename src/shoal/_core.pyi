@@ -45,10 +45,19 @@ def loss(
     sums: npt.NDArray[np.int64],  # IN [levels, k, d + 1]
     squares: npt.NDArray[np.int64],  # IN [2, d + 1]
     grid: Grid,
+    rows: int,
     centers: _Floats,  # IN [k, d]
     cosine: bool,
     threads: int,
-) -> float: ...
+) -> tuple[float, float]: ...
+def measure(
+    rows: Matrix,  # IN [n, d], dense
+    weights: _Floats | None,  # IN [n] float64
+    labels: npt.NDArray[np.int32],  # IN [n]
+    centers: _Floats,  # IN [k, d]
+    cosine: bool,
+    threads: int,
+) -> int: ...
 def means(
     sums: npt.NDArray[np.int64],  # IN [levels, k, d + 1]
     grid: Grid,
@@ -92,6 +101,8 @@ def scan(
     rows: Matrix,  # IN [n, d]
     threads: int,
     magnitude: _Floats,  # OUT [d] float64
+    weights: _Floats | None = None,  # IN [n] float64
+    spread: _Floats | None = None,  # OUT [2, d] float64
 ) -> tuple[int, int]: ...
 def all_distances(
     rows: Matrix,  # IN [n, d]

@@ -16,8 +16,8 @@ from shoal.errors import BadInputError
 from shoal.limits import available_memory, available_threads
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
 from shoal.sources.array import Columns, is_frame, is_table, to_rows
+from shoal.sources.foreign import to_array
 from shoal.sources.sparse import without_gaps
-from shoal.sources.tensors import to_array
 
 RANDOM_INIT = "random"
 KMEANS_PLUS_PLUS_INIT = "kmeans_plus_plus"

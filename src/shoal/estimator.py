@@ -16,12 +16,12 @@ from shoal.errors import BadInputError
 from shoal.hooks.idle import IdleClusters
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
-from shoal.model_dir import ModelDir
 from shoal.other_names import own_parameters, refuse_attribute, refuse_parameters
 from shoal.shards.workspace import Workspace
 from shoal.sources.array import Columns
 from shoal.sources.columns import check_label, check_labels, listed
 from shoal.state import State
+from shoal.storage.model_dir import ModelDir
 from shoal.training import Training, check_model_dir
 
 Array = npt.NDArray[Any]

@@ -16,14 +16,14 @@ import numpy.typing as npt
 from shoal.errors import BadInputError
 from shoal.hooks.base import EVALUATING, Context, Monitors
 from shoal.inference import SCORES, Inference, check_ends
-from shoal.jsonl import append_json, write_json
 from shoal.loop import users_clusters
-from shoal.metric import score_dtype
-from shoal.shards.kernels import assign_block
+from shoal.metric import as_scores
+from shoal.shards.kernels import as_loss, assign_block
 from shoal.shards.rows import Block, ignore
 from shoal.sources.open import Source
 from shoal.sources.sparse import Matrix, as_given, stacked
-from shoal.state import LOSS_UNIT, exact_sum, exact_to_float
+from shoal.state import LOSS_UNIT, exact_sum
+from shoal.storage.jsonl import append_json, write_json
 
 Array = npt.NDArray[Any]
 RESERVED = (SCORES, "loss", "num_rows", "global_step")
@@ -111,7 +111,7 @@ def evaluate(
                     one.update(as_given(seen[0]), seen[1], seen[2], clusters)
                 if len(streaming) < len(metrics):
                     kept.append(seen)
-            context.evaluated(exact_to_float(measured.loss), measured.rows)
+            context.evaluated(as_loss(measured.loss), measured.rows)
             watching.tell("after_step", context)
             if context.stop_requested:
                 break
@@ -151,7 +151,7 @@ class _Sums:
         labels, distances = np.empty(len(block.rows), np.int32), np.empty(len(block.rows))
         self._add(inference, block, labels, distances)
         told(len(block.rows))
-        return block.rows, labels.astype(np.int64), distances.astype(score_dtype(block.rows))
+        return block.rows, labels.astype(np.int64), as_scores(distances, block.rows)
 
     def _add(
         self, inference: Inference, block: Block, labels: Any, distances: Array | None
@@ -167,10 +167,9 @@ class _Sums:
 
     def results(self) -> dict[str, Any]:
         """The sum, the mean per unit of weight, and the number of rows."""
-        total, weight = exact_to_float(self.loss), exact_to_float(self._weight)
         return {
-            SCORES: total,
-            "loss": total / weight if weight else 0.0,
+            SCORES: as_loss(self.loss),
+            "loss": self.loss / self._weight if self._weight else 0.0,
             "num_rows": self.rows,
         }
 

@@ -13,7 +13,7 @@ from shoal.batches import check_columns, to_block
 from shoal.checks import warn_user
 from shoal.config import Parameters
 from shoal.errors import BadInputError
-from shoal.metric import all_distances, score_dtype
+from shoal.metric import all_distances, as_scores
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.rows import Block, Tally, ignore
 from shoal.sources.array import Rows
@@ -209,9 +209,11 @@ class Inference:
         elif SCORES in outputs:
             labels, distances = nearest(*given)
             found[CLUSTER_IDX] = labels.astype(np.int64)
-            found[SCORES] = distances.astype(score_dtype(block.rows))
+            found[SCORES] = as_scores(distances, block.rows)
         if ALL_SCORES in outputs:
             found[ALL_SCORES] = all_distances(*given)
+            if SCORES in outputs and found[ALL_SCORES].dtype == np.float64:
+                found[SCORES] = distances
         if ROW in outputs:
             found[ROW] = block.index()
         return {name: found[name] for name in outputs}
@@ -253,6 +255,8 @@ class _Joined:
                 for name, part in batch.items()
             }
         for name, part in batch.items():
+            dtype = np.promote_types(self._whole[name].dtype, part.dtype)
+            self._whole[name] = self._whole[name].astype(dtype, copy=False)
             self._whole[name][self._done : self._done + size] = part
         self._done += size
 

@@ -20,7 +20,7 @@ from shoal.executors.data import Data
 from shoal.feed import Demand, Feed
 from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
 from shoal.metric import is_cosine, to_unit
-from shoal.shards.kernels import loss_of
+from shoal.shards.kernels import as_loss, loss_of
 from shoal.shards.workspace import Workspace
 from shoal.sources.array import Floats
 from shoal.sources.open import Source
@@ -199,6 +199,8 @@ def apply_step(
     else:
         after, found = lloyd.step(state, data, parameters, before)
     loss = loss_of(found, state.clusters, parameters.distance_metric, parameters.num_threads)
+    if loss is None:
+        loss = as_loss(data.loss(state.clusters))
     return after, found, loss
 
 

@@ -61,8 +61,24 @@ def score_dtype(rows: Matrix) -> npt.DTypeLike:
     return np.float64 if is_double(rows.dtype) else np.float32
 
 
+def as_scores(distances: Floats, rows: Matrix) -> Floats:
+    """Distances of these rows in ``score_dtype``, or float64 where float32 has no room for them."""
+    fits = _fits_float32(distances) or not distances.any()
+    return distances.astype(score_dtype(rows) if fits else np.float64)
+
+
 def all_distances(rows: Matrix, centers: Floats, metric: str, threads: int) -> Floats:
-    """Distance of every row to every center, [n, k] in ``score_dtype``."""
+    """Distance of every row to every center, [n, k]; the dtype is that of ``as_scores``."""
     out = np.empty((len(rows), len(centers)), score_dtype(rows))
     _core.all_distances(rows, centers, is_cosine(metric), threads, out)
-    return out
+    if out.dtype == np.float64 or _fits_float32(out):
+        return out
+    wide = np.empty(out.shape)
+    _core.all_distances(rows, centers, is_cosine(metric), threads, wide)
+    return as_scores(wide, rows)
+
+
+def _fits_float32(distances: Floats) -> bool:
+    """Whether the largest is a normal number of float32."""
+    float32 = np.finfo(np.float32)
+    return bool(float32.tiny <= distances.max(initial=0) <= float32.max)

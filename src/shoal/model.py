@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.checkpoint import Checkpoint
 from shoal.checks import whole_number
 from shoal.config import Parameters, RunConfig
 from shoal.errors import BadInputError, CheckpointError, not_fitted
@@ -18,14 +17,15 @@ from shoal.evaluation import Metric, check_metrics, check_name, evaluate, write_
 from shoal.hooks import Monitors, check_monitors, rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference, row_dicts
 from shoal.loop import users_clusters
-from shoal.model_dir import ModelDir, read_file
 from shoal.opening import known_names, names_asked, open_either
 from shoal.sources.array import Columns
 from shoal.sources.open import Source
 from shoal.sources.stream import StreamSource
 from shoal.state import State
 from shoal.steps.seeding import given
-from shoal.stored import parameters_to_keep
+from shoal.storage.checkpoint import Checkpoint
+from shoal.storage.model_dir import ModelDir, read_file
+from shoal.storage.values import parameters_to_keep
 
 logger = logging.getLogger("shoal")
 

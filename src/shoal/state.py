@@ -45,13 +45,15 @@ class Scan:
     """What one look at some rows found; scans of parts merge."""
 
     rows: int
-    magnitude: Floats  # [d] float64, the largest |x| of each column
+    magnitude: Floats  # [d] float64, the largest |x| of each column, of rows that have a weight
     heaviest: float  # the largest weight, 1 without weights
     weighted: bool
     double: bool  # some rows are float64, or whole numbers that need it
     positive: int = 0  # rows that have a weight
     dropped: int = 0  # rows that were left out
     left_out: tuple[str, ...] = ()  # the first of them
+    smallest: Floats | None = None  # [d], the smallest |x| above 0, inf where there is none
+    lightest: float = 1.0  # the smallest weight above 0, inf where there is none
 
     @property
     def dtype(self) -> npt.DTypeLike:
@@ -63,6 +65,8 @@ class Scan:
         return (
             len(part.magnitude) == len(self.magnitude)
             and not np.any(part.magnitude > self.magnitude)
+            and not np.any(part.least < self.least)
+            and self.lightest <= part.lightest
             and part.heaviest <= self.heaviest
             and part.weighted <= self.weighted
             and part.double <= self.double
@@ -79,7 +83,14 @@ class Scan:
             self.positive + other.positive,
             self.dropped + other.dropped,
             (*self.left_out, *other.left_out)[:SAID_ROWS],
+            np.minimum(self.least, other.least),
+            min(self.lightest, other.lightest),
         )
+
+    @property
+    def least(self) -> Floats:
+        """[d], the smallest magnitudes above 0; those known only by the largest count as these."""
+        return self.magnitude if self.smallest is None else self.smallest
 
 
 @dataclass(frozen=True)
@@ -87,18 +98,24 @@ class Grid:
     """The fixed-point grid on which rows are added: one power of two per column.
 
     Values below ``2**bits`` quanta are rounded to whole quanta and added as int64, which cannot
-    overflow for the rows that were scanned. A second level holds the remainders of float64 rows
-    and of weighted rows. Sums of integers have no order, so no split of the data changes a bit.
+    overflow for the rows that were scanned. What rounding takes goes to a second level of quanta
+    2**bits finer, and so on, as many as the smallest value needs to the last digit: sums are exact,
+    whatever the range within a column. Sums of integers have no order, so no split of the data
+    changes a bit.
+
+    ``rounds``: rows that were float32 or narrower and are taken at length one are rounded to the
+    first level, which is as fine as they are; not where a column is very uneven.
     """
 
     quanta: Floats  # [4, d + 1] float64: of values, of squares, 1 / both; the weight comes last
     bits: int
     levels: int
+    rounds: bool = True
 
     def same(self, other: Grid) -> bool:
         """Whether both are one grid; another process has a copy."""
         return self is other or (
-            (self.bits, self.levels) == (other.bits, other.levels)
+            (self.bits, self.levels, self.rounds) == (other.bits, other.levels, other.rounds)
             and np.array_equal(self.quanta, other.quanta)
         )
 
@@ -107,7 +124,6 @@ class Grid:
         """Choose the grid for the scanned rows (``unit_rows``: they will have length one)."""
         room = max(1, (max(scan.rows, 1) - 1).bit_length())
         bits = min(51, 62 - room)
-        levels = 2 if scan.double or scan.weighted or bits < 32 else 1
         largest = np.ones((2, len(scan.magnitude) + 1))  # of the values, of their squares
         if not unit_rows:
             largest[:, :-1] = scan.magnitude
@@ -116,7 +132,48 @@ class Grid:
             largest *= scan.heaviest
         # Powers of two such that the largest is below 2**bits of them.
         exponents = np.maximum(np.frexp(largest)[1] - bits, -1000)
-        return cls(np.ldexp(1.0, np.concatenate([exponents, -exponents])), bits, levels)
+        quanta = np.ldexp(1.0, np.concatenate([exponents, -exponents]))
+        fewest = 2 if scan.double or scan.weighted or bits < 32 else 1
+        smallest = _exponents_of_smallest(scan, unit_rows)
+        rounds = unit_rows and not scan.double and bits >= 32
+        if rounds and scan.smallest is not None:
+            # Values are smooth around 0 if the smallest of n is about 1 / n: then rounding shows
+            # in none. Else it would.
+            rounds = bool(smallest[:-1].min() > -room - 24)
+            if rounds:
+                smallest[:-1] = np.maximum(smallest[:-1], 2 - bits)
+        if scan.smallest is None or (rounds and not scan.weighted):
+            return cls(quanta, bits, fewest, rounds)
+        digits = 53 if scan.double or scan.weighted or unit_rows else 24
+        lowest = np.maximum(smallest + np.frexp(scan.lightest)[1] - 1 - digits, -1074)
+        lowest[-1] = exponents[0, -1] if not scan.weighted else lowest[-1]
+        below = -((lowest - exponents[0]) // bits)
+        return cls(quanta, bits, max(fewest, 1 + int(below.max())), rounds)
+
+    def unresolved(self, scan: Scan, unit_rows: bool) -> int | None:
+        """A column (d: the weights) whose smallest values are no normal float64 in quanta."""
+        if scan.smallest is None:
+            return None
+        top = np.frexp(self.quanta[0])[1]
+        lightest = np.frexp(scan.lightest)[1] - 1
+        smallest = _exponents_of_smallest(scan, unit_rows) + lightest
+        lost = (smallest - np.maximum(top, 0) < -960) & (top > 0)
+        if scan.weighted:
+            lost |= lightest < -960
+        return int(lost.argmax()) if lost.any() else None
+
+
+def _exponents_of_smallest(scan: Scan, unit_rows: bool) -> Ints:
+    """Exponents [d + 1] as frexp gives them of the smallest values above 0, or less; and of 1.
+
+    ``unit_rows``: of rows brought to length one. Columns without such values have large ones.
+    """
+    known = np.isfinite(scan.least) & (scan.least > 0)
+    exponents = np.frexp(np.where(known, scan.least, 1.0))[1].astype(np.int64)
+    if unit_rows:
+        longest = np.frexp(scan.magnitude.max(initial=0))[1]
+        exponents -= longest + (len(known).bit_length() + 1) // 2
+    return np.append(np.where(known, exponents, 1 << 20), 1)
 
 
 @dataclass(frozen=True)
@@ -135,11 +192,10 @@ class Partial:
     weights: Floats = field(init=False)  # [k] float64, of the sums
 
     def __post_init__(self) -> None:
-        quantum = self.grid.quanta[0, -1]
-        weights = self.sums[0, :, -1] * quantum
-        if self.grid.levels == 2:
-            weights += self.sums[1, :, -1] * (quantum * 2.0**-self.grid.bits)
-        object.__setattr__(self, "weights", weights)
+        weights = self.sums[-1, :, -1].astype(np.float64)
+        for of_level in self.sums[-2::-1, :, -1]:
+            weights = weights * 2.0**-self.grid.bits + of_level
+        object.__setattr__(self, "weights", weights * self.grid.quanta[0, -1])
 
     def merge(self, other: Partial) -> Partial:
         """Return the partial of both parts: associative and commutative, to the bit."""
@@ -154,10 +210,10 @@ class Partial:
 
 @dataclass(frozen=True)
 class Farthest:
-    """Rows by their distance to their center, farthest first, the lowest index on equality."""
+    """Rows by weight times distance to their center: most first, the lowest index on equality."""
 
     rows: Ints  # [m] indices
-    distances: Floats  # [m] float64
+    distances: Floats  # [m] float64, times their weights
     labels: npt.NDArray[np.int32]  # [m]
     counts: Ints  # [k] rows that have a weight
 

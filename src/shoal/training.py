@@ -12,7 +12,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from shoal.checkpoint import Checkpoint
 from shoal.checks import whole_number
 from shoal.config import Parameters, RunConfig
 from shoal.errors import BadInputError, CheckpointError, ShoalError
@@ -21,7 +20,6 @@ from shoal.hooks.idle import IdleClusters
 from shoal.hooks.saving import CheckpointSaver
 from shoal.loop import Task, train
 from shoal.model import Model
-from shoal.model_dir import ModelDir
 from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
@@ -29,7 +27,9 @@ from shoal.sources.stream import StreamSource
 from shoal.sphere import warn_of_degrees
 from shoal.state import State
 from shoal.steps.convergence import Stop
-from shoal.stored import plain
+from shoal.storage.checkpoint import Checkpoint
+from shoal.storage.model_dir import ModelDir
+from shoal.storage.values import plain
 
 logger = logging.getLogger("shoal")
 

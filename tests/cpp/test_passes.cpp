@@ -67,18 +67,18 @@ std::vector<int64_t> expected_sums(const Table& x, const std::vector<double>& we
   std::vector<double> row(width);
   for (int64_t i = 0; i < x.n; ++i) {
     reference_read(laid.rows, i, metric, row.data());
-    if (metric == Metric::cosine && !is_double(x.dtype) && grid.levels == 2 && grid.bits >= 32)
+    if (metric == Metric::cosine && !is_double(x.dtype) && grid.levels > 1 && grid.bits >= 32)
       for (int64_t t = 0; t < x.d; ++t)  // the grid of one level
         row[t] = std::ldexp(std::nearbyint(std::ldexp(row[t], grid.bits - 1)), 1 - grid.bits);
     row[x.d] = 1;
     for (int64_t t = 0; t < width; ++t) {
       const double value = weights.empty() ? row[t] : row[t] * weights[i];
-      const double high = std::nearbyint(value * grid.inverse[t]);
-      const double rest = value - high * grid.quantum[t];
-      sums[labels[i] * width + t] += static_cast<int64_t>(high);
-      if (grid.levels == 2)
-        sums[(k + labels[i]) * width + t] +=
-            static_cast<int64_t>(std::nearbyint(std::ldexp(rest * grid.inverse[t], grid.bits)));
+      double left = value * grid.inverse[t];
+      for (int level = 0; level < grid.levels; ++level) {
+        const double whole = std::nearbyint(left);
+        sums[(level * k + labels[i]) * width + t] += static_cast<int64_t>(whole);
+        left = std::ldexp(left - whole, grid.bits);
+      }
     }
   }
   return sums;
@@ -91,12 +91,16 @@ void test_sums() {
   for (const auto& [n, d, k] : {Shape{5000, 1, 1}, Shape{9000, 3, 40}, Shape{30000, 40, 7}})
     for (const Dtype dtype : kDtypes)
       for (const Metric metric : {Metric::squared_euclidean, Metric::cosine})
-        for (const int levels : {1, 2}) {
+        for (const int levels : {1, 2, 5}) {
           Table x(dtype, n, d), c(dtype, k, d);
           fill(one_of(std::vector<std::string>{"plain", "offset", "zeros", "mixed columns"}), x, c);
+          if (levels > 2) {  // a range within a column that asks for as many
+            for (double& v : x.values) v = std::ldexp(v, below(4) == 0 ? -below(150) : 0);
+            x.round();
+          }
           std::vector<int32_t> labels(n);
           for (auto& label : labels) label = static_cast<int32_t>(below(k));
-          std::vector<double> weights(levels == 2 ? n : 0);
+          std::vector<double> weights(levels == 2 || (levels > 2 && below(2) == 0) ? n : 0);
           for (double& weight : weights) weight = 3 * uniform();
           const int bits = levels == 1 ? 49 : 48;
           const Grids grids(x, metric, weights.empty() ? 1 : 3, bits);
@@ -131,24 +135,27 @@ struct Contender {
   std::vector<int64_t> sums, squares;
   double loss = 0;
 
-  Contender(const Target* target, Plan plan, int64_t budget, int64_t n, int64_t k, int64_t d)
+  Contender(const Target* target, Plan plan, int64_t budget, int64_t n, int64_t k, int64_t d,
+            int levels)
       : target(target),
         plan(plan),
         keeper(n, budget),
         labels(n, -1),
-        sums(2 * k * (d + 1)),
+        sums(levels * k * (d + 1)),
         squares(2 * (d + 1)) {}
 };
 
 // Passes over the same rows while the centers move: what is kept must change no result.
 void check_passes(const std::string& kind, const Table& x, Table c, Metric metric) {
+  const int levels = 2 + static_cast<int>(below(3));
   const Grids grids(x, metric, 1, 40);
-  const Grid grid = grids.grid(40, 2);
+  const Grid grid = grids.grid(40, levels);
   std::vector<std::unique_ptr<Contender>> contenders;
   for (const Target* target : usable_targets())
     for (const Plan plan : {Plan::floats, Plan::bytes, Plan::brains, Plan::pairs})
       for (const int64_t budget : {int64_t{0}, 8 * x.n, int64_t{1} << 30})
-        contenders.push_back(std::make_unique<Contender>(target, plan, budget, x.n, c.n, x.d));
+        contenders.push_back(
+            std::make_unique<Contender>(target, plan, budget, x.n, c.n, x.d, levels));
   std::vector<int32_t> last(x.n, -1);
   const Laid rows(x, one_of(kLayouts));
   for (int pass = 0; pass < 7; ++pass) {
@@ -171,8 +178,9 @@ void check_passes(const std::string& kind, const Table& x, Table c, Metric metri
       CHECK(one->labels == expected.labels);
       CHECK(result.changes == changes);
       CHECK(one->sums == total);
-      one->loss = loss_of(one->sums.data(), one->squares.data(), grid, centers.rows, metric,
-                          *one->target, 1 + pass % 2);
+      const Loss told = loss_of(one->sums.data(), one->squares.data(), grid, x.n, centers.rows,
+                                metric, *one->target, 1 + pass % 2);
+      one->loss = told.value;
       CHECK(one->loss == contenders[0]->loss);
       CHECK(one->squares == contenders[0]->squares);
       double loss = 0, rounding = 0;
@@ -186,6 +194,12 @@ void check_passes(const std::string& kind, const Table& x, Table c, Metric metri
         rounding += moved * (std::sqrt(2 * distance) + moved);
       }
       CHECK(std::fabs(one->loss - loss) <= 1e-9 * loss + 1e-20 * size + 0x1p-960 + rounding);
+      CHECK(std::fabs(one->loss - loss) <= told.error + 1e-12 * loss);
+      ExactSum exact;
+      for (const double distance : expected.distances) exact.add(distance);
+      CHECK(measured_loss(rows.rows, nullptr, one->labels.data(), centers.rows, metric,
+                          *one->target, 1 + pass % 3)
+                .rounded() == exact.rounded());
     }
     last = expected.labels;
     // All centers move, less and less; then one moves far; then none.

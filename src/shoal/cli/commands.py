@@ -34,9 +34,10 @@ from shoal.errors import BadInputError
 from shoal.export.npz import load_model
 from shoal.hooks import rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, ROW, SCORES
+from shoal.shards.kernels import as_loss
 from shoal.sources.pages import PagedSource
 from shoal.sphere import from_sphere, sphere_km
-from shoal.state import exact_sum, exact_to_float
+from shoal.state import exact_sum
 
 Array = npt.NDArray[Any]
 
@@ -147,7 +148,7 @@ def predict(options: argparse.Namespace) -> Result:
     return {
         "rows": rows,
         "clusters_used": int(used.sum()),
-        "loss": exact_to_float(loss),
+        "loss": as_loss(loss),
         "output": options.output,
     }
 

@@ -17,8 +17,8 @@ from shoal.cli.output import Result, say
 from shoal.errors import BadInputError
 from shoal.export.npz import save_model
 from shoal.hooks import progress_monitor
-from shoal.model_dir import has_checkpoints
 from shoal.sources.paths import kind_of, local_path
+from shoal.storage.model_dir import has_checkpoints
 
 logger = logging.getLogger("shoal")
 

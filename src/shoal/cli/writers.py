@@ -59,6 +59,7 @@ class NpyWriter:
         if self._like is None:
             self._like = array[:0]
             self._file.write(_npy_head(array[:0]))
+        array = as_before(array, self._like.dtype)
         self._file.write(np.ascontiguousarray(array).data)
         self._rows += len(array)
 
@@ -70,6 +71,16 @@ class NpyWriter:
 
     def abandon(self) -> None:
         """Nothing is held."""
+
+
+def as_before(values: Array, dtype: np.dtype[Any]) -> Array:
+    """Values as those written before them; a file has one dtype."""
+    if np.can_cast(values.dtype, dtype):
+        return values.astype(dtype, copy=False)
+    raise BadInputError(
+        f"the distances of some rows leave the range of {dtype}, as which those of the rows before "
+        "were written: save the data as float64"
+    )
 
 
 def _npy_head(like: Array, rows: int = 0) -> bytes:
@@ -133,6 +144,7 @@ class ParquetWriter:
         self._arrow, self._parquet = pyarrow, parquet
         self._file = file
         self._to: Any = None
+        self._dtypes: dict[str, np.dtype[Any]] = {}
         self._waiting: list[Any] = []
         self._waiting_bytes = 0
 
@@ -149,10 +161,11 @@ class ParquetWriter:
 
     def _table(self, batch: Batch) -> Any:
         columns = {}
-        for name, values in batch.items():
-            if isinstance(values, self._arrow.Array):  # as it was in the data
-                columns[name] = values
+        for name, given in batch.items():
+            if isinstance(given, self._arrow.Array):  # as it was in the data
+                columns[name] = given
                 continue
+            values = as_before(given, self._dtypes.setdefault(name, given.dtype))
             flat = self._arrow.array(np.ascontiguousarray(values).reshape(-1))
             if values.ndim == 2:
                 flat = self._arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])

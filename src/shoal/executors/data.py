@@ -26,8 +26,24 @@ Indices = npt.NDArray[np.int64]
 LARGEST_SUM = 1e300
 
 
+def too_wide(scan: Scan, column: int) -> BadInputError:
+    """The error for values or weights so far apart that no float64 holds both."""
+    ranges = []
+    if column < len(scan.magnitude):
+        ranges.append(
+            f"the values of column {column}, from {scan.least[column]:.3g} to "
+            f"{scan.magnitude[column]:.3g},"
+        )
+    if scan.lightest < scan.heaviest:
+        ranges.append(f"the weights, from {scan.lightest:.3g} to {scan.heaviest:.3g},")
+    return BadInputError(
+        f"{' times '.join(ranges)} are too far apart to be added up. Leave out or clip what is "
+        "negligible"
+    )
+
+
 class Data:
-    """What the loop and its steps ask of the rows: six things, each of all shards.
+    """What the loop and its steps ask of the rows: seven things, each of all shards.
 
     Parameters
     ----------
@@ -54,6 +70,8 @@ class Data:
         self._starts = [0, *accumulate(scan.rows for scan in scans)]
         if self.usable:
             grid = Grid.of(self._scan, unit_rows)
+            if (column := grid.unresolved(self._scan, unit_rows)) is not None:
+                raise too_wide(self._scan, column)
             name = "grid" if batch is None else "grid of the batch"
             message = ("begin", grid) if batch is None else ("begin", grid, batch)
             shards.ask(*message)
@@ -111,6 +129,11 @@ class Data:
         if self._batch is None:
             shards.remember("labels", lambda _: ("assign", centers))
         return partial
+
+    def loss(self, centers: Floats) -> int:
+        """The exact loss of the last ``assign``, of these centers, in units of 2**-1074."""
+        losses: list[int] = self._shards.ask("loss", centers, self._batch)
+        return sum(losses)
 
     def labels(self) -> npt.NDArray[np.int32]:
         """Labels [n] of the last ``assign``: where rows are in this process, and nowhere else."""

@@ -21,8 +21,8 @@ import numpy as np
 
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
-from shoal.model_dir import ModelDir
-from shoal.stored import (
+from shoal.storage.model_dir import ModelDir
+from shoal.storage.values import (
     ARRAYS,
     names_from,
     parameters_to_give,

@@ -14,7 +14,7 @@ from shoal.checks import whole_number
 from shoal.config import RunConfig
 from shoal.hooks.base import Context
 from shoal.hooks.tensorboard import EventFile, wants_tensorboard
-from shoal.jsonl import append_json, truncate_after
+from shoal.storage.jsonl import append_json, truncate_after
 
 logger = logging.getLogger("shoal")
 

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal import _core
+from shoal.errors import BadInputError
 from shoal.metric import is_cosine
 from shoal.shards.rows import EMPTY_SCAN, Block
 from shoal.sources.sparse import Matrix
-from shoal.state import LOSS_UNIT, Grid, Partial, exact_sum
+from shoal.state import LOSS_UNIT, Grid, Partial, exact_sum, exact_to_float
 
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int32]
@@ -86,11 +87,44 @@ def nearest(rows: Matrix, centers: Floats, metric: str, threads: int) -> tuple[L
     return labels, distances
 
 
-def loss_of(partial: Partial, centers: Floats, metric: str, threads: int) -> float:
-    """Sum of weight * distance over the rows of a pass with ``centers``, from its sums."""
-    return _core.loss(
-        partial.sums, partial.squares, partial.grid, centers, is_cosine(metric), threads
+def as_loss(total: int) -> float:
+    """An exact sum of weight * distance, in units of 2**-1074, rounded once."""
+    try:
+        return exact_to_float(total)
+    except OverflowError:
+        raise BadInputError(
+            "the loss, the sum of weight times distance over all rows, leaves the range of float64 "
+            "(1.8e308): scale the data or the weights down"
+        ) from None
+
+
+#: A loss from sums may be off by this much of it, for centers of each dtype.
+LOSS_ERROR = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float64): 2.0**-47}
+
+
+def loss_of(partial: Partial, centers: Floats, metric: str, threads: int) -> float | None:
+    """Sum of weight * distance over the rows of a pass with ``centers``, from its sums.
+
+    None where that would not be exact enough, and rows must be measured: where the distances are
+    tiny beside the values, or the range of these is very wide.
+    """
+    loss, error = _core.loss(
+        partial.sums,
+        partial.squares,
+        partial.grid,
+        partial.rows,
+        centers,
+        is_cosine(metric),
+        threads,
     )
+    return loss if error <= loss * LOSS_ERROR[centers.dtype] else None
+
+
+def measured_loss(block: Block, labels: Labels, centers: Floats, metric: str, threads: int) -> int:
+    """The same from the rows and their labels, exactly, in units of 2**-1074."""
+    if not isinstance(block.rows, np.ndarray):
+        return assign_block(block, centers, metric, threads)[1]
+    return _core.measure(block.rows, block.weights, labels, centers, is_cosine(metric), threads)
 
 
 def means_of(partial: Partial, before: Floats, metric: str, threads: int) -> Floats:

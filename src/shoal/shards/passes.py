@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from shoal import _core
 from shoal.metric import is_cosine
-from shoal.shards.kernels import assign_block, total_weight
+from shoal.shards.kernels import assign_block, measured_loss, total_weight
 from shoal.shards.part import Part
 from shoal.shards.potential import PotentialOfBlocks
 from shoal.shards.rows import Block, Blocks, source_changed
@@ -111,6 +111,15 @@ class Passes:
                 self._workspace.array("squares", (2, d + 1), np.int64, 0),
             )
         return self._sums
+
+    def loss(self, centers: Floats) -> int:
+        """The exact loss of the last pass, made with ``centers``, in units of 2**-1074."""
+        if not self.have_labels:  # of a shard that was made anew
+            return self.measure(centers).loss
+        return sum(
+            measured_loss(block, self._labels[position], centers, self._metric, self._threads)
+            for position, block in enumerate(self._blocks)
+        )
 
     def measure(self, centers: Floats) -> Measure:
         """Exact sums of weight * distance and of weights, and how many rows there are."""

@@ -70,7 +70,7 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
     a whole number that float64 may not hold.
     """
     rows, weights, name = given.rows, given.weights, given.name
-    scan, bad = _scan(rows, weights, threads)
+    scan, largest, bad = _scan(rows, weights, threads)
     if bad is not None and bad[1] >= 0 and rows.dtype.kind in "iu":
         where, row = given.place(bad[0])
         raise inexact(where, rows[bad], f"row {row}, {given.column_of(bad[1])}")
@@ -87,7 +87,7 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
         left_out = tuple(f"{row} of {where}" for where, row in lost)
         rows = rows[good]
         weights = None if weights is None else weights[good]
-        scan, bad = _scan(rows, weights, threads)
+        scan, largest, bad = _scan(rows, weights, threads)
     elif missing:
         assert given.missing is not None
         where, row = given.place(given.missing.argmax())
@@ -108,25 +108,23 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
             f"{where} holds {rows[bad]} in row {row}, {given.column_of(bad[1])}: every value must "
             "be finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
         )
-    _check_range(scan, metric, given)
+    _check_range(scan, largest, metric, given)
     if kept is not None:
         scan = replace(scan, dropped=len(given.rows) - len(rows), left_out=left_out)
     return Block(rows, weights, scan, kept)
 
 
-def _check_range(scan: Scan, metric: str, given: Rows) -> None:
+def _check_range(scan: Scan, largest: Floats, metric: str, given: Rows) -> None:
     name = given.name
-    largest = float(scan.magnitude.max(initial=0))
-    if metric == SQUARED_EUCLIDEAN_DISTANCE and largest > LARGEST_VALUE:
-        column = int(scan.magnitude.argmax())
+    if metric == SQUARED_EUCLIDEAN_DISTANCE and largest.max(initial=0) > LARGEST_VALUE:
+        column = int(largest.argmax())
         raise BadInputError(
-            f"{name} holds values of magnitude {scan.magnitude[column]:.3g} in "
+            f"{name} holds values of magnitude {largest[column]:.3g} in "
             f"{given.column_of(column)}: their squares leave the range of float64. Scale the data "
             f"to below {LARGEST_VALUE:g}"
         )
-    if is_cosine(metric):
-        largest = 1.0
-    if math.sqrt(scan.heaviest) * largest > LARGEST_VALUE:
+    heavy = 1.0 if is_cosine(metric) else float(scan.magnitude.max(initial=0))
+    if math.sqrt(scan.heaviest) * heavy > LARGEST_VALUE:
         raise BadInputError(
             f"the weights of {name} reach {scan.heaviest:.3g}: weighted squares leave the range of "
             "float64. Scale the weights down; only their ratios matter"
@@ -142,16 +140,26 @@ def _finite(rows: Matrix) -> npt.NDArray[np.bool_]:
 
 def _scan(
     rows: Matrix, weights: Floats | None, threads: int
-) -> tuple[Scan, tuple[int, int] | None]:
-    magnitude = np.zeros(rows.shape[1])
-    bad = _core.scan(rows, threads, magnitude)
-    positive = len(rows)
+) -> tuple[Scan, Floats, tuple[int, int] | None]:
+    """The scan, the largest magnitude [d] of all rows, and the first bad row and column."""
+    largest, spread = np.zeros(rows.shape[1]), np.zeros((2, rows.shape[1]))
+    bad = _core.scan(rows, threads, largest, weights, spread)
+    positive, lightest = len(rows), 1.0
     heaviest = 1.0 if positive else 0.0
     if weights is not None:
         heaviest, positive = float(weights.max(initial=0.0)), int(np.count_nonzero(weights))
-    double = is_double(rows.dtype)
-    scan = Scan(len(rows), magnitude, heaviest, weights is not None, double, positive)
-    return scan, None if bad[0] < 0 else bad
+        lightest = float(weights.min(initial=np.inf, where=weights > 0))
+    scan = Scan(
+        len(rows),
+        spread[0],
+        heaviest,
+        weights is not None,
+        is_double(rows.dtype),
+        positive,
+        smallest=np.where(spread[1] > 0, spread[1], np.inf),
+        lightest=lightest,
+    )
+    return scan, largest, None if bad[0] < 0 else bad
 
 
 class Tally:

@@ -67,6 +67,10 @@ class Shard:
         """Merge the partials of two shards."""
         return one.merge(other)
 
+    def loss(self, centers: Floats, batch: Batch | None = None) -> int:
+        """The exact loss of the last pass, made with ``centers``, in units of 2**-1074."""
+        return self._passes(batch).loss(centers)
+
     def labels(self) -> Labels:
         """Labels [n] of the last pass over all rows: for whoever holds the rows as well."""
         return self._whole.labels()

@@ -19,10 +19,10 @@ from shoal.sources.columns import Columns as Columns
 from shoal.sources.columns import as_lists, read_columns, values_and_gaps, wanted_columns
 from shoal.sources.columns import is_frame as is_frame
 from shoal.sources.columns import is_table as is_table
+from shoal.sources.foreign import to_array
 from shoal.sources.npz import of_npz
 from shoal.sources.places import Places
 from shoal.sources.sparse import Matrix, SparseRows, from_scipy, is_sparse, stacked
-from shoal.sources.tensors import to_array
 from shoal.sources.weights import (
     HOW,
     Weighted,

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from shoal.dtypes import first_inexact, inexact, widened
 from shoal.errors import BadInputError
+from shoal.sources.foreign import to_array
 from shoal.sources.index import without_index
 from shoal.sources.sparse import is_sparse
-from shoal.sources.tensors import to_array
 
 logger = logging.getLogger("shoal")
 

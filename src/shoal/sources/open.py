@@ -13,10 +13,10 @@ from shoal.errors import BadInputError
 from shoal.sources.array import Columns, Rows, is_frame, is_table, to_shards, warn_of_labels
 from shoal.sources.brought import prepared
 from shoal.sources.columns import check_label, check_labels
+from shoal.sources.foreign import unwrapped
 from shoal.sources.pages import ArrayPages, PagedSource
 from shoal.sources.sparse import is_sparse
 from shoal.sources.stream import StreamSource, what_never_ends
-from shoal.sources.tensors import unwrapped
 
 Source = PagedSource | StreamSource
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from shoal.dtypes import widened
 from shoal.errors import BadInputError
+from shoal.sources.foreign import to_array
 from shoal.sources.places import Places
-from shoal.sources.tensors import to_array
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -54,9 +54,9 @@ def relocate(
     data: Data,
     parameters: Parameters,
 ) -> Partial:
-    """Give each empty cluster the row farthest from its center.
+    """Give each empty cluster the row with the largest weight times distance to its center.
 
-    The farthest row goes to the lowest empty index, rows in order of their index on equality. The
+    It goes to the lowest empty index, rows in order of their index on equality. The
     row leaves its old cluster's sum. Rows at distance zero, rows of no weight or direction and the
     last row of a cluster stay; clusters for which no row is left stay where they are.
     """

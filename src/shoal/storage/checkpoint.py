@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shoal import tensors
 from shoal.config import Parameters
 from shoal.errors import CheckpointError
 from shoal.state import State
-from shoal.stored import names_from, plain, state_from_parts, state_to_parts
+from shoal.storage import safetensors
+from shoal.storage.values import names_from, plain, state_from_parts, state_to_parts
 from shoal.version import __version__
 
 #: Versions of the format up to this one can be read.
@@ -59,19 +59,19 @@ def to_parts(checkpoint: Checkpoint) -> list[Any]:
         "columns": plain(checkpoint.columns),
     }
     metadata = {"shoal": json.dumps(content)}
-    metadata["crc32"] = tensors.checksum(arrays, metadata)
-    return tensors.pack(arrays, metadata)
+    metadata["crc32"] = safetensors.checksum(arrays, metadata)
+    return safetensors.pack(arrays, metadata)
 
 
 def read(path: Path) -> Checkpoint:
     """Read a checkpoint; FormatError where it is damaged, CheckpointError where it is too new."""
-    arrays, metadata = tensors.unpack(path.read_bytes())
+    arrays, metadata = safetensors.unpack(path.read_bytes())
     if "shoal" not in metadata:
-        raise tensors.FormatError("it is no checkpoint of shoal")
+        raise safetensors.FormatError("it is no checkpoint of shoal")
     found = metadata.pop("crc32", "missing")
-    expected = tensors.checksum(arrays, metadata)
+    expected = safetensors.checksum(arrays, metadata)
     if found != expected:
-        raise tensors.FormatError(f"its checksum is {found}, that of its content is {expected}")
+        raise safetensors.FormatError(f"its checksum is {found}, that of its content is {expected}")
     content = json.loads(metadata["shoal"])
     check_format(path, content.get("format"), content.get("version"))
     try:
@@ -82,7 +82,7 @@ def read(path: Path) -> Checkpoint:
             raise ValueError(f"its parameters are {parameters!r:.200}")
         return Checkpoint(state, parameters, names_from(content["columns"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise tensors.FormatError(str(error)) from None
+        raise safetensors.FormatError(str(error)) from None
 
 
 def check_format(path: Path, number: object, version: object) -> None:

@@ -18,12 +18,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from shoal import tensors
-from shoal.checkpoint import FORMAT, Checkpoint, check_format, read, to_parts
-from shoal.durable import PART, locked, sync_folder, write_whole
 from shoal.errors import CheckpointError
 from shoal.state import State
-from shoal.stored import plain
+from shoal.storage import safetensors
+from shoal.storage.checkpoint import FORMAT, Checkpoint, check_format, read, to_parts
+from shoal.storage.files import PART, locked, sync_folder, write_whole
+from shoal.storage.values import plain
 from shoal.version import __version__
 
 logger = logging.getLogger("shoal")
@@ -48,7 +48,7 @@ def read_file(path: str | os.PathLike[str], model_dir: Path | None) -> tuple[Pat
         return file, read(file)
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path}") from None
-    except (OSError, tensors.FormatError) as error:
+    except (OSError, safetensors.FormatError) as error:
         raise CheckpointError(f"{file} cannot be read: {_reason(error)}") from None
 
 
@@ -102,7 +102,7 @@ class ModelDir:
                 found = read(steps[step])
             except FileNotFoundError:
                 raise
-            except (OSError, tensors.FormatError) as error:
+            except (OSError, safetensors.FormatError) as error:
                 reasons.append(f"{steps[step].name} cannot be used: {_reason(error)}")
                 continue
             if reasons:

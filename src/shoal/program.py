@@ -15,7 +15,7 @@ from shoal.config import RANDOM_INIT, InitialClusters, Parameters, check_executo
 from shoal.errors import BadInputError, EndOfDataError, NotInitializedError
 from shoal.executors.data import Data
 from shoal.loop import apply_step, too_few_rows, users_clusters
-from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, score_dtype
+from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, as_scores
 from shoal.other_names import ATTRIBUTES, ESTIMATORS_METHODS, PROGRAM_OR_ESTIMATOR, own_inputs
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.workspace import Workspace
@@ -303,7 +303,7 @@ class KMeans:
         return self._evaluate(
             "scores",
             rows,
-            lambda rows, state: nearest(rows, state.clusters, self._metric, self._threads)[
-                1
-            ].astype(score_dtype(rows)),
+            lambda rows, state: as_scores(
+                nearest(rows, state.clusters, self._metric, self._threads)[1], rows
+            ),
         )
