@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 import shoal
+from shoal import inference
 from shoal.executors import LocalExecutor, PickledExecutor
 from shoal.executors.data import Data
 from shoal.shards.part import Part
@@ -216,3 +219,85 @@ def test_what_is_no_executor_is_refused() -> None:
     for value in ("ray", 3, PickledExecutor):
         with pytest.raises(shoal.BadInputError, match=r"executor is .*; it must be None or an"):
             shoal.RunConfig(executor=value)
+
+
+# ---- Inference ----
+
+
+def answers(model: shoal.KMeansClustering, data: Any) -> list[Any]:
+    found = model.predict(data, outputs=["row", "cluster_idx", "scores"], as_iterable=False)
+    assert isinstance(found, dict)
+    arrays = [*found.values(), model.labels(data), model.transform(data)]
+    return [*(array.tobytes() for array in arrays), model.score(data), model.evaluate(data)]
+
+
+def test_inference_says_the_same_wherever_rows_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = some_rows(500)
+    weighted = shoal.Weighted(rows, np.random.default_rng(3).exponential(size=len(rows)))
+    model = trained(rows, None, use_mini_batch=False)
+    whole = answers(model, weighted)
+    monkeypatch.setattr(inference, "PIECE_ROWS", (30, 30))
+    for executor in (LocalExecutor(2), PickledExecutor(3)):
+        model.set_params(config=shoal.RunConfig(executor=executor))
+        assert answers(model, weighted) == whole
+        assert executor._shards == {}
+    sent = executor.sent
+    assert {one.message for one in sent} == {"predict", "measure"}
+    assert max(one.up for one in sent) < 4_000
+
+
+def test_bad_rows_are_left_out_of_inference_wherever_they_are() -> None:
+    rows = some_rows(90)
+    rows[[7, 41, 42, 89]] = np.nan
+    options = {"use_mini_batch": False, "on_bad_rows": "skip"}
+    found = []
+    for executor in (None, PickledExecutor(3)):
+        with pytest.warns(UserWarning, match="dropped 4 of 90 rows") as caught:
+            found.append(answers(trained(rows, executor, **options), rows))
+        assert {str(one.message) for one in caught} == {str(caught[0].message)}
+    assert found[0] == found[1]
+    with pytest.raises(shoal.BadInputError, match="row 7"):
+        trained(some_rows(), PickledExecutor(3)).predict(rows, as_iterable=False)
+
+
+def test_a_shard_lost_while_predicting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = some_rows(100)
+    model = trained(rows, None, use_mini_batch=False)
+    expected = answers(model, rows)
+    monkeypatch.setattr(inference, "PIECE_ROWS", (9, 9))
+    whole = PickledExecutor(3)
+    model.set_params(config=shoal.RunConfig(executor=whole))
+    assert answers(model, rows) == expected
+    for at in range(0, len(whole.sent), 3):
+        model.set_params(config=shoal.RunConfig(executor=PickledExecutor(3, lose_at=at)))
+        assert answers(model, rows) == expected
+
+
+class Files:
+    """A sink: each shard has a file of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextlib.contextmanager
+    def open(self, number: int) -> Iterator[Any]:
+        self.parts: list[Array] = []
+        yield self
+        np.save(self.folder / f"part-{number}.npy", np.concatenate(self.parts))
+
+    def write(self, outputs: dict[str, Array]) -> None:
+        self.parts.append(np.stack([outputs["row"], outputs["cluster_idx"]]))
+
+
+def test_each_shard_writes_its_own_file(tmp_path: Path) -> None:
+    rows = some_rows(100)
+    model = trained(rows, None, use_mini_batch=False)
+    executor = PickledExecutor(4, lose_at=2)
+    asked = inference.Inference(model.state, model._parameters, "error", executor)
+    assert asked.written(open_source(rows), ("row", "cluster_idx"), Files(tmp_path)) == 100
+    parts = [np.load(tmp_path / f"part-{number}.npy") for number in range(4)]
+    assert [part.shape[1] for part in parts] == [25] * 4
+    row, label = np.concatenate(parts, axis=1)
+    assert np.array_equal(row, np.arange(100))
+    assert np.array_equal(label, model.labels(rows))
+    assert max(one.up for one in executor.sent) < 1_000

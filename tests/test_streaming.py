@@ -15,6 +15,7 @@ from test_pages import Disk
 
 import shoal
 from shoal import inference
+from shoal.shards import answers
 from shoal.sources import arrow
 from shoal.sources.pages import PagedSource
 
@@ -117,13 +118,13 @@ def test_pieces_are_small_where_no_one_asks_for_batches(
     monkeypatch.setattr(inference, "PIECE_DISTANCES", 90 * K)
     sizes = []
     for name in ("nearest", "nearest_labels", "all_distances"):
-        original = getattr(inference, name)
+        original = getattr(answers, name)
 
         def spy(rows: Any, *more: Any, original: Any = original) -> Any:
             sizes.append(len(rows))
             return original(rows, *more)
 
-        monkeypatch.setattr(inference, name, spy)
+        monkeypatch.setattr(answers, name, spy)
     data: Any = {
         "array": lambda: ROWS,
         "shards": lambda: [ROWS[:1], ROWS[1:1], ROWS[1:2000], ROWS[2000:]],

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.data import Data
 from shoal.executors.local import LocalExecutor
+from shoal.executors.shards import Shards
 from shoal.shards.part import Part
 from shoal.shards.rows import Block, make_block
 from shoal.shards.workspace import Workspace
@@ -18,6 +21,15 @@ from shoal.state import State
 def to_block(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> Block:
     """Validate the rows of one shard."""
     return make_block(shard, parameters.distance_metric, parameters.num_threads, on_bad_rows)
+
+
+def shards_of(
+    source: PagedSource, parameters: Parameters, on_bad_rows: str, executor: Executor
+) -> Shards:
+    """Shards of all rows of a source, which are yet to read them, to be passed over once."""
+    part = Part(source, parameters.distance_metric, parameters.num_threads, on_bad_rows)
+    shares = source.split(executor.num_parts)
+    return Shards(executor, [replace(part, rows=share) for share in shares])
 
 
 def make_data(

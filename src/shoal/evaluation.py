@@ -18,11 +18,11 @@ from shoal.hooks.base import EVALUATING, Context, Monitors
 from shoal.inference import SCORES, Inference, check_ends
 from shoal.loop import users_clusters
 from shoal.metric import as_scores
-from shoal.shards.kernels import as_loss, assign_block
+from shoal.shards.kernels import as_loss, assign_block, total_weight
 from shoal.shards.rows import Block, ignore
+from shoal.shards.values import Measure
 from shoal.sources.open import Source
 from shoal.sources.sparse import Matrix, as_given, stacked
-from shoal.state import LOSS_UNIT, exact_sum
 from shoal.storage.jsonl import append_json, write_json
 
 Array = npt.NDArray[Any]
@@ -98,6 +98,9 @@ def evaluate(
             reset()
     measured = _Sums()
     kept: list[tuple[Matrix, Array, Array]] = []
+    alone = steps is None and not metrics and hooks is None
+    if alone and (found := inference.measured(source)) is not None:  # shards say it at once
+        return {**measured.of(found).results(), "global_step": state.global_step}
     try:
         watching.tell("begin", context)
         for blocks in itertools.islice(inference.blocks(source), steps):
@@ -138,6 +141,11 @@ class _Sums:
     def __init__(self) -> None:
         self.loss = self.rows = self._weight = 0
 
+    def of(self, found: Measure) -> _Sums:
+        """The sums that others have measured."""
+        self.loss, self._weight, self.rows = found.loss, found.weight, found.rows
+        return self
+
     def add(self, inference: Inference, block: Block, told: Callable[[int], None]) -> None:
         """Take in a block, in pieces, so that progress can be seen."""
         for piece in block.pieces(inference.piece_rows):
@@ -163,7 +171,7 @@ class _Sums:
         rows = len(block.rows)
         self.loss += loss
         self.rows += rows
-        self._weight += rows * LOSS_UNIT if block.weights is None else exact_sum(block.weights)
+        self._weight += total_weight(block)
 
     def results(self) -> dict[str, Any]:
         """The sum, the mean per unit of weight, and the number of rows."""

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import reduce
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from shoal.batches import check_columns, to_block
+from shoal.batches import check_columns, shards_of, to_block
 from shoal.checks import warn_user
 from shoal.config import Parameters
 from shoal.errors import BadInputError
-from shoal.metric import all_distances, as_scores
-from shoal.shards.kernels import nearest, nearest_labels
-from shoal.shards.rows import Block, Tally, ignore
+from shoal.executors.base import Executor
+from shoal.executors.local import LocalExecutor
+from shoal.executors.shards import Shards
+from shoal.shards.answers import ALL_SCORES as ALL_SCORES
+from shoal.shards.answers import CLUSTER_IDX as CLUSTER_IDX
+from shoal.shards.answers import ROW as ROW
+from shoal.shards.answers import SCORES as SCORES
+from shoal.shards.answers import Sink, outputs_of
+from shoal.shards.kernels import nearest_labels
+from shoal.shards.rows import EMPTY_SCAN, Block, Tally, ignore
+from shoal.shards.values import Measure
 from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
@@ -24,10 +34,6 @@ from shoal.state import State
 
 Array = npt.NDArray[Any]
 
-ALL_SCORES = "all_scores"
-CLUSTER_IDX = "cluster_idx"
-SCORES = "scores"
-ROW = "row"
 OUTPUTS = (CLUSTER_IDX, SCORES, ALL_SCORES)
 ALLOWED = (*OUTPUTS, ROW)
 
@@ -47,12 +53,15 @@ PIECE_ROWS = (1 << 16, 1 << 22)
 class Inference:
     """The centers of one state, applied to sources."""
 
-    def __init__(self, state: State, parameters: Parameters, on_bad_rows: str) -> None:
+    def __init__(
+        self, state: State, parameters: Parameters, on_bad_rows: str, executor: Any = None
+    ) -> None:
         self.state = state
         self.parameters = parameters
         self._metric = parameters.distance_metric
         self._threads = parameters.num_threads
         self._on_bad_rows = on_bad_rows
+        self._executor: Executor | None = executor
 
     @staticmethod
     def check_outputs(outputs: Sequence[str] | None) -> tuple[str, ...]:
@@ -80,11 +89,88 @@ class Inference:
             check_columns(self.state, source.dim, source.name)
         if size is not None and isinstance(source, PagedSource) and source.resident:
             source = source.like(min(size, source.batch_size or size), shuffle=False)
+        if self._elsewhere(source):
+            return self._of_shards(source, outputs, size or self.size_of_pieces(outputs))
+        given = self.state.clusters, self._metric, self._threads
         return (
-            self.joined(iter([self._block_outputs(block, outputs) for block in blocks]))
+            self.joined(iter([outputs_of(block, *given, outputs) for block in blocks]))
             for batch in self.blocks(source)
             for blocks in ([batch] if size is None else _pieces(batch, size))
         )
+
+    def _elsewhere(self, source: Source) -> TypeGuard[PagedSource]:
+        """Whether shards that live elsewhere read the rows: of data without batches."""
+        paged = isinstance(source, PagedSource) and source.batch_size is None
+        return paged and self._executor is not None
+
+    def _shards(self, source: PagedSource) -> Shards:
+        executor = self._executor or LocalExecutor()
+        return shards_of(source, self.parameters, self._on_bad_rows, executor)
+
+    def _of_shards(
+        self, source: PagedSource, outputs: tuple[str, ...], size: int
+    ) -> Iterator[dict[str, Array]]:
+        """Outputs of piece after piece, as the shards say."""
+        shards = self._shards(source)
+        dropped, empty = Tally(source.name), True
+        centers = shards.executor.share(self.state.clusters)
+        try:
+            for which in range(len(shards)):
+                for number in itertools.count():
+                    message = {which: (centers, outputs, size, number)}
+                    [found] = shards.ask_each("predict", message)
+                    if found is None:
+                        break
+                    dropped.add(found.scan)
+                    if len(next(iter(found.outputs.values()))):
+                        empty = False
+                        yield found.outputs
+        finally:
+            shards.close()
+            dropped.say()
+        if empty:
+            raise BadInputError("the data has no rows: give at least one")
+
+    def measured(self, source: Source) -> Measure | None:
+        """Sum of weight * distance over data that lives elsewhere; None for what is read here."""
+        if not self._elsewhere(source):
+            return None
+        if source.dim is not None:
+            check_columns(self.state, source.dim, source.name)
+        shards, dropped = self._shards(source), Tally(source.name)
+        try:
+            found = shards.ask("measure", shards.executor.share(self.state.clusters))
+        finally:
+            shards.close()
+        total: Measure = reduce(Measure.merge, found)
+        dropped.add(
+            replace(EMPTY_SCAN, rows=total.rows, dropped=total.dropped, left_out=total.left_out)
+        )
+        dropped.say()
+        if total.rows == 0:
+            raise BadInputError("the data has no rows: give at least one")
+        return total
+
+    def written(self, source: PagedSource, outputs: tuple[str, ...], sink: Sink) -> int:
+        """Write outputs where the rows are, each shard into a file of its own; returns the rows.
+
+        ``sink`` is sent to the shards: it opens the file of each, by its number.
+        """
+        if source.dim is not None:
+            check_columns(self.state, source.dim, source.name)
+        shards = self._shards(source)
+        dropped, rows = Tally(source.name), 0
+        size = self.size_of_pieces(outputs)
+        centers = shards.executor.share(self.state.clusters)
+        try:
+            message = {n: (centers, outputs, size, sink, n) for n in range(len(shards))}
+            for scan in shards.ask_each("write", message):
+                dropped.add(scan)
+                rows += scan.rows
+        finally:
+            shards.close()
+            dropped.say()
+        return rows
 
     def size_of_pieces(self, outputs: tuple[str, ...]) -> int:
         """Rows that are taken at a time where no one asks for batches."""
@@ -106,6 +192,12 @@ class Inference:
     def labels(self, source: Source, told: Callable[[int], None] = ignore) -> Array:
         """Nearest center of every row that was given, int64 [n]: LEFT_OUT where it was dropped."""
         check_ends(source)
+        if self._elsewhere(source):
+            labels = np.full(source.rows or 0, LEFT_OUT, np.int64)
+            for batch in self.batches(source, (ROW, CLUSTER_IDX)):
+                labels[batch[ROW]] = batch[CLUSTER_IDX]
+                told(len(batch[ROW]))
+            return labels
         parts = _Joined(source.rows)
         for blocks in self.blocks(self._in_pieces(source), also_empty=True):
             for block in blocks:
@@ -121,7 +213,9 @@ class Inference:
     def _in_pieces(self, source: Source) -> Source:
         """Data in memory that has no batches, piece by piece where it is large."""
         whole = isinstance(source, PagedSource) and source.resident and source.batch_size is None
-        if isinstance(source, PagedSource) and whole and (source.rows or 0) > self.piece_rows:
+        here = self._executor is None
+        large = (source.rows or 0) > self.piece_rows
+        if isinstance(source, PagedSource) and whole and here and large:
             return source.like(self.piece_rows, shuffle=False)
         return source
 
@@ -200,23 +294,6 @@ class Inference:
 
     def _block(self, shard: Rows) -> Block:
         return to_block(shard, self.parameters, self._on_bad_rows)
-
-    def _block_outputs(self, block: Block, outputs: tuple[str, ...]) -> dict[str, Array]:
-        found: dict[str, Array] = {}
-        given = block.rows, self.state.clusters, self._metric, self._threads
-        if SCORES not in outputs and CLUSTER_IDX in outputs:
-            found[CLUSTER_IDX] = nearest_labels(*given).astype(np.int64)
-        elif SCORES in outputs:
-            labels, distances = nearest(*given)
-            found[CLUSTER_IDX] = labels.astype(np.int64)
-            found[SCORES] = as_scores(distances, block.rows)
-        if ALL_SCORES in outputs:
-            found[ALL_SCORES] = all_distances(*given)
-            if SCORES in outputs and found[ALL_SCORES].dtype == np.float64:
-                found[SCORES] = distances
-        if ROW in outputs:
-            found[ROW] = block.index()
-        return {name: found[name] for name in outputs}
 
 
 def check_ends(source: Source) -> None:

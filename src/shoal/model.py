@@ -245,7 +245,7 @@ class Model:
         state = (
             self._trained(method) if checkpoint_path is None else self._state_of(checkpoint_path)
         )
-        return Inference(state, self._parameters, self._given["on_bad_rows"])
+        return Inference(state, self._parameters, self._given["on_bad_rows"], self._run.executor)
 
     def _trained(self, method: str) -> State:
         state = self._with_centers(self._current())

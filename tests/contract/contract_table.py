@@ -99,7 +99,7 @@ def uneven_shards(rows: Any, _folder: Path) -> list[Any]:
 
 
 def rows_and_ones(rows: Any, _folder: Path) -> Any:
-    return rows, np.ones(len(rows))
+    return shoal.Weighted(rows, np.ones(len(rows)))
 
 
 def columns(rows: Any, _folder: Path | None = None) -> dict[str, Any]:

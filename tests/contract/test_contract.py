@@ -92,8 +92,9 @@ def test_files_that_are_not_kept_equal_the_array(source, metric, mode, tmp_path)
     )
 
 
+@pytest.mark.parametrize("executor", table.EXECUTORS)
 @pytest.mark.parametrize(("source", "dtype"), SOURCES)
-def test_inference_on_source_equals_array(source, dtype, tmp_path):
+def test_inference_on_source_equals_array(source, dtype, executor, tmp_path):
     if source.needs:
         pytest.importorskip(source.needs)
     rows = table.make_rows(dtype)
@@ -102,15 +103,18 @@ def test_inference_on_source_equals_array(source, dtype, tmp_path):
     rows = table.as_floats(rows)
     model = shoal.KMeansClustering(None, initial_clusters=table.given(dtype)).partial_fit(rows)
     expected = model.predict(rows, as_iterable=False)
+    scored, evaluated = model.score(rows), model.evaluate(rows)
+    model.set_params(config=shoal.RunConfig(executor=table.EXECUTORS[executor]()))
     found = model.predict(data, as_iterable=False)
     for name, values in expected.items():
         assert table.bits(found[name]) == table.bits(values)
+    assert table.bits(model.labels(data)) == table.bits(expected["cluster_idx"])
     joined = [np.concatenate(part) for part in zip(*batches_of(model.predict, data), strict=True)]
     assert list(map(table.bits, joined)) == [table.bits(values) for values in expected.values()]
     assert list(model.predict_cluster_idx(data)) == expected["cluster_idx"].tolist()
-    assert model.score(data) == model.score(rows)
+    assert model.score(data) == scored
     assert table.bits(model.transform(data)) == table.bits(expected["all_scores"])
-    assert model.evaluate(data, batch_size=None) == model.evaluate(rows)
+    assert model.evaluate(data, batch_size=None) == evaluated
 
 
 def batches_of(predict, data):
@@ -217,6 +221,7 @@ def test_mini_batch_stream_equals_driving_the_program(kind, seeding, metric, mod
     assert (found.state, found.losses) == drive(batches, arguments)
 
 
+@pytest.mark.filterwarnings("ignore:.*of a tuple, the first item is taken as rows:UserWarning")
 @metrics
 @pytest.mark.parametrize(
     ("kind", "mode"),

@@ -41,7 +41,7 @@ class Passes:
     """
 
     def __init__(self, blocks: Blocks, part: Part, workspace: Workspace | None = None) -> None:
-        self._blocks = blocks
+        self.blocks = blocks
         self._metric = part.metric
         self._threads = part.threads
         self._budget = part.budget
@@ -54,7 +54,7 @@ class Passes:
 
     def scan(self) -> Scan:
         """Size and magnitudes of the rows (one reading, the first time)."""
-        return self._blocks.scan()
+        return self.blocks.scan()
 
     def begin(self, grid: Grid) -> None:
         """Add on this grid from now on; whatever is kept of another is forgotten."""
@@ -79,7 +79,7 @@ class Passes:
         sums, squares = self._sums_on(grid, centers)
         changes = rows = 0
         try:
-            for position, block in enumerate(self._blocks):
+            for position, block in enumerate(self.blocks):
                 labels, keeper = self._kept_of(position, len(block.rows), len(centers))
                 changed, _, _ = _core.assign_again(
                     block.rows,
@@ -118,18 +118,18 @@ class Passes:
             return self.measure(centers).loss
         return sum(
             measured_loss(block, self._labels[position], centers, self._metric, self._threads)
-            for position, block in enumerate(self._blocks)
+            for position, block in enumerate(self.blocks)
         )
 
     def measure(self, centers: Floats) -> Measure:
         """Exact sums of weight * distance and of weights, and how many rows there are."""
-        loss = weight = rows = 0
-        for block in self._blocks:
-            _, lost = assign_block(block, centers, self._metric, self._threads)
-            loss += lost
-            weight += total_weight(block)
-            rows += len(block.rows)
-        return Measure(loss, weight, rows)
+        total = Measure(0, 0, 0)
+        for block in self.blocks.read():  # looked at as they are read, if they never were
+            _, loss = assign_block(block, centers, self._metric, self._threads)
+            scan = block.scan
+            found = Measure(loss, total_weight(block), len(block.rows), scan.dropped, scan.left_out)
+            total = total.merge(found)
+        return total
 
     def _distances(self, block: Block, centers: Floats) -> Floats:
         out = np.empty(len(block.rows))
@@ -146,19 +146,19 @@ class Passes:
         if centers is None:
             centers = np.empty((0, len(self.scan().magnitude)))
         return PotentialOfBlocks(
-            self._blocks,
+            self.blocks,
             centers,
             without,
             cosine=cosine,
             threads=self._threads,
             negligible=negligible,
-            room=room if self._blocks.resident else min(room, self._budget),
+            room=room if self.blocks.resident else min(room, self._budget),
         )
 
     def farthest(self, centers: Floats, number: int) -> Farthest:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""
         start, parts = 0, []
-        for position, block in enumerate(self._blocks):
+        for position, block in enumerate(self.blocks):
             parts.append(self._farthest(position, block, centers, number).after(start))
             start += len(block.rows)
         return Farthest.of(parts, number)
@@ -192,8 +192,8 @@ class Passes:
     def take(self, indices: Indices | None) -> Drawn:
         """Rows (and weights) by their index, in the order asked for; None: all with a weight."""
         if indices is None:
-            indices = self._blocks.positive()
-        return Drawn(indices, *self._blocks.take(indices))
+            indices = self.blocks.positive()
+        return Drawn(indices, *self.blocks.take(indices))
 
     def _forget(self) -> None:
         """Start anew: the next pass is a first one."""
@@ -218,7 +218,7 @@ class Passes:
         scan = self.scan()
         dim = len(scan.magnitude)
         share = self._budget * rows // max(scan.rows, 1)
-        keeper = _core.Keeper(rows, share, self._blocks.resident)
+        keeper = _core.Keeper(rows, share, self.blocks.resident)
         if keeper.planned(dim, k, False):
             return keeper
         bounds = _core.bytes_of_bounds(rows, dim, k)

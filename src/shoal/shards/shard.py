@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.shards.answers import Answered, Reading, Sink
 from shoal.shards.part import Batch, Part
 from shoal.shards.passes import Passes
 from shoal.shards.potential import Gains, PotentialOfBlocks
+from shoal.shards.rows import EMPTY_SCAN
 from shoal.shards.values import Drawn, Measure
 from shoal.shards.workspace import Workspace
 from shoal.sources.array import Rows
@@ -39,6 +41,7 @@ class Shard:
         self._batch: tuple[Batch, Passes] | None = None
         self._epoch: _Epoch | None = None
         self._potentials: dict[int, PotentialOfBlocks] = {}
+        self._reading: Reading | None = None
 
     # --- training --------------------------------------------------------------------------
 
@@ -102,6 +105,39 @@ class Shard:
     def measure(self, centers: Floats) -> Measure:
         """Exact sums of weight * distance and of weights, and how many rows there are."""
         return self._whole.measure(centers)
+
+    # --- what trained centers say ----------------------------------------------------------
+
+    def predict(
+        self, centers: Floats, outputs: tuple[str, ...], size: int, number: int
+    ) -> Answered | None:
+        """Outputs for a piece of at most ``size`` rows, by its number; None behind the last.
+
+        Pieces are asked for one after the other, so that rows are read once.
+        """
+        asked = (centers.shape, outputs, size)
+        if self._reading is None or (self._reading.asked, self._reading.number) != (asked, number):
+            self._reading = self._new_reading(asked)
+            while self._reading.number < number:
+                self._reading.skip()
+        return self._reading.next(centers)
+
+    def write(
+        self, centers: Floats, outputs: tuple[str, ...], size: int, sink: Sink, number: int
+    ) -> Scan:
+        """Write outputs for all rows into a file of this shard's own; returns what rows were."""
+        reading = self._new_reading((centers.shape, outputs, size))
+        total: Scan | None = None
+        with sink.open(number) as file:
+            while (found := reading.next(centers)) is not None:
+                file.write(found.outputs)
+                total = found.scan if total is None else total.merge(found.scan)
+        return EMPTY_SCAN if total is None else total
+
+    def _new_reading(self, asked: tuple[Any, ...]) -> Reading:
+        rows = self._part.rows
+        first = rows.first if isinstance(rows, PagedSource) else 0
+        return Reading(self._part, self._whole.blocks, first, asked)
 
     # --- choosing centers ------------------------------------------------------------------
 

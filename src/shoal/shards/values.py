@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.sources.sparse import Matrix, stacked
+from shoal.state import SAID_ROWS
 
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.int64]
@@ -19,10 +20,18 @@ class Measure(NamedTuple):
     loss: int  # of weight * distance
     weight: int
     rows: int
+    dropped: int = 0  # rows that were left out
+    left_out: tuple[str, ...] = ()  # the first of them
 
     def merge(self, other: Measure) -> Measure:
         """Return the measure of both parts."""
-        return Measure(self.loss + other.loss, self.weight + other.weight, self.rows + other.rows)
+        return Measure(
+            self.loss + other.loss,
+            self.weight + other.weight,
+            self.rows + other.rows,
+            self.dropped + other.dropped,
+            (*self.left_out, *other.left_out)[:SAID_ROWS],
+        )
 
 
 class Drawn(NamedTuple):

@@ -25,8 +25,8 @@ from shoal.errors import BadInputError
 from shoal.executors.data import Data
 from shoal.executors.potential import Potential
 from shoal.metric import as_stored, check_magnitude
-from shoal.sources.foreign import to_array
 from shoal.shards.values import Drawn, joined
+from shoal.sources.foreign import to_array
 from shoal.sources.sparse import Matrix, as_given, dense, without_gaps
 from shoal.state import State
 from shoal.steps import minibatch
