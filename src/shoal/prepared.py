@@ -18,7 +18,7 @@ from shoal.executors.data import Data
 from shoal.executors.local import LocalExecutor
 from shoal.inference import Inference
 from shoal.metric import COSINE_DISTANCE, to_unit
-from shoal.shards.kernels import loss_of, means_of, nearest
+from shoal.shards.kernels import as_loss, loss_of, means_of, nearest
 from shoal.shards.part import Part
 from shoal.shards.rows import Block
 from shoal.shards.workspace import Workspace
@@ -151,7 +151,8 @@ class Prepared:
     def loss(self, found: Partial, centers: Floats) -> float:
         """Sum of weight * distance of a pass with ``centers``."""
         given = self.parameters
-        return loss_of(found, centers, given.distance_metric, given.num_threads)
+        loss = loss_of(found, centers, given.distance_metric, given.num_threads)
+        return as_loss(self.data.measure(centers).loss) if loss is None else loss
 
     def variance(self, found: Partial) -> float:
         """Mean over the columns of their variance, from a pass with any centers."""
