@@ -14,8 +14,8 @@ from helpers import make_rows
 import shoal
 from shoal.sources import pages as pages_module
 from shoal.sources.ahead import ahead
-from shoal.sources.array import Rows
 from shoal.sources.pages import PagedSource
+from shoal.sources.rows import Rows
 from shoal.steps import order as order_module
 from shoal.steps.order import Order
 

@@ -14,7 +14,8 @@ from shoal.executors import LocalExecutor, PickledExecutor
 from shoal.executors.data import Data
 from shoal.executors.potential import Potential
 from shoal.shards.part import Part
-from shoal.sources.array import Columns, Rows
+from shoal.sources.columns import Columns
+from shoal.sources.rows import Rows
 from shoal.sources.stream import StreamSource
 from shoal.steps.random import SEEDING, Stream
 

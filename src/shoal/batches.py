@@ -13,8 +13,8 @@ from shoal.executors.shards import Shards
 from shoal.shards.part import Part
 from shoal.shards.rows import Block, make_block
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import Rows
 from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.rows import Rows
 from shoal.state import State
 
 

@@ -15,7 +15,8 @@ from shoal.dtypes import check_dtype, first_inexact, inexact, widened
 from shoal.errors import BadInputError
 from shoal.limits import available_memory, available_threads
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
-from shoal.sources.array import Columns, is_frame, is_table, to_rows
+from shoal.sources.array import to_rows
+from shoal.sources.columns import Columns, is_frame, is_table
 from shoal.sources.foreign import to_array
 from shoal.sources.sparse import without_gaps
 

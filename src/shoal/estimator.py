@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal import config as names
 from shoal.checks import one_of, positive
@@ -18,13 +17,12 @@ from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 from shoal.other_names import own_parameters, refuse_attribute, refuse_parameters
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import Columns
-from shoal.sources.columns import check_label, check_labels, listed
+from shoal.sources.columns import Columns, check_label, check_labels, listed
 from shoal.state import State
 from shoal.storage.model_dir import ModelDir
 from shoal.training import Training, check_model_dir
+from shoal.types import Array
 
-Array = npt.NDArray[Any]
 MODES = ("train", "eval", "infer")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.errors import BadInputError
 from shoal.hooks.base import EVALUATING, Context, Monitors
@@ -24,8 +23,8 @@ from shoal.shards.values import Measure
 from shoal.sources.open import Source
 from shoal.sources.sparse import Matrix, as_given, stacked
 from shoal.storage.jsonl import append_json, write_json
+from shoal.types import Array
 
-Array = npt.NDArray[Any]
 RESERVED = (SCORES, "loss", "num_rows", "global_step")
 
 

@@ -19,10 +19,10 @@ from shoal.shards.part import Batch as Places
 from shoal.shards.part import Part
 from shoal.shards.rows import Block, Tally, ignore
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import Rows
 from shoal.sources.kept import bytes_of_rows, kept
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
 from shoal.sources.stream import FULL_BATCH, StreamSource
 from shoal.state import State

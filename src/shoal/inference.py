@@ -9,7 +9,6 @@ from functools import reduce
 from typing import Any, TypeGuard
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.batches import check_columns, shards_of, to_block
 from shoal.checks import warn_user
@@ -26,13 +25,12 @@ from shoal.shards.answers import Sink, outputs_of
 from shoal.shards.kernels import nearest_labels
 from shoal.shards.rows import EMPTY_SCAN, Block, Tally, ignore
 from shoal.shards.values import Measure
-from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
+from shoal.sources.rows import Rows
 from shoal.sources.stream import StreamSource
 from shoal.state import State
-
-Array = npt.NDArray[Any]
+from shoal.types import Array
 
 OUTPUTS = (CLUSTER_IDX, SCORES, ALL_SCORES)
 ALLOWED = (*OUTPUTS, ROW)

@@ -22,12 +22,12 @@ from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
 from shoal.metric import is_cosine, to_unit
 from shoal.shards.kernels import as_loss, loss_of
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import Floats
 from shoal.sources.open import Source
 from shoal.sources.stream import StreamSource
 from shoal.state import Partial, State, empty_state
 from shoal.steps import lloyd, minibatch, seeding
 from shoal.steps.convergence import Judge, Stop
+from shoal.types import Floats
 
 logger = logging.getLogger("shoal")
 

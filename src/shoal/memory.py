@@ -20,7 +20,8 @@ from shoal.metric import is_cosine
 from shoal.model import Model
 from shoal.shards.kernels import planned_bytes
 from shoal.sources.kept import bytes_of
-from shoal.sources.pages import PIECE_BYTES, PagedSource
+from shoal.sources.pages import PagedSource
+from shoal.sources.rows import PIECE_BYTES
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
 from shoal.steps.order import CHUNK, rows_of_a_window

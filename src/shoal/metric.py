@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -11,8 +9,7 @@ from shoal import _core
 from shoal.dtypes import is_double
 from shoal.errors import BadInputError
 from shoal.sources.sparse import Matrix
-
-Floats = npt.NDArray[np.floating[Any]]
+from shoal.types import Floats
 
 SQUARED_EUCLIDEAN_DISTANCE = "squared_euclidean"
 COSINE_DISTANCE = "cosine"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.checks import whole_number
 from shoal.config import Parameters, RunConfig
@@ -18,7 +17,7 @@ from shoal.hooks import Monitors, check_monitors, rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference, row_dicts
 from shoal.loop import users_clusters
 from shoal.opening import known_names, names_asked, open_either
-from shoal.sources.array import Columns
+from shoal.sources.columns import Columns
 from shoal.sources.open import Source
 from shoal.sources.stream import StreamSource
 from shoal.state import State
@@ -26,10 +25,10 @@ from shoal.steps.seeding import given
 from shoal.storage.checkpoint import Checkpoint
 from shoal.storage.model_dir import ModelDir, read_file
 from shoal.storage.values import parameters_to_keep
+from shoal.types import Array
 
 logger = logging.getLogger("shoal")
 
-Array = npt.NDArray[Any]
 
 #: Parts of a state that are no variables: what a run that goes on remembers.
 HIDDEN = ("batches", "unfinished", "clusters_before")

@@ -9,7 +9,7 @@ from typing import Any
 from shoal.checks import whole_number
 from shoal.config import Parameters
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns
+from shoal.sources.columns import Columns
 from shoal.sources.open import Source, open_named, with_sample_weight
 from shoal.state import State
 

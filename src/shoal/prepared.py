@@ -22,17 +22,14 @@ from shoal.shards.kernels import as_loss, loss_of, means_of, nearest
 from shoal.shards.part import Part
 from shoal.shards.rows import Block
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import as_given
 from shoal.state import Partial, State
 from shoal.steps import seeding
 from shoal.steps.round import Round
-
-Floats = npt.NDArray[Any]
-Labels = npt.NDArray[np.int32]
-Indices = npt.NDArray[np.int64]
+from shoal.types import Floats, Indices
 
 
 @dataclass(frozen=True)

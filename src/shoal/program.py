@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.batches import check_columns, make_data, to_block
 from shoal.config import RANDOM_INIT, InitialClusters, Parameters, check_executor
@@ -19,14 +18,15 @@ from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, as_scores
 from shoal.other_names import ATTRIBUTES, ESTIMATORS_METHODS, PROGRAM_OR_ESTIMATOR, own_inputs
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import Columns, Rows, is_shard_list
+from shoal.sources.array import is_shard_list
+from shoal.sources.columns import Columns
 from shoal.sources.open import open_named
 from shoal.sources.pages import PagedSource
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
 from shoal.state import State, empty_state
 from shoal.steps import seeding
-
-Array = npt.NDArray[Any]
+from shoal.types import Array
 
 
 class _Operations(NamedTuple):

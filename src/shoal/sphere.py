@@ -13,7 +13,6 @@ from shoal.checks import warn_user
 from shoal.errors import BadInputError
 from shoal.metric import check_metric, is_cosine
 
-Array = npt.NDArray[Any]
 Points = npt.NDArray[np.float64]
 
 #: Mean radius of the Earth.

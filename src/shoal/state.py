@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
+from shoal.types import Floats, Ints
 
 #: Rows that are named where some are left out.
 SAID_ROWS = 5

@@ -7,12 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from shoal.choosing.plot import Curve, plot
 from shoal.errors import BadInputError, MissingExtraError
-
-Floats = npt.NDArray[Any]
-Ints = npt.NDArray[np.int64]
+from shoal.types import Floats, Ints
 
 #: Columns of the table that are indices, and what they are called in text.
 INDICES = {
@@ -135,9 +133,18 @@ class KChoice:
 
     def plot(self) -> Any:
         """Draw each index over k, with the k it suggests; returns the figure of matplotlib."""
-        from shoal.choosing.plot import plot
-
-        return plot(self)
+        suggested = self.suggested
+        curves = [
+            Curve(
+                title,
+                values,
+                suggested[name].k if name in suggested else None,
+                self.gap_error if name == "gap" else None,
+            )
+            for name, title in INDICES.items()
+            if (values := getattr(self, name)) is not None
+        ]
+        return plot(self.k, curves)
 
     def __str__(self) -> str:
         """The table, and what is suggested."""

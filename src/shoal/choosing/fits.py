@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.checks import one_of, whole_number
 from shoal.choosing.choice import KChoice
@@ -17,12 +16,11 @@ from shoal.errors import BadInputError, TooFewRowsError
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, is_cosine
 from shoal.prepared import Prepared
 from shoal.shards.kernels import means_of
-from shoal.sources.array import Columns
+from shoal.sources.columns import Columns
 from shoal.sources.open import open_named
 from shoal.sources.sparse import dense
 from shoal.steps.random import SAMPLING, Stream
-
-Indices = npt.NDArray[np.int64]
+from shoal.types import Indices
 
 
 def choose_k(

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.metric import all_distances, is_cosine
 from shoal.prepared import Prepared
 from shoal.runs import Found
 from shoal.shards.kernels import means_of
-from shoal.sources.array import Rows
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
-
-Floats = npt.NDArray[Any]
-Labels = npt.NDArray[np.int32]
+from shoal.types import Floats, Labels
 
 #: Distances that are computed at a time: 16 MB of float32.
 PIECE_DISTANCES = 4_000_000

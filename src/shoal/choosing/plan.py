@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.errors import BadInputError
 from shoal.prepared import Prepared
 from shoal.runs import Found, run
-from shoal.sources.array import Rows
 from shoal.sources.open import Source
 from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import SparseRows
 from shoal.steps.random import SAMPLING, Stream
-
-Floats = npt.NDArray[Any]
+from shoal.types import Floats
 
 
 @dataclass(frozen=True)

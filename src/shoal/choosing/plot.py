@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from shoal.errors import MissingExtraError
-
-if TYPE_CHECKING:
-    from shoal.choosing.choice import KChoice
+from shoal.types import Floats, Ints
 
 
-def plot(choice: KChoice) -> Any:
+class Curve(NamedTuple):
+    """An index over k."""
+
+    title: str
+    values: Floats
+    suggested: int | None  # the k of the line
+    error: Floats | None = None
+
+
+def plot(k: Ints, curves: Sequence[Curve]) -> Any:
     """A figure with an axis for each index; a line marks the k that it suggests."""
-    from shoal.choosing.choice import INDICES
-
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("plot()", "matplotlib", "plot") from None
-    shown = {name: title for name, title in INDICES.items() if getattr(choice, name) is not None}
-    suggested = choice.suggested
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True).ravel()
-    for axis, (name, title) in zip(axes, shown.items(), strict=False):
-        column = getattr(choice, name)
-        if name == "gap":
-            axis.errorbar(choice.k, column, choice.gap_error, marker="o", markersize=3)
+    for axis, curve in zip(axes, curves, strict=False):
+        axis.errorbar(k, curve.values, curve.error, marker="o", markersize=3)
+        if curve.suggested is None:
+            axis.set_title(curve.title)
         else:
-            axis.plot(choice.k, column, marker="o", markersize=3)
-        if name in suggested:
-            k = suggested[name].k
-            axis.axvline(k, linestyle=":", color="gray")
-            title = f"{title}: {k}"
-        axis.set_title(title)
-    for axis in axes[len(shown) :]:
+            axis.axvline(curve.suggested, linestyle=":", color="gray")
+            axis.set_title(f"{curve.title}: {curve.suggested}")
+    for axis in axes[len(curves) :]:
         axis.remove()
-    for axis in axes[: len(shown)][-3:]:
+    for axis in axes[: len(curves)][-3:]:
         axis.set_xlabel("k")
     return figure

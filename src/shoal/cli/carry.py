@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.sources.csv_head import form_of
 from shoal.sources.csv_records import blocks_of, next_of, records_of
 from shoal.sources.paths import File, changed, naming
+from shoal.types import Indices
 
-Indices = npt.NDArray[np.int64]
 Piece = dict[str, Any]  # columns of as many rows each: arrays of text, or arrays of pyarrow
 
 #: Rows that are read at a time, and bytes of text.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 import shoal
 from shoal.cli.arguments import add_arguments
@@ -38,8 +37,7 @@ from shoal.shards.kernels import as_loss
 from shoal.sources.pages import PagedSource
 from shoal.sphere import from_sphere, sphere_km
 from shoal.state import exact_sum
-
-Array = npt.NDArray[Any]
+from shoal.types import Array
 
 #: The column of distances in kilometres, of models of places.
 KM = "km"

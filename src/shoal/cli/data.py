@@ -18,7 +18,7 @@ from typing import IO, Any, TypeVar
 
 from shoal.cli.places import OnSphere, name_of_places, names_of_places
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns
+from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
 from shoal.sources.pages import ArrayPages, PagedSource, Pages
 from shoal.sources.paths import File, find_files, local_path, stamp_of

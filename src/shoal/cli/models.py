@@ -13,7 +13,7 @@ from shoal.config import ON_BAD_ROWS
 from shoal.errors import BadInputError
 from shoal.export.npz import load_model
 from shoal.metric import COSINE_DISTANCE
-from shoal.sources.array import Columns
+from shoal.sources.columns import Columns
 from shoal.sources.pages import PagedSource
 
 

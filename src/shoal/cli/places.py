@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from shoal.errors import BadInputError
-from shoal.sources.array import Rows
 from shoal.sources.pages import Pages
+from shoal.sources.rows import Rows
 from shoal.sphere import LATITUDES, LONGITUDES, first_outside, outside, points_of
 
 

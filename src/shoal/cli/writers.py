@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.cli.data import STANDARD
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.export.npz import whole_file
 from shoal.inference import CLUSTER_IDX
+from shoal.types import Array
 
-Array = npt.NDArray[Any]
 #: Columns [n], or of several values a row [n, k]; those of the data may be arrays of pyarrow [n].
 Batch = dict[str, Any]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +17,7 @@ from shoal.metric import is_cosine
 from shoal.shards.part import Batch, Part
 from shoal.shards.values import Drawn, Measure, joined
 from shoal.state import Farthest, Grid, Partial, Scan
-
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
+from shoal.types import Floats, Indices
 
 #: Sums of weighted rows beyond could leave the range of float64.
 LARGEST_SUM = 1e300

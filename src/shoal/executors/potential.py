@@ -7,19 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.executors.shards import Message, Shards
 from shoal.shards.potential import Gains, shared_out
 from shoal.shards.values import Drawn, joined
 from shoal.sources.sparse import dense
-
-Floats = npt.NDArray[np.floating[Any]]
-Shares = npt.NDArray[np.uint64]
-Indices = npt.NDArray[np.int64]
+from shoal.types import Floats, Shares
 
 
 class Potential:

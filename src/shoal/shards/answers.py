@@ -8,16 +8,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.metric import all_distances, as_scores
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.part import Part
 from shoal.shards.rows import Block, Blocks
 from shoal.state import Scan
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.floating[Any]]
+from shoal.types import Array, Floats
 
 ALL_SCORES = "all_scores"
 CLUSTER_IDX = "cluster_idx"

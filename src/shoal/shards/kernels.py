@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,9 +11,7 @@ from shoal.metric import is_cosine
 from shoal.shards.rows import EMPTY_SCAN, Block
 from shoal.sources.sparse import Matrix
 from shoal.state import LOSS_UNIT, Grid, Partial, exact_sum, exact_to_float
-
-Floats = npt.NDArray[np.floating[Any]]
-Labels = npt.NDArray[np.int32]
+from shoal.types import Floats, Labels
 
 
 def assign_block(

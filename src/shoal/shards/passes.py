@@ -6,10 +6,7 @@ serves the next.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from shoal import _core
 from shoal.metric import is_cosine
@@ -20,11 +17,7 @@ from shoal.shards.rows import Block, Blocks, source_changed
 from shoal.shards.values import Drawn, Measure
 from shoal.shards.workspace import Workspace
 from shoal.state import Farthest, Grid, Partial, Scan
-
-Floats = npt.NDArray[np.floating[Any]]
-Labels = npt.NDArray[np.int32]
-Indices = npt.NDArray[np.int64]
-Ints = npt.NDArray[np.int64]
+from shoal.types import Floats, Indices, Ints, Labels
 
 
 class Passes:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal import _core
 from shoal.shards.rows import Block, Blocks
-
-Floats = npt.NDArray[np.floating[Any]]
-Shares = npt.NDArray[np.uint64]
-Indices = npt.NDArray[np.int64]
+from shoal.types import Floats, Indices, Shares
 
 
 class Gains(NamedTuple):

@@ -6,7 +6,6 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +15,12 @@ from shoal.checks import warn_user
 from shoal.dtypes import inexact, is_double
 from shoal.errors import BadInputError
 from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
-from shoal.sources.array import Rows
 from shoal.sources.pages import PagedSource
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix, Scattered, SparseRows
 from shoal.state import SAID_ROWS, Scan
+from shoal.types import Floats, Indices
 
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
 Validate = Callable[[Rows], "Block"]
 
 

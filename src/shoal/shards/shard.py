@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from shoal.shards.answers import Answered, Reading, Sink
 from shoal.shards.part import Batch, Part
 from shoal.shards.passes import Passes
@@ -18,16 +15,12 @@ from shoal.shards.potential import Gains, PotentialOfBlocks
 from shoal.shards.rows import EMPTY_SCAN
 from shoal.shards.values import Drawn, Measure
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import Rows
 from shoal.sources.pages import PagedSource
+from shoal.sources.rows import Rows
 from shoal.sources.stream import StreamSource
 from shoal.state import Farthest, Grid, Partial, Scan
 from shoal.steps.order import Order
-
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
-Labels = npt.NDArray[np.int32]
-Shares = npt.NDArray[np.uint64]
+from shoal.types import Floats, Indices, Labels, Shares
 
 
 class Shard:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.sources.sparse import Matrix, stacked
 from shoal.state import SAID_ROWS
-
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
+from shoal.types import Floats, Indices
 
 
 class Measure(NamedTuple):

@@ -8,7 +8,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -30,8 +29,7 @@ from shoal.sklearn.names import METRICS, SEEDINGS, threads_of
 from shoal.sources.open import Source
 from shoal.sources.sparse import is_sparse
 from shoal.state import State, exact_to_float
-
-Floats = npt.NDArray[Any]
+from shoal.types import Floats
 
 
 class KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]

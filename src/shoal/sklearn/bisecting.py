@@ -10,7 +10,6 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -22,10 +21,7 @@ from shoal.shards.kernels import nearest_labels
 from shoal.sklearn.base import KMeansBase
 from shoal.sklearn.door import paged, prepared_of
 from shoal.sources.sparse import Matrix
-
-Floats = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
-Labels = npt.NDArray[np.int32]
+from shoal.types import Floats, Indices, Labels
 
 
 @dataclass

@@ -7,21 +7,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.prepared import Prepared
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import Columns, Rows, is_shard_list, is_table
+from shoal.sources.array import is_shard_list
+from shoal.sources.columns import Columns, is_table
 from shoal.sources.open import Source, is_path, open_named, with_sample_weight
 from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import from_scipy, is_sparse
 from shoal.sources.stream import StreamSource
 from shoal.sources.weights import Weighted
-
-Floats = npt.NDArray[Any]
+from shoal.types import Floats
 
 
 def opened(estimator: Any, data: Any, sample_weight: Any, reset: bool) -> Source:

@@ -11,7 +11,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 
@@ -20,15 +19,14 @@ from shoal.prepared import Prepared, trained
 from shoal.shards.workspace import Workspace
 from shoal.sklearn.base import KMeansBase
 from shoal.sklearn.door import paged, prepared_of
-from shoal.sources.array import Rows
 from shoal.sources.pages import PagedSource
 from shoal.sources.pieces import cut
+from shoal.sources.rows import Rows
 from shoal.state import State, exact_to_float
 from shoal.steps import minibatch
 from shoal.steps.convergence import Smoothed
 from shoal.steps.order import Order
-
-Floats = npt.NDArray[Any]
+from shoal.types import Floats
 
 #: Seeds drawn from a RandomState are below.
 LARGEST_SEED = np.iinfo(np.int32).max

@@ -13,11 +13,10 @@ from pyarrow import types
 
 from shoal.dtypes import common
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns
-from shoal.sources.columns import check_present, listed, wanted_columns, warn_left_out
+from shoal.sources.columns import Columns, check_present, listed, wanted_columns, warn_left_out
 from shoal.sources.index import without_index
-from shoal.sources.pages import PIECE_BYTES
 from shoal.sources.places import Places
+from shoal.sources.rows import PIECE_BYTES
 
 
 @dataclass(frozen=True)

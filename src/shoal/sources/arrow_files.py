@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from shoal.errors import BadInputError
 from shoal.sources.ahead import ahead
-from shoal.sources.array import Columns, Rows
 from shoal.sources.arrow import (
     Layout,
     bare,
@@ -20,10 +19,11 @@ from shoal.sources.arrow import (
     types_of,
 )
 from shoal.sources.arrow_rows import Builder, pieces
-from shoal.sources.columns import listed
+from shoal.sources.columns import Columns, listed
 from shoal.sources.index import written_index
 from shoal.sources.paths import File, check_unchanged, naming
 from shoal.sources.places import Places
+from shoal.sources.rows import Rows
 
 
 class Reader(Protocol):

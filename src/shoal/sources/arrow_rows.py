@@ -16,12 +16,12 @@ from pyarrow import types
 
 from shoal.dtypes import first_inexact, inexact
 from shoal.errors import BadInputError
-from shoal.sources.array import Rows
 from shoal.sources.arrow import Field, Layout
 from shoal.sources.paths import changed
+from shoal.sources.rows import Rows
 from shoal.sources.weights import weights_of
+from shoal.types import Mask
 
-Mask = npt.NDArray[np.bool_]
 #: Values [n], or [n, width] of lists, and which rows have a null (their values are 0).
 Values = tuple[npt.NDArray[Any], Mask | None]
 

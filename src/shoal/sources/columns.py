@@ -10,18 +10,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.dtypes import first_inexact, inexact, widened
 from shoal.errors import BadInputError
 from shoal.sources.foreign import to_array
 from shoal.sources.index import without_index
 from shoal.sources.sparse import is_sparse
+from shoal.types import Array, Mask
 
 logger = logging.getLogger("shoal")
-
-Array = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
 
 
 #: Names that an error message lists at most.

@@ -9,10 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.errors import BadInputError
 from shoal.sources.csv_head import FALSE, MISSING, TRUE, Form, is_number
@@ -23,9 +21,8 @@ from shoal.sources.csv_records import (
     next_of,
     records_of,
 )
+from shoal.types import Array, Mask
 
-Array = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
 Place = tuple[str, int, str]  # a file, a row of it, and the text of a field there
 
 #: Rows that are held as text at a time.

@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 
 from shoal.errors import MissingExtraError
-from shoal.sources.array import Columns, to_shards
+from shoal.sources.array import to_shards
+from shoal.sources.columns import Columns
 from shoal.sources.npy import read_npy, read_npz
 from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.paths import check_unchanged, find_files, naming, of_one_kind, without_names

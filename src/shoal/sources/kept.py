@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from shoal.sources.array import Rows
 from shoal.sources.pages import ArrayPages, PagedSource, Pages
+from shoal.sources.rows import Rows
 
 
 def bytes_of_rows(pages: Pages) -> int:

@@ -10,11 +10,12 @@ from typing import Any
 
 from shoal.checks import whole_number
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns, Rows, is_frame, is_table, to_shards, warn_of_labels
+from shoal.sources.array import to_shards, warn_of_labels
 from shoal.sources.brought import prepared
-from shoal.sources.columns import check_label, check_labels
+from shoal.sources.columns import Columns, check_label, check_labels, is_frame, is_table
 from shoal.sources.foreign import unwrapped
 from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import is_sparse
 from shoal.sources.stream import StreamSource, what_never_ends
 

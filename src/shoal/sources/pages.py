@@ -9,18 +9,13 @@ from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.sources.ahead import ahead
-from shoal.sources.array import Columns, Rows, joined, names_of, with_weights
-from shoal.sources.columns import wanted_columns
+from shoal.sources.columns import Columns, wanted_columns
 from shoal.sources.pieces import Order, Reader, cut, in_pieces, portions, skip, until
+from shoal.sources.rows import Rows, joined, names_of, with_weights
 from shoal.sources.weights import given_twice, weights_of
-
-Indices = npt.NDArray[np.int64]
-
-#: Bytes of rows on disk that are read at a time.
-PIECE_BYTES = 16 << 20
+from shoal.types import Indices
 
 
 class Pages(Protocol):

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from shoal.sources.array import Rows
-
-Indices = npt.NDArray[np.int64]
+from shoal.sources.rows import Rows
+from shoal.types import Indices
 
 
 class Order(Protocol):

@@ -11,9 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.errors import BadInputError
-
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
+from shoal.types import Floats, Indices
 
 #: Rows whose values are looked at together.
 PIECE_ROWS = 65536

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns, Rows, names_of, to_shards, warn_of_labels
+from shoal.sources.array import to_shards, warn_of_labels
 from shoal.sources.brought import refuse_single_row
+from shoal.sources.columns import Columns
+from shoal.sources.rows import Rows, names_of
 
 logger = logging.getLogger("shoal")
 

@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from shoal.errors import BadInputError
-from shoal.sources.array import Columns, Rows
 from shoal.sources.arrow import Layout, element, features_of, field_of, types_of
 from shoal.sources.arrow_rows import Builder
+from shoal.sources.columns import Columns
 from shoal.sources.index import written_index
+from shoal.sources.rows import Rows
 
 #: Name of a column that has none.
 NAMELESS = "0"

@@ -17,8 +17,7 @@ import numpy as np
 
 from shoal.errors import BadInputError
 from shoal.sources.ahead import ahead
-from shoal.sources.array import Columns, Rows
-from shoal.sources.columns import check_present, listed, wanted_columns, warn_left_out
+from shoal.sources.columns import Columns, check_present, listed, wanted_columns, warn_left_out
 from shoal.sources.csv_head import Form, form_of, is_missing
 from shoal.sources.csv_parser import Column, parse, record_of
 from shoal.sources.csv_records import blocks_of
@@ -26,6 +25,7 @@ from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.paths import File, changed, check_unchanged, naming, without_names
 from shoal.sources.pieces import in_pieces
 from shoal.sources.places import Places
+from shoal.sources.rows import Rows
 from shoal.sources.weights import weights_of
 
 logger = logging.getLogger("shoal")

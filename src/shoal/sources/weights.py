@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.dtypes import widened
 from shoal.errors import BadInputError
 from shoal.sources.foreign import to_array
 from shoal.sources.places import Places
-
-Floats = npt.NDArray[np.floating[Any]]
+from shoal.types import Floats
 
 #: How weights are given, for messages.
 HOW = (

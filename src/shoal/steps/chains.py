@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.executors.potential import Potential
 from shoal.shards.values import Drawn, joined
@@ -14,10 +13,7 @@ from shoal.sources.sparse import dense
 from shoal.state import exact_to_float
 from shoal.steps.random import Stream
 from shoal.steps.round import Round
-
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
-Shares = npt.NDArray[np.uint64]
+from shoal.types import Floats, Indices, Shares
 
 #: Half of what shares are units of.
 HALF = np.uint64(1 << 52)

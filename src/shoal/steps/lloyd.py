@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,7 @@ from shoal.errors import BadInputError
 from shoal.executors.data import Data
 from shoal.shards.kernels import means_of, row_sums
 from shoal.state import Partial, State
-
-Floats = npt.NDArray[np.floating[Any]]
+from shoal.types import Floats
 
 
 def step(

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.steps.random import SHUFFLING, Stream
+from shoal.types import Indices
 
-Indices = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 #: Values of the rows that are shuffled together: 32 MB of float32.

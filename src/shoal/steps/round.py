@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.checks import warn_user
 from shoal.config import RANDOM_INIT, Parameters
@@ -19,9 +18,7 @@ from shoal.shards.kernels import nearest
 from shoal.shards.values import Drawn
 from shoal.sources.sparse import Matrix, dense
 from shoal.steps.random import SEEDING, Stream
-
-Floats = npt.NDArray[np.floating[Any]]
-Indices = npt.NDArray[np.int64]
+from shoal.types import Floats, Indices
 
 logger = logging.getLogger("shoal")
 

@@ -33,8 +33,7 @@ from shoal.steps import minibatch
 from shoal.steps.chains import afkmc2, kmc2
 from shoal.steps.random import Stream
 from shoal.steps.round import Round, say_if_repeated
-
-Floats = npt.NDArray[np.floating[Any]]
+from shoal.types import Floats
 
 #: A callable may give no rows for this many batches in a row, no more.
 MOST_IDLE_ROUNDS = 100

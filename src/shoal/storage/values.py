@@ -8,12 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.errors import BadInputError
 from shoal.state import State
-
-Array = npt.NDArray[Any]
+from shoal.types import Array
 
 #: Arrays of every state; a full-batch run under way has one more, ``clusters_before``.
 ARRAYS = ("clusters", "clusters_updated", "counts")

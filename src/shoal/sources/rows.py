@@ -1,0 +1,133 @@
+"""What rows are, however they came; at the bottom of all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.sources.places import Places
+from shoal.sources.sparse import Matrix, stacked
+from shoal.sources.weights import given_twice, weights_of_parts
+from shoal.types import Floats
+
+#: Bytes of rows on disk that are read at a time.
+PIECE_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows [n, d] of any dtype of ``dtypes``, in any order or sparse, and weights [n] or None."""
+
+    rows: Matrix
+    weights: Floats | None = None
+    name: str = "x"  # what error messages call them
+    columns: tuple[Any, ...] = ()  # names, of a dict or a frame, and
+    widths: tuple[int, ...] = ()  # values of each in a row, where one has several
+    missing: npt.NDArray[np.bool_] | None = None  # [n] rows with a null, whose values say nothing
+    first: int = 0  # index of the first row, and
+    index: npt.NDArray[np.int64] | None = None  # [n] of each where they do not follow each other
+    places: Places | None = None  # the files they come from
+    labelled: bool = False  # something came beside them, which is not used
+    gap: Callable[[int], str] | None = None  # says where the value is that a row misses
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def index_of(self, row: Any) -> int:
+        """Index of a row in the data set."""
+        return int(self.first + row if self.index is None else self.index[row])
+
+    def place(self, row: Any) -> tuple[str, int]:
+        """What a row comes from, and its number there, for messages."""
+        index = self.index_of(row)
+        return (self.name, index) if self.places is None else self.places.find(index)
+
+    def column_of(self, value: Any) -> str:
+        """What column a value of a row belongs to, for messages."""
+        if not self.columns:
+            return f"column {value}"
+        ends = np.cumsum(self.widths or [1] * len(self.columns))
+        at = int(np.searchsorted(ends, value, side="right"))
+        width = self.widths[at] if self.widths else 1
+        inside = f", value {value - int(ends[at]) + width} of {width}" if width > 1 else ""
+        return f"column {self.columns[at]!r}{inside}"
+
+    def select(self, names: tuple[Any, ...]) -> Rows:
+        """A copy with some columns, in this order."""
+        widths = self.widths or (1,) * len(self.columns)
+        fields = zip(np.cumsum(widths).tolist(), widths, strict=True)
+        ends = dict(zip(self.columns, fields, strict=True))
+        chosen = [ends[name] for name in names]
+        at = np.concatenate([np.arange(end - width, end) for end, width in chosen])
+        widths = tuple(width for _, width in chosen) if self.widths else ()
+        return replace(self, rows=self.rows[:, at], columns=names, widths=widths)
+
+    def copy(self) -> Rows:
+        """The same rows and weights in arrays of their own."""
+        weights = None if self.weights is None else self.weights.copy()
+        return replace(self, rows=self.rows.copy(), weights=weights)
+
+    def between(self, start: int, end: int) -> Rows:
+        """A view of rows ``start`` … ``end`` - 1."""
+        part = slice(start, end)
+        return replace(
+            self,
+            rows=self.rows[part],
+            weights=None if self.weights is None else self.weights[part],
+            missing=None if self.missing is None else self.missing[part],
+            first=self.first + start,
+            index=None if self.index is None else self.index[part],
+        )
+
+    def at(self, indices: npt.NDArray[np.int64]) -> Rows:
+        """A copy of some rows."""
+        return replace(
+            self,
+            rows=self.rows[indices],
+            weights=None if self.weights is None else self.weights[indices],
+            missing=None if self.missing is None else self.missing[indices],
+            index=self.first + indices if self.index is None else self.index[indices],
+        )
+
+
+def joined(parts: list[Rows]) -> Rows:
+    """Rows one after the other; a copy, unless there is one part."""
+    if len(parts) == 1:
+        return parts[0]
+    sizes = [len(part) for part in parts]
+
+    def all_of(given: list[Any], default: Any) -> Any:
+        if all(one is None for one in given):
+            return None
+        made = [default(n) if one is None else one for one, n in zip(given, sizes, strict=True)]
+        return np.concatenate(made)
+
+    return replace(
+        parts[0],
+        rows=stacked([part.rows for part in parts]),
+        weights=all_of([part.weights for part in parts], np.ones),
+        missing=all_of([part.missing for part in parts], lambda n: np.zeros(n, bool)),
+        index=np.concatenate(
+            [
+                np.arange(part.first, part.first + len(part)) if part.index is None else part.index
+                for part in parts
+            ]
+        ),
+    )
+
+
+def names_of(shards: list[Rows]) -> tuple[Any, ...]:
+    """Names of the columns, of the first shard that has any."""
+    return next((shard.columns for shard in shards if shard.columns), ())
+
+
+def with_weights(shards: list[Rows], given: Any, name: str, what: str | None = None) -> list[Rows]:
+    """The shards with weights: one vector for all rows, or one for each shard."""
+    if any(shard.weights is not None for shard in shards):
+        raise given_twice(name, "shoal.Weighted" if what is None else what)
+    weights = weights_of_parts(given, list(map(len, shards)), name, what)
+    return [replace(shard, weights=one) for shard, one in zip(shards, weights, strict=True)]
