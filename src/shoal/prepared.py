@@ -146,18 +146,22 @@ class Prepared:
         return seeding.picked(self.data, self.parameters, seed)
 
     def loss(self, found: Partial, centers: Floats) -> float:
-        """Sum of weight * distance of a pass with ``centers``."""
+        """Sum of weight * distance of the last pass, made with ``centers``."""
         given = self.parameters
         loss = loss_of(found, centers, given.distance_metric, given.num_threads)
-        return as_loss(self.data.measure(centers).loss) if loss is None else loss
+        return as_loss(self.data.loss(centers)) if loss is None else loss
 
     def variance(self, found: Partial) -> float:
         """Mean over the columns of their variance, from a pass with any centers."""
         one = replace(found, sums=found.sums.sum(axis=1, keepdims=True))
-        given = self.parameters
-        none = np.zeros((1, self.columns))
+        return self.around_mean(one) / float(one.weights[0]) / self.columns
+
+    def around_mean(self, one: Partial) -> float:
+        """Sum of weight * distance to the mean of all rows, from a pass with one center."""
+        given, none = self.parameters, np.zeros((1, self.columns))
         mean = means_of(one, none, given.distance_metric, given.num_threads)
-        return self.loss(one, mean) / float(one.weights[0]) / self.columns
+        loss = loss_of(one, mean, given.distance_metric, given.num_threads)
+        return as_loss(self.data.measure(mean).loss) if loss is None else loss
 
     def spread(self) -> float:
         """The same, where no pass has been made."""

@@ -15,7 +15,6 @@ from shoal.config import KMEANS_PLUS_PLUS_INIT, SEEDINGS, Parameters
 from shoal.errors import BadInputError, TooFewRowsError
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, is_cosine
 from shoal.prepared import Prepared
-from shoal.shards.kernels import means_of
 from shoal.sources.columns import Columns
 from shoal.sources.open import open_named
 from shoal.sources.sparse import dense
@@ -139,7 +138,7 @@ def _choose(
     sample = _sample(len(rows), sample_size, rows.parameters.random_seed)
     drawn = dense(rows.data.take(sample).rows)
     pairs = distances(rows, drawn, drawn).astype(np.float64)
-    total = _one_cluster(rows)
+    total = rows.around_mean(rows.data.assign(np.zeros((1, rows.columns))))
     clusters, table = {}, []
     for number, found in zip(numbers, plan.fits(rows, numbers), strict=True):
         clusters[number] = found.centers
@@ -168,14 +167,6 @@ def _sample(rows: int, size: int, seed: int) -> Indices:
     if size >= rows:
         return np.arange(rows)
     return np.sort(Stream(seed, SAMPLING, 0).without_replacement(rows, size))
-
-
-def _one_cluster(rows: Prepared) -> float:
-    """Sum of weight * distance to the mean of all rows."""
-    given, none = rows.parameters, np.zeros((1, rows.columns))
-    found = rows.data.assign(none)
-    mean = means_of(found, none, given.distance_metric, given.num_threads)
-    return rows.loss(found, mean)
 
 
 def check_numbers(k: Any) -> list[int]:

@@ -47,18 +47,18 @@ def measured(rows: Prepared, found: Found, total: float) -> Indices:
     means = means_of(found.partial, found.centers, given.distance_metric, given.num_threads)
     settled = np.array_equal(means, found.centers)
     centers = found.centers if settled else np.concatenate([found.centers, means])
-    silhouettes, spreads = 0.0, np.zeros(k)
+    silhouettes, within, spreads = 0.0, 0.0, np.zeros(k)
     for part, labels in _pieces(rows, found.labels, len(centers)):
         every = distances(rows, part.rows, centers)
         each = np.arange(len(labels))
         own = every[each, labels].astype(np.float64)
-        to_mean = every[each, labels + len(centers) - k]
+        to_mean = every[each, labels + len(centers) - k].astype(np.float64)
         every[each, labels] = np.inf
         other = every[:, :k].min(axis=1).astype(np.float64)
         weight = np.ones(len(labels)) if part.weights is None else part.weights
         silhouettes += float(weight @ _silhouettes(own, other))
         spreads += np.bincount(labels, weight * to_mean, k)
-    within = rows.loss(found.partial, means)
+        within += float(weight @ (to_mean if is_cosine(given.distance_metric) else to_mean**2))
     all_weight = float(weights.sum())
     return Indices(
         silhouettes / all_weight,
