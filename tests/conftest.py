@@ -9,6 +9,7 @@ from estimator_helpers import METRICS
 from helpers import make_rows
 
 import shoal
+from shoal.executors import PickledExecutor
 
 
 @pytest.fixture(params=METRICS)
@@ -17,3 +18,21 @@ def trained(request: pytest.FixtureRequest) -> tuple[shoal.KMeansClustering, Any
     rows = make_rows()
     model = shoal.KMeansClustering(5, distance_metric=request.param, use_mini_batch=False)
     return model.fit(rows), rows, request.param
+
+
+@pytest.fixture(params=["here", pytest.param("through pickle", marks=pytest.mark.slow)])
+def placed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the rows of all programs and estimators of a test live."""
+    if request.param != "here":
+        program, estimator = shoal.KMeans.__init__, shoal.KMeansClustering.__init__
+
+        def placed_program(self: shoal.KMeans, *given: Any, **options: Any) -> None:
+            program(self, *given, **{"executor": PickledExecutor(3), **options})
+
+        def placed_estimator(self: shoal.KMeansClustering, *given: Any, **options: Any) -> None:
+            config = shoal.RunConfig(executor=PickledExecutor(3))
+            estimator(self, *given, **{"config": config, **options})
+
+        monkeypatch.setattr(shoal.KMeans, "__init__", placed_program)
+        monkeypatch.setattr(shoal.KMeansClustering, "__init__", placed_estimator)
+    return str(request.param)

@@ -29,6 +29,8 @@ from shoal.steps import chains
 from shoal.steps.chains import run_chain
 from shoal.steps.random import SEEDING, Stream
 
+pytestmark = pytest.mark.usefixtures("placed")
+
 # ---- Markov chains ----
 
 

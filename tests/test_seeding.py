@@ -39,6 +39,8 @@ from shoal.shards.passes import Passes
 from shoal.steps.random import SEEDING, SHUFFLING, Stream
 from shoal.steps.seeding import METHODS
 
+pytestmark = pytest.mark.usefixtures("placed")
+
 # ---- k-means++ ----
 
 

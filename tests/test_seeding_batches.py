@@ -15,6 +15,8 @@ from seeding_helpers import (
 import shoal
 from shoal.steps.seeding import METHODS
 
+pytestmark = pytest.mark.usefixtures("placed")
+
 # ---- Successive batches ----
 
 

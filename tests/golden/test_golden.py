@@ -21,6 +21,8 @@ import pytest
 
 import shoal
 
+pytestmark = pytest.mark.usefixtures("placed")
+
 HERE = Path(__file__).parent
 TRAJECTORIES = sorted(path.stem for path in HERE.glob("*_*_*_*.npz"))
 #: No empty full-batch cluster, no rows or centers without direction under cosine.
