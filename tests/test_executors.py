@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 import shoal
 from shoal import inference
 from shoal.executors import LocalExecutor, PickledExecutor
 from shoal.executors.data import Data
+from shoal.shards import part
 from shoal.shards.part import Part
 from shoal.sources.open import open_source
 
@@ -152,10 +155,6 @@ def test_a_mini_batch_is_found_by_the_shards_themselves(parts: int) -> None:
 
 
 def test_a_part_of_a_file_is_a_description(tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow")
-    import pyarrow
-    import pyarrow.parquet
-
     rows = some_rows(9_000)
     table = pyarrow.table({f"c{i}": rows[:, i] for i in range(rows.shape[1])})
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=1_000)
@@ -165,6 +164,27 @@ def test_a_part_of_a_file_is_a_description(tmp_path: Path) -> None:
     assert max(len(pickle.dumps(part)) for part in parts) < 4_000
     data = Data.of(PickledExecutor(3), parts)
     assert data.take(np.array([8_999, 0, 4_500])).rows.tolist() == rows[[8_999, 0, 4_500]].tolist()
+
+
+@pytest.mark.parametrize("use_mini_batch", [False, True])
+@pytest.mark.parametrize("memory_budget", [None, 0])
+def test_files_are_kept_by_the_shards_that_read_them(
+    tmp_path: Path, use_mini_batch: bool, memory_budget: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = some_rows(900)
+    table = pyarrow.table({f"c{i}": rows[:, i] for i in range(rows.shape[1])})
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=100)
+    options = {"use_mini_batch": use_mini_batch, "memory_budget": memory_budget, "steps": 20}
+    options |= {"batch_size": 150, "initial_clusters": "kmeans_plus_plus"}
+    expected = bits(trained(rows, None, **options))
+    decoded: list[int] = []
+    decode = part.kept
+    monkeypatch.setattr(part, "kept", lambda *given: decoded.append(1) or decode(*given))
+    for executor in (PickledExecutor(1), PickledExecutor(4), PickledExecutor(4, lose_at=30)):
+        decoded.clear()
+        assert bits(trained(tmp_path / "rows.parquet", executor, **options)) == expected
+        assert (len(decoded) >= executor.num_parts) == (memory_budget is None)
+        assert max(executor.parts) < 4_000
 
 
 # ---- Every face ----

@@ -65,7 +65,7 @@ class Feed:
         self._more_comes = demand.keep_seeding
         self._cosine = is_cosine(demand.parameters.distance_metric)
         self._all: Batch | None = None
-        self._looked = False  # whether there is room to keep the rows
+        self._looked = self._kept_there = False  # whether there is room to keep the rows
         self._everything: Shards | None = None
         self._passing: Data | None = None  # of the last batch of a stream
         # What comes as a stream comes to this process, and is computed in it.
@@ -249,8 +249,8 @@ class Feed:
                 epoch += 1
                 continue
             self._dropped.begin()
-            for first in range(row, rows, size):
-                places = Places(seed, epoch, first, min(first + size, rows), size)
+            for start in range(row, rows, size):
+                places = Places(seed, epoch, start, min(start + size, rows), size)
                 if (data := self._at(places)).usable:
                     used = True
                     position = (epoch, places.last) if places.last < rows else (epoch + 1, 0)
@@ -277,13 +277,11 @@ class Feed:
         return isinstance(self._source, PagedSource) and self._source.resident
 
     def _keep_rows(self) -> None:
-        """Decode files that fit into memory once for all, where they will be read again here."""
+        """Decode files that fit into memory once for all, where they will be read again."""
         source, given = self._source, self._demand.parameters
         if not isinstance(source, PagedSource) or source.resident or self._looked:
             return
         self._looked = True
-        if not self._executor.here:
-            return
         size = bytes_of_rows(source.pages)
         fits = given.keeps(size)
         logger.info(
@@ -296,7 +294,9 @@ class Feed:
         )
         if not fits:
             return
-        self._source = kept(source, self._demand.told)
+        self._kept_there = not self._executor.here  # by the shards
+        if self._executor.here:
+            self._source = kept(source, self._demand.told)
         self._demand = replace(self._demand, parameters=given.without(size))
         if self._everything is not None:
             self._everything.close()
@@ -318,8 +318,9 @@ class Feed:
     def _shards(self) -> Shards:
         """The shards of the whole data set, which are yet to read it."""
         if self._everything is None:
-            parts = self._parts()
-            self._everything = Shards(self._executor, parts)
+            if not self._executor.here:
+                self._keep_rows()  # but once they will be read again
+            self._everything = Shards(self._executor, self._parts())
         return self._everything
 
     def _parts(self) -> list[Part]:
@@ -330,6 +331,7 @@ class Feed:
             parameters.num_threads,
             demand.on_bad_rows,
             parameters.budget(0),
+            self._kept_there,
             demand.told,
             demand.workspace,
         )

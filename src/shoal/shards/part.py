@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from shoal.shards.rows import Block, Blocks, FromPages, Held, Reread, ignore, make_block
 from shoal.shards.workspace import Workspace
+from shoal.sources.kept import kept
 from shoal.sources.pages import PagedSource
 from shoal.sources.rows import Rows
 from shoal.sources.stream import StreamSource
@@ -35,6 +36,8 @@ class Part:
         How rows are looked at.
     budget
         How many bytes may be kept beside the rows, from pass to pass, to make passes cheaper.
+    keep
+        Whether rows of files are kept in memory once they will be read again.
     told
         Is called with the number of rows of each piece of a pass that is not in memory; stays in
         this process.
@@ -48,12 +51,19 @@ class Part:
     threads: int
     on_bad_rows: str = "error"
     budget: int = 0
+    keep: bool = False
     told: Callable[[int], None] = ignore
     workspace: Workspace | None = None
 
     def __reduce__(self) -> Any:
-        alone = (self.rows, self.metric, self.threads, self.on_bad_rows, self.budget)
+        alone = (self.rows, self.metric, self.threads, self.on_bad_rows, self.budget, self.keep)
         return Part, alone
+
+    def kept(self) -> Part:
+        """The same, with rows of files decoded and kept in memory, if they are to be."""
+        if not self.keep or not isinstance(self.rows, PagedSource) or self.rows.resident:
+            return self
+        return replace(self, rows=kept(self.rows, self.told), keep=False)
 
     def of(self, rows: Sequence[Rows]) -> Part:
         """Other rows, looked at in the same way, and once."""

@@ -27,19 +27,24 @@ class Shard:
     """The rows of a ``Part``: read, validated, assigned and drawn from where they are."""
 
     def __init__(self, part: Part) -> None:
-        self._part = part
         self._workspace = part.workspace or Workspace()
-        sourced = isinstance(part.rows, (PagedSource, StreamSource))
-        self._whole = Passes(part.blocks(), part, None if sourced else self._workspace)
+        self._hold(part)
         self._batch: tuple[Batch, Passes] | None = None
         self._epoch: _Epoch | None = None
         self._potentials: dict[int, PotentialOfBlocks] = {}
         self._reading: Reading | None = None
 
+    def _hold(self, part: Part) -> None:
+        self._part = part
+        sourced = isinstance(part.rows, (PagedSource, StreamSource))
+        self._whole = Passes(part.blocks(), part, None if sourced else self._workspace)
+
     # --- training --------------------------------------------------------------------------
 
     def scan(self, batch: Batch | None = None) -> Scan:
         """Size and magnitudes of the rows, which are validated; or of those of a mini-batch."""
+        if batch is None and self._part.keep:  # there will be passes
+            self._hold(self._part.kept())
         return self._passes(batch).scan()
 
     def begin(self, grid: Grid, batch: Batch | None = None) -> None:
@@ -86,6 +91,9 @@ class Shard:
     def _rows_of(self, batch: Batch) -> Sequence[Rows]:
         assert isinstance(self._part.rows, PagedSource)
         if self._epoch is None or not self._epoch.goes_on(batch):
+            if self._epoch is not None and self._part.keep:  # what is read once is not kept
+                self._hold(self._part.kept())
+            assert isinstance(self._part.rows, PagedSource)
             self._epoch = _Epoch(self._part.rows, batch)
         return self._epoch.next(batch)
 

@@ -26,16 +26,17 @@ def bytes_of(rows: int, dim: int, dtype: np.dtype[Any], weighted: bool) -> int:
 def kept(source: PagedSource, told: Callable[[int], None]) -> PagedSource:
     """Decode all rows into one array, in order; ``told`` hears how many are there, piece by piece.
 
-    The same batches come of it. Files that change are an error still.
+    Of a share, those that are its own. The same batches come of it. Files that change are an error
+    still.
     """
     pages = source.pages
-    total = sum(pages.lengths)
+    total = source.last - source.first
     rows = np.empty((total, pages.dim), pages.dtype)
     weights = missing = None
     first: Rows | None = None
     done = 0
     pages.check_unchanged()
-    for piece in pages.stream():
+    for piece in source.stream():
         here = slice(done, done + len(piece))
         first = piece if first is None else first
         rows[here] = piece.rows
@@ -47,7 +48,17 @@ def kept(source: PagedSource, told: Callable[[int], None]) -> PagedSource:
             missing[here] = piece.missing
         done += len(piece)
         told(len(piece))
-    whole = first or Rows(rows, weights, pages.name, pages.columns)
-    whole = replace(whole, rows=rows, weights=weights, missing=missing, first=0, index=None)
-    held = ArrayPages([whole], pages.name, lambda: pages.check_unchanged(local=True))
-    return PagedSource(held, source.batch_size, source.shuffle, source.seed)
+    made = first or Rows(rows, weights, pages.name, pages.columns)
+    made = replace(made, rows=rows, weights=weights, missing=missing, index=None)
+    made = replace(made, first=source.first)
+
+    def check() -> None:
+        pages.check_unchanged(local=True)
+
+    if total == source.rows:
+        held = ArrayPages([made], pages.name, check)
+        return PagedSource(held, source.batch_size, source.shuffle, source.seed)
+    none = made.between(0, 0)
+    held = ArrayPages([none, made, none], pages.name, check)
+    held.lengths = [source.first, total, (source.rows or 0) - source.last]
+    return PagedSource(held, source.batch_size, source.shuffle, source.seed, (1, 2))

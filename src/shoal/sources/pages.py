@@ -187,7 +187,7 @@ class PagedSource:
         self.dim: int | None = pages.dim
         self.columns: tuple[Any, ...] | None = pages.columns
         self._own = own or (0, len(pages.lengths))
-        self.first, self._last = (int(self._starts[page]) for page in self._own)
+        self.first, self.last = (int(self._starts[page]) for page in self._own)
 
     def split(self, number: int) -> list[PagedSource]:
         """So many shares of about as many rows, one behind the other; each can be sent away."""
@@ -214,7 +214,7 @@ class PagedSource:
         first, last = self._own
         if last == len(self.pages.lengths):
             return self.pages.stream(first)
-        return until(self.pages.stream(first), self._last - self.first)
+        return until(self.pages.stream(first), self.last - self.first)
 
     def like(self, batch_size: int | None, shuffle: bool) -> PagedSource:
         """The same pages in other batches."""
@@ -283,7 +283,7 @@ class PagedSource:
 
     def _ordered(self, size: int, row: int) -> Iterator[list[Rows]]:
         rows = self.rows or 0
-        page, inside = self.page_of(min(max(row, self.first), self._last))
+        page, inside = self.page_of(min(max(row, self.first), self.last))
         pieces = skip(self.pages.stream(page), inside)
         if self._whole:
             return cut(pieces, size)
@@ -297,12 +297,12 @@ class PagedSource:
 
     def _inside(self, first: int, last: int) -> int:
         """How many of these rows are in the own pages."""
-        return max(min(last, self._last) - max(first, self.first), 0)
+        return max(min(last, self.last) - max(first, self.first), 0)
 
     def _mine(self, drawn: Indices) -> Indices:
         """Those of some rows that are in the own pages, in order."""
         if not self._whole:
-            drawn = drawn[(drawn >= self.first) & (drawn < self._last)]
+            drawn = drawn[(drawn >= self.first) & (drawn < self.last)]
         return np.sort(drawn)
 
     def page_of(self, row: int) -> tuple[int, int]:
