@@ -107,7 +107,7 @@ def main() -> None:
         title="Where the world lives",
         subtitle=f"{len(points):,} cities, {options.clusters} clusters, by distance on the ground",
     )
-    model_file = options.output / "cities.npz"
+    model_file = options.output / "cities.safetensors"
     data = HERE / "data" / "cities.parquet"
     print(f"\nopen {page} in a browser; on the command line, the same clusters are")
     print(

@@ -31,9 +31,9 @@ import shoal
 from shoal import (
     CheckpointError,
     RunConfig,
+    load_model,
 )
 from shoal import KMeansClustering as Model
-from shoal.export.npz import load_model
 from shoal.storage import safetensors as tensors
 
 # ---- What is there ----

@@ -18,9 +18,9 @@ from cli_helpers import KINDS, NAMES, Shell, X, trained, write
 from pyarrow import parquet
 
 import shoal
+from shoal import load_model, save_model
 from shoal.cli import data as cli_data
 from shoal.cli import fit, models
-from shoal.export.npz import load_model, save_model
 from shoal.hooks import log_lines
 
 
@@ -56,11 +56,11 @@ def test_fit_predict_inspect(shell: Shell, tmp_path: Path, kind: str) -> None:
         "clusters": 5,
         "metric": "squared_euclidean",
         "steps": model.state.global_step,
-        "model": "model.npz",
+        "model": "model.safetensors",
         "loss": expected["scores"],
         "loss_per_row": expected["loss"],
     }
-    assert load_model("model.npz").clusters().tobytes() == model.clusters().tobytes()
+    assert load_model("model.safetensors").clusters().tobytes() == model.clusters().tobytes()
 
     found: Any = model.predict(X, outputs=["cluster_idx", "scores"], as_iterable=False)
     for target in ("labels.npy", "labels.csv", "labels.parquet"):
@@ -76,7 +76,7 @@ def test_fit_predict_inspect(shell: Shell, tmp_path: Path, kind: str) -> None:
     assert [int(row["cluster_idx"]) for row in rows] == found["cluster_idx"].tolist()
     assert [float(row["scores"]) for row in rows] == found["scores"].tolist()
 
-    held = shell.json("inspect model.npz")
+    held = shell.json("inspect model.safetensors")
     assert (held["clusters"], held["steps"], held["seed"]) == (5, fitted["steps"], 3)
     assert (held["columns"], held["training"]) == (fitted["columns"], "full batch")
     assert not list(tmp_path.glob(".*"))
@@ -86,9 +86,9 @@ def test_text_output(shell: Shell, tmp_path: Path) -> None:
     write(tmp_path / "x.csv")
     out = shell.ok("fit x.csv -k 2 --quiet")
     assert "columns        a, b, c\n" in out
-    assert "model          model.npz\n" in out
+    assert "model          model.safetensors\n" in out
     assert "loss per row   " in out
-    assert "training       full batch\n" in shell.ok("inspect model.npz")
+    assert "training       full batch\n" in shell.ok("inspect model.safetensors")
 
 
 def test_options_reach_the_model(shell: Shell, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_bad_rows_can_be_skipped(shell: Shell, tmp_path: Path) -> None:
     assert shell.json("predict x.npy -o l.npy")["rows"] == 398  # as it was trained
     assert len(np.load("l.npy")) == 398
     assert shell.json("evaluate x.npy")["rows"] == 398
-    assert shell.json("inspect model.npz")["on_bad_rows"] == "skip"
+    assert shell.json("inspect model.safetensors")["on_bad_rows"] == "skip"
     assert shell.json("fit x.npy --resume --steps 1")["rows"] == 398
     shell.error("fit x.npy --resume --steps 1 --on-bad-rows error", *refused)
     shell.ok("fit x.npy --model-dir run --on-bad-rows skip --steps 2")
@@ -194,7 +194,7 @@ def test_resumed_is_uninterrupted(shell: Shell, tmp_path: Path, options: str) ->
 def test_resume_refuses_another_model(shell: Shell, tmp_path: Path) -> None:
     write(tmp_path / "x.csv", w=np.ones(400))
     shell.ok("fit x.csv -k 3 --columns a,b --steps 2 --tolerance 1e-3")
-    before = bits("model.npz")
+    before = bits("model.safetensors")
     for option, given, had in (
         ("--clusters", "4", "3"),
         ("--metric", "cosine", "squared_euclidean"),
@@ -205,14 +205,14 @@ def test_resume_refuses_another_model(shell: Shell, tmp_path: Path) -> None:
         ("--weight", "w", "none"),
         ("--empty-clusters", "error", "relocate"),
     ):
-        said = f"{option} is {given or 'on'}, but model.npz was trained with {had}"
+        said = f"{option} is {given or 'on'}, but model.safetensors was trained with {had}"
         shell.error(f"fit x.csv --resume {option} {given}", said)
-    assert bits("model.npz") == before
+    assert bits("model.safetensors") == before
     same = "-k 3 --metric squared_euclidean --init kmeans_plus_plus --seed 0 --columns a,b"
     shell.ok(f"fit x.csv --resume {same} --empty-clusters relocate --steps 1 --threads 1")
-    assert load_model("model.npz").get_params()["relative_tolerance"] == 1e-3
+    assert load_model("model.safetensors").get_params()["relative_tolerance"] == 1e-3
     shell.ok("fit x.csv --resume --steps 1 --tolerance 1e-4")
-    assert load_model("model.npz").get_params()["relative_tolerance"] == 1e-4
+    assert load_model("model.safetensors").get_params()["relative_tolerance"] == 1e-4
 
 
 class InterruptAt:
@@ -273,12 +273,12 @@ def test_interrupted_elsewhere(
             shell.error("predict x.npy -o l.npy -m m.npz", "interrupted", code=130)
     monkeypatch.setattr("shoal.training.train", interrupt)
     shell.error("fit x.npy", "interrupted before the centers were chosen", code=130)
-    assert not Path("model.npz").exists()
+    assert not Path("model.safetensors").exists()
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shoal.KMeansClustering, "evaluate", interrupt)
-    shell.error("fit x.npy", "interrupted after training: model.npz is written", code=130)
-    assert load_model("model.npz").is_fitted
+    shell.error("fit x.npy", "interrupted after training: model.safetensors is written", code=130)
+    assert load_model("model.safetensors").is_fitted
 
 
 # ---- Directories of checkpoints ----
@@ -288,7 +288,7 @@ def test_model_dir(shell: Shell, tmp_path: Path) -> None:
     write(tmp_path / "x.csv")
     fitted = shell.json("fit x.csv -k 5 --steps 6 --model-dir runs/a --mini-batch --batch-size 70")
     assert fitted["model"] == "runs/a"
-    assert not Path("model.npz").exists()
+    assert not Path("model.safetensors").exists()
     shell.ok("fit x.csv -k 5 --steps 6 -m whole.npz --mini-batch --batch-size 70")
     assert bits("runs/a") == bits("whole.npz")
     for which in ("--model-dir runs/a", "-m runs/a", "-m whole.npz"):
@@ -360,17 +360,17 @@ def test_ctrl_c_and_sigterm_while_training(
     assert process.returncode == 128 + sent
     assert "Traceback" not in err
     assert "interrupted    yes" in out
-    done = load_model("model.npz").state.global_step
+    done = load_model("model.safetensors").state.global_step
     assert f"--resume --steps {10_000_000 - done}" in err
     shell.ok("fit x.npy --resume --steps 5")
     shell.ok(f"fit x.npy -k 6 --steps {done + 5} -m whole.npz")
-    assert bits("model.npz") == bits("whole.npz")
+    assert bits("model.safetensors") == bits("whole.npz")
 
 
 def test_output_that_cannot_be_written(shell: Shell, tmp_path: Path) -> None:
     write(tmp_path / "x.npy")
     shell.ok("fit x.npy -k 2")
-    for words in (("inspect", "model.npz"), ("--help",)):
+    for words in (("inspect", "model.safetensors"), ("--help",)):
         reader, writer = os.pipe()
         os.close(reader)
         with start(*words, stdout=writer) as process:
@@ -378,7 +378,10 @@ def test_output_that_cannot_be_written(shell: Shell, tmp_path: Path) -> None:
             assert process.communicate(timeout=60)[1] == ""
         assert process.returncode in ((1,) if words[0] == "inspect" else (0, 1))
     if Path("/dev/full").exists():
-        with open("/dev/full", "w") as full, start("inspect", "model.npz", stdout=full) as process:
+        with (
+            open("/dev/full", "w") as full,
+            start("inspect", "model.safetensors", stdout=full) as process,
+        ):
             err = process.communicate(timeout=60)[1]
         assert process.returncode == 1
         assert err.count("\n") == 1

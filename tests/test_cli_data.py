@@ -19,9 +19,8 @@ from cli_helpers import NAMES, Shell, X, trained, write
 from pyarrow import feather, parquet
 
 import shoal
-from shoal import inference
+from shoal import inference, load_model, save_model
 from shoal.cli import carry
-from shoal.export.npz import load_model, save_model
 from shoal.sources import arrow
 
 
@@ -59,7 +58,7 @@ def test_several_paths_are_one_data_set(shell: Shell, tmp_path: Path, kind: str)
     said = shell.json(f"fit {data} -k 5")
     assert said["rows"] == 400
     model = trained().fit(X)
-    assert load_model("model.npz").clusters().tobytes() == model.clusters().tobytes()
+    assert load_model("model.safetensors").clusters().tobytes() == model.clusters().tobytes()
     shell.ok(f"predict {data} -o l.npy")
     assert np.load("l.npy").tobytes() == model.labels(X).tobytes()
     assert shell.json(f"evaluate {data}")["loss"] == said["loss"]
@@ -87,7 +86,7 @@ def test_the_way_to_go_on_names_all_paths(
     monkeypatch.setattr("shoal.cli.fit.progress_monitor", lambda *_: [Interrupt()])
     code, _, err = shell.run("fit a.npy b.npy -k 2 --on-bad-rows skip")
     assert code == 130
-    assert "shoal fit a.npy b.npy --model model.npz --resume --on-bad-rows skip" in err
+    assert "shoal fit a.npy b.npy --model model.safetensors --resume --on-bad-rows skip" in err
 
 
 # ---- Standard streams ----
@@ -110,13 +109,13 @@ def test_standard_input(
     given()
     said = shell.json(f"fit - -k 5 {options}")
     assert said | {"model": "whole.npz", "seconds": whole["seconds"]} == whole
-    assert load_model("model.npz").clusters().tobytes() == (
+    assert load_model("model.safetensors").clusters().tobytes() == (
         load_model("whole.npz").clusters().tobytes()
     )
     given()
     out = shell.ok("predict - -o - --keep b --quiet")
     rows = list(csv.DictReader(io.StringIO(out)))
-    labels = load_model("model.npz").labels(dict(zip(NAMES, X.T, strict=True)))
+    labels = load_model("model.safetensors").labels(dict(zip(NAMES, X.T, strict=True)))
     assert [int(row["cluster_idx"]) for row in rows] == labels.tolist()
     assert [float(row["b"]) for row in rows] == X[:, 1].tolist()
     given()
@@ -134,13 +133,13 @@ def test_a_pipe(shell: Shell, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "d0,d1,d2,d3"
-    expected = load_model("model.npz").set_params(feature_columns=None).transform(X)
+    expected = load_model("model.safetensors").set_params(feature_columns=None).transform(X)
     assert np.array([line.split(",") for line in lines[1:]], float).tobytes() == expected.tobytes()
     assert "rows           400" in done.stderr
     said = process("transform", "-", "-o", "-", "--json", stdin=text()).stderr.splitlines()
     assert json.loads(said[-1]) == {"rows": 400, "clusters": 4, "output": "-"}
     assert process("transform", "-", "-o", "-", "--quiet", stdin=text()).stderr == ""
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.npz", "x.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "x.csv"]
 
 
 def test_a_pipe_that_is_closed(shell: Shell, tmp_path: Path) -> None:
@@ -206,7 +205,9 @@ def test_kept_columns_stay_beside_their_rows(shell: Shell, kind: str, skipped: l
     skip = "--on-bad-rows skip" if skipped else ""
     shell.ok(f"fit {data} -k 5 --columns a,b,c --quiet {skip}")
     good = np.delete(np.arange(400), skipped)
-    labels = load_model("model.npz").labels(dict(zip(NAMES, X[good].T, strict=True))).tolist()
+    labels = (
+        load_model("model.safetensors").labels(dict(zip(NAMES, X[good].T, strict=True))).tolist()
+    )
     kept = {name: [these[i] for i in good] for name, these in (("title", TITLES), ("id", IDS))}
     first = ["row"] if skipped else []
 
@@ -307,7 +308,7 @@ def test_data_is_never_written_over(shell: Shell, tmp_path: Path, data: str, tar
     write(tmp_path / "x.npy")
     links()
     before = Path("x.npy").read_bytes()
-    save_model(trained().fit(X, steps=1), "model.npz")
+    save_model(trained().fit(X, steps=1), "model.safetensors")
     given = f"file://{tmp_path}/x.npy" if data == "file:{}" else data
     shell.error(f"fit {given} -k 2 -m {target} --force --quiet", "is data of this command")
     for command in ("predict", "transform"):
@@ -378,11 +379,11 @@ def test_ids_beside_a_list_are_warned_of(shell: Shell) -> None:
 
 def test_escape_codes_stay_off_the_terminal(shell: Shell) -> None:
     Path("x.csv").write_text('"a\x1b[31m",b\n1,2\n3,4\n5,7\n')
-    for command in ("fit x.csv -k 2", "inspect model.npz", "predict x.csv -o \x1b.txt"):
+    for command in ("fit x.csv -k 2", "inspect model.safetensors", "predict x.csv -o \x1b.txt"):
         _, out, err = shell.run(command)
         assert "\x1b" not in out + err
         assert "\\x1b" in out + err
-    assert json.loads(shell.ok("inspect model.npz --json"))["columns"][0] == "a\x1b[31m"
+    assert json.loads(shell.ok("inspect model.safetensors --json"))["columns"][0] == "a\x1b[31m"
 
 
 # ---- Paths that lead nowhere, and other bad input ----

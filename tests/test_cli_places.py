@@ -14,7 +14,7 @@ from cli_helpers import Shell
 from pyarrow import parquet
 
 import shoal
-from shoal.export.npz import load_model
+from shoal import load_model
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_places(shell: Shell, kind: str) -> None:
         3, initial_clusters="kmeans_plus_plus", distance_metric="cosine", use_mini_batch=False
     )
     model.fit(x)
-    assert load_model("model.npz").clusters().tobytes() == model.clusters().tobytes()
-    centers = shell.json("inspect model.npz")["centers"]
+    assert load_model("model.safetensors").clusters().tobytes() == model.clusters().tobytes()
+    centers = shell.json("inspect model.safetensors")["centers"]
     np.testing.assert_allclose(
         centers, np.transpose(shoal.from_sphere(model.clusters())), atol=1e-6
     )
@@ -65,7 +65,7 @@ def test_places(shell: Shell, kind: str) -> None:
         (-36, 174),
         (0, 180),
     }
-    assert "; " in shell.ok("inspect model.npz")
+    assert "; " in shell.ok("inspect model.safetensors")
     out = shell.ok(f"predict {data} -o - --keep name --quiet")
     rows = list(csv.DictReader(io.StringIO(out)))
     found: Any = model.predict(x, outputs=["cluster_idx", "scores"], as_iterable=False)

@@ -18,9 +18,8 @@ from cli_helpers import NAMES, Shell, X, trained, write
 from pyarrow import parquet
 
 import shoal
-from shoal import inference
+from shoal import inference, load_model, save_model
 from shoal.cli import writers
-from shoal.export.npz import load_model, save_model
 from shoal.sources import arrow
 
 OUTPUTS = ["out.npy", "out.csv", "out.parquet"]
@@ -73,12 +72,12 @@ def array_of(path: str) -> Any:
 def test_transform(shell: Shell, tmp_path: Path, kind: str, output: str) -> None:
     data = directory() if kind == "data" else write(tmp_path / kind)
     model = trained().fit(X, steps=2)
-    save_model(model, "model.npz")
+    save_model(model, "model.safetensors")
     if kind != "x.npy":
         shell.ok(f"fit {data} -k 5 --steps 2 --force")
     said = shell.json(f"transform {data} -o {output}")
     assert said == {"rows": 400, "clusters": 5, "output": output}
-    expected = load_model("model.npz").set_params(feature_columns=None).transform(X)
+    expected = load_model("model.safetensors").set_params(feature_columns=None).transform(X)
     assert array_of(output).tobytes() == expected.tobytes()
     if output.endswith(".parquet"):
         assert parquet.ParquetFile(output).num_row_groups > 3
@@ -88,7 +87,7 @@ def test_transform(shell: Shell, tmp_path: Path, kind: str, output: str) -> None
 @pytest.mark.usefixtures("small_pieces")
 def test_predict_from_a_directory(shell: Shell) -> None:
     fitted = shell.json(f"fit {directory()} -k 5")
-    model = load_model("model.npz").set_params(feature_columns=None)
+    model = load_model("model.safetensors").set_params(feature_columns=None)
     found: Any = model.predict(X, as_iterable=False)
     for output in OUTPUTS:
         said = shell.json(f"predict data -o {output}")
@@ -105,7 +104,7 @@ def test_float32_stays_float32(shell: Shell, tmp_path: Path) -> None:
     shell.ok("fit x.npy -k 5")
     shell.ok("transform x.npy -o out.npy")
     shell.ok("transform x.npy -o out.parquet")
-    expected = load_model("model.npz").transform(x)
+    expected = load_model("model.safetensors").transform(x)
     assert expected.dtype == np.float32
     for output in ("out.npy", "out.parquet"):
         assert array_of(output).dtype == np.float32
@@ -119,7 +118,7 @@ def test_fit_on_a_directory_is_fit_on_the_array(shell: Shell, mini_batch: str) -
         shell.ok(f"fit {data} -k 5 --steps 7 {mini_batch} --force")
         size = {"batch_size": 60} if mini_batch else {}
         model = trained(use_mini_batch=bool(mini_batch)).fit(X, steps=7, **size)
-        assert load_model("model.npz").clusters().tobytes() == model.clusters().tobytes()
+        assert load_model("model.safetensors").clusters().tobytes() == model.clusters().tobytes()
 
 
 # ---- Rows that are left out ----
@@ -146,7 +145,7 @@ def test_rows_left_out_can_be_told(shell: Shell, tmp_path: Path, kind: str) -> N
     else:
         write(tmp_path / kind, x)
     shell.ok(f"fit {kind} -k 5 --on-bad-rows skip --quiet")
-    model = load_model("model.npz").set_params(feature_columns=None)
+    model = load_model("model.safetensors").set_params(feature_columns=None)
     labels = list(model.predict_cluster_idx(X[good]))
     for output in OUTPUTS:
         code, out, err = shell.run(f"predict {kind} -o {output} --on-bad-rows skip --json")
@@ -187,11 +186,13 @@ def test_a_bad_row_at_the_end_leaves_what_was_there(
 ) -> None:
     x = X.copy()
     x[399, 1] = np.nan
-    save_model(trained(feature_columns=NAMES).fit(dict(zip(NAMES, X.T, strict=True))), "model.npz")
+    save_model(
+        trained(feature_columns=NAMES).fit(dict(zip(NAMES, X.T, strict=True))), "model.safetensors"
+    )
     Path(output).write_text("before")
     shell.error(f"{command} {directory(x)} -o {output} --force --quiet", "row 399, column 1")
     assert Path(output).read_text() == "before"
-    assert sorted(path.name for path in Path().iterdir()) == ["data", "model.npz", output]
+    assert sorted(path.name for path in Path().iterdir()) == ["data", "model.safetensors", output]
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -208,7 +209,7 @@ def test_a_full_disk(shell: Shell, tmp_path: Path, output: str) -> None:
     assert (code, out) == (1, "")
     assert err.startswith(f"shoal: error: {output} cannot be written: ")
     assert err.count("\n") == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.npz", "x.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "x.npy"]
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
@@ -229,7 +230,7 @@ def test_ctrl_c_while_writing(
 
     monkeypatch.setattr(kind, "write", interrupted)
     shell.error(f"transform x.npy -o {output} --quiet", "interrupted", code=130)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.npz", "x.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "x.npy"]
 
 
 def test_results_are_no_data(shell: Shell) -> None:
@@ -281,7 +282,7 @@ def test_fit_without_the_last_pass(shell: Shell, tmp_path: Path) -> None:
     write(tmp_path / "x.npy")
     said = shell.json("fit x.npy -k 3 --no-evaluate")
     assert not {"rows", "loss", "loss_per_row"} & set(said)
-    assert shell.json("inspect model.npz")["steps"] == said["steps"]
+    assert shell.json("inspect model.safetensors")["steps"] == said["steps"]
 
 
 def test_when_to_write(shell: Shell, tmp_path: Path) -> None:
@@ -326,7 +327,7 @@ def test_neither_data_nor_results_are_held(shell: Shell) -> None:
         Path(folder).mkdir()
         for i in range(files):
             os.link("part.parquet", f"{folder}/{i:02d}.parquet")
-    save_model(trained(feature_columns=list(columns)).fit(columns, steps=1), "model.npz")
+    save_model(trained(feature_columns=list(columns)).fit(columns, steps=1), "model.safetensors")
     for command in (
         ("predict", "-o", "out.npy"),
         ("predict", "-o", "out.parquet"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import shoal
-from shoal.export.npz import load_model, save_model
+from shoal import load_model, save_model
 
 X = np.random.default_rng(8).normal(size=(200, 3)) + 0.5
 

@@ -31,8 +31,9 @@ from shoal import (
     CheckpointError,
     ModelDirLockedError,
     RunConfig,
+    load_model,
+    save_model,
 )
-from shoal.export.npz import load_model, save_model
 from shoal.state import State
 from shoal.storage import checkpoint, model_dir
 from shoal.storage import files as durable

@@ -15,7 +15,7 @@ import pytest
 from pyarrow import feather, parquet
 
 import shoal
-from shoal.export.npz import load_model, save_model
+from shoal import load_model, save_model
 
 NAMES = ["z", "a", "m"]
 RNG = np.random.default_rng(4)

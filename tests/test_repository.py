@@ -42,6 +42,8 @@ FACES = {
     "runs",
     "choosing",
     "sklearn",
+    "saving",
+    "export",
     "cli",
 }
 MIDDLE = {"steps", "executors", "hooks"}
@@ -65,7 +67,7 @@ LEAVES: dict[str, set[str]] = {
     "dtypes": {"errors"},
     "metric": {"dtypes", "errors", "types", "_core", "sources"},
     "checks": {"errors"},
-    "storage.jsonl": set(),
+    "storage.jsonl": {"errors", "storage.files"},
     "sources": {"errors", "checks", "dtypes", "types"},
     "sources.rows": {"types", "sources.places", "sources.sparse", "sources.weights"},
 }

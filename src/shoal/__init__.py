@@ -17,6 +17,7 @@ from shoal.errors import (
 from shoal.estimator import KMeansClustering, ModelFnOps
 from shoal.memory import MemoryEstimate, memory_estimate
 from shoal.program import KMeans, TrainingGraph
+from shoal.saving import load_model, save_model
 from shoal.sources.open import open_source
 from shoal.sources.weights import Weighted
 from shoal.sphere import from_sphere, sphere_km, to_sphere
@@ -45,7 +46,9 @@ __all__ = [
     "build_info",
     "choose_k",
     "from_sphere",
+    "load_model",
     "memory_estimate",
+    "save_model",
     "sphere_km",
     "to_sphere",
 ]

@@ -286,7 +286,7 @@ class Model:
             raise CheckpointError(
                 f"model_dir {self._dir.path} was trained further by another process, to step "
                 f"{found.state.global_step}, and this model has steps that could not be saved: "
-                "save it with shoal.export.npz.save_model, or make a new KMeansClustering to go on "
+                "save it with shoal.save_model, or make a new KMeansClustering to go on "
                 "from the directory"
             )
 

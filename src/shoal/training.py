@@ -28,8 +28,8 @@ from shoal.sphere import warn_of_degrees
 from shoal.state import State
 from shoal.steps.convergence import Stop
 from shoal.storage.checkpoint import Checkpoint
+from shoal.storage.jsonl import plain
 from shoal.storage.model_dir import ModelDir
-from shoal.storage.values import plain
 
 logger = logging.getLogger("shoal")
 

@@ -29,12 +29,14 @@ CHECKPOINT_OPTIONS = {
     "summary_steps": "save_summary_steps",
 }
 
+#: The model file where none is named.
+MODEL = "model.safetensors"
+
 DATA = (
     "a .npy, .npz, .csv, .parquet, .arrow, .feather or .ipc file, a directory or a pattern of "
     "such files, or a URL (Parquet and Arrow need shoal[parquet], URLs shoal[remote]); several of "
     "them are one data set, in the order given; - reads CSV from standard input"
 )
-
 
 #: What ``predict`` and ``transform`` write.
 OUTPUT = """\
@@ -116,9 +118,7 @@ def _add_options_to_apply(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("data", nargs="+", type=_path, metavar="DATA", help=DATA)
     which = command.add_mutually_exclusive_group()
-    which.add_argument(
-        "-m", "--model", type=_path, default="model.npz", help="model file (model.npz)"
-    )
+    which.add_argument("-m", "--model", type=_path, default=MODEL, help=f"model file ({MODEL})")
     which.add_argument(
         "--model-dir", type=_path, dest="model", help="directory of checkpoints, instead"
     )
@@ -165,7 +165,11 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     add("-k", "--clusters", type=int, help=f"number of clusters ({defaults['clusters']})")
     where = fit.add_mutually_exclusive_group()
     where.add_argument(
-        "-m", "--model", type=_path, default="model.npz", help="file to write (model.npz)"
+        "-m",
+        "--model",
+        type=_path,
+        default=MODEL,
+        help=f"file to write ({MODEL}); as .npz, for NumPy, if it ends so",
     )
     where.add_argument(
         "--model-dir",

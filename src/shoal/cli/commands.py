@@ -30,9 +30,9 @@ from shoal.cli.output import (
 from shoal.cli.places import names_of_places
 from shoal.cli.writers import check_suffix, writing
 from shoal.errors import BadInputError
-from shoal.export.npz import load_model
 from shoal.hooks import rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, ROW, SCORES
+from shoal.saving import load_model
 from shoal.shards.kernels import as_loss
 from shoal.sources.pages import PagedSource
 from shoal.sphere import from_sphere, sphere_km

@@ -15,8 +15,8 @@ from shoal.cli.data import STANDARD, is_read
 from shoal.cli.models import new_model, trained_columns, trained_further, with_progress
 from shoal.cli.output import Result, say
 from shoal.errors import BadInputError
-from shoal.export.npz import save_model
 from shoal.hooks import progress_monitor
+from shoal.saving import save_model
 from shoal.sources.paths import kind_of, local_path
 from shoal.storage.model_dir import has_checkpoints
 

@@ -11,8 +11,8 @@ from shoal.cli.data import open_data, say_columns
 from shoal.cli.places import name_of_places, names_of_places
 from shoal.config import ON_BAD_ROWS
 from shoal.errors import BadInputError
-from shoal.export.npz import load_model
 from shoal.metric import COSINE_DISTANCE
+from shoal.saving import load_model
 from shoal.sources.columns import Columns
 from shoal.sources.pages import PagedSource
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -15,8 +14,8 @@ import numpy as np
 
 from shoal.cli.data import STANDARD
 from shoal.errors import BadInputError, MissingExtraError
-from shoal.export.npz import whole_file
 from shoal.inference import CLUSTER_IDX
+from shoal.storage.files import whole_file
 from shoal.types import Array
 
 #: Columns [n], or of several values a row [n, k]; those of the data may be arrays of pyarrow [n].
@@ -219,7 +218,7 @@ def writing(target: str, main: str) -> AbstractContextManager[Writer]:
 
 @contextmanager
 def _to_file(target: Path, main: str) -> Iterator[Writer]:
-    with whole_file(target) as beside, open(beside, "wb") as file:
+    with whole_file(target) as file:
         writer = WRITERS[target.suffix](file, main)
         try:
             yield writer
@@ -227,8 +226,6 @@ def _to_file(target: Path, main: str) -> Iterator[Writer]:
         except BaseException:
             writer.abandon()
             raise
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextmanager

@@ -1,9 +1,9 @@
-"""A model in one .npz file: the whole state and the parameters, no pickle.
+"""A model as an .npz file, for NumPy: the whole state and the parameters, no pickle.
 
 Layout: one array per array of the state, ``clusters`` as ``model.clusters()`` gives them; where
 training goes on from others (under cosine, means of unit rows), those too, as ``clusters_stored``;
 and ``header``, a JSON text with the format version, the scalars of the state, the parameters and
-the names of the columns.
+the names of the columns. ``shoal.load_model`` reads it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +19,20 @@ import numpy as np
 
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
-from shoal.storage.model_dir import ModelDir
+from shoal.storage.checkpoint import Checkpoint
+from shoal.storage.files import whole_file
+from shoal.storage.jsonl import plain
 from shoal.storage.values import (
     ARRAYS,
     names_from,
-    parameters_to_give,
-    plain,
     state_from_parts,
     state_to_parts,
 )
 
 FORMAT = 1
 STORED = "clusters_stored"
+#: First bytes of NumPy's files: a zip of arrays, an empty one, one array.
+MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUM")
 NOT_A_MODEL = (
     AttributeError,
     EOFError,
@@ -43,23 +43,6 @@ NOT_A_MODEL = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a name to write to; what is written there appears at ``path`` whole, or not at all."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise BadInputError(f"there is no directory {target.parent} to write {target.name} in")
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield beside
-        os.replace(beside, target)
-    except OSError as error:
-        reason = error.strerror or str(error).replace(str(beside), str(target))
-        raise BadInputError(f"{target} cannot be written: {reason}") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
@@ -79,56 +62,31 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
         "columns": plain(model.columns),
     }
     text = json.dumps(header)
-    with whole_file(path) as beside, open(beside, "wb") as file:
+    with whole_file(path) as file:
         np.savez(file, header=np.array(text), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
 
 
-def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering:
-    """Read a model from a file, or the latest checkpoint of a ``model_dir``.
+def is_npz(path: Path) -> bool:
+    """Whether NumPy wrote a file, by its first bytes."""
+    with open(path, "rb") as file:
+        return file.read(len(MAGIC[0])) in MAGIC
 
-    ``changes`` are parameters that differ from those saved.
 
-    Raises
-    ------
-    BadInputError
-        If there is no such file, or it is not a model of this format.
-    CheckpointError
-        If no checkpoint of the directory can be used.
-    """
-    file = Path(path)
-    if file.is_dir():
-        return _from_model_dir(file, changes)
-    if not file.is_file():
-        raise BadInputError(f"there is no model file {file}")
+def read(path: Path) -> Checkpoint:
+    """Read what ``save_model`` wrote; BadInputError for anything else."""
     try:
-        header, arrays = _content(file)
+        header, arrays = _content(path)
         if header["format"] != FORMAT:
-            raise BadInputError(f"{file} has format {header['format']}; this is format {FORMAT}")
+            raise BadInputError(f"{path} has format {header['format']}; this is format {FORMAT}")
         try:
             state = state_from_parts(arrays, header["state"])
         except ValueError as error:
-            raise BadInputError(f"{file} is damaged: {error}") from None
-        columns = names_from(header["columns"])
-        kept = parameters_to_give(header["parameters"])
-        given = {**kept, "random_seed": state.seed, **changes}
-        model = KMeansClustering(**given)
+            raise BadInputError(f"{path} is damaged: {error}") from None
+        return Checkpoint(state, dict(header["parameters"]), names_from(header["columns"]))
     except NOT_A_MODEL as error:
         if isinstance(error, BadInputError):
             raise
-        raise BadInputError(f"{file} is not a model of shoal: {error}") from error
-    model.restore(state, columns)
-    return model
-
-
-def _from_model_dir(path: Path, changes: dict[str, Any]) -> KMeansClustering:
-    found = ModelDir(path.absolute()).news(lambda _: None)
-    if found is None:
-        raise BadInputError(f"there is no checkpoint in {path}: it is no model_dir")
-    kept = parameters_to_give(found.parameters)
-    given = {**kept, "random_seed": found.state.seed, "model_dir": str(path), **changes}
-    return KMeansClustering(**given)
+        raise BadInputError(f"{path} is not a model of shoal: {error}") from error
 
 
 def _content(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,7 +12,8 @@ from shoal.config import Parameters
 from shoal.errors import CheckpointError
 from shoal.state import State
 from shoal.storage import safetensors
-from shoal.storage.values import names_from, plain, state_from_parts, state_to_parts
+from shoal.storage.jsonl import plain
+from shoal.storage.values import names_from, state_from_parts, state_to_parts
 from shoal.version import __version__
 
 #: Versions of the format up to this one can be read.

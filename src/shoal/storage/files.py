@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from shoal.errors import CheckpointError, ModelDirLockedError
+from shoal.errors import BadInputError, CheckpointError, ModelDirLockedError
 
 #: File systems that know no locks answer so.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
@@ -36,23 +36,53 @@ os.register_at_fork(after_in_child=_let_go)
 def write_whole(path: Path, parts: Iterable[Any]) -> None:
     """Write ``parts`` beside ``path``, wait until they are stored, then give them its name.
 
-    Whatever interrupts it, there is the old file or the new one. Raises OSError.
+    Whatever interrupts it, there is the old file or the new one. Raises OSError, naming ``path``.
     """
-    beside = path.with_name(f".{path.name}{PART}")
+    with _beside(path) as descriptor:
+        for part in parts:
+            rest = memoryview(part)
+            while len(rest):
+                rest = rest[os.write(descriptor, rest) :]
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Give a file to write, which appears at ``path`` whole or not at all.
+
+    Raises
+    ------
+    BadInputError
+        If it cannot be written there.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise BadInputError(f"there is no directory {target.parent} to write {target.name} in")
+    try:
+        with _beside(target) as descriptor, open(descriptor, "wb", closefd=False) as file:
+            yield file
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BadInputError(f"{target} cannot be written: {reason}") from error
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[int]:
+    """Give the descriptor of a new file, which is stored and then named ``path``."""
+    # A name of its own: several processes may write at once.
+    beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
-            for part in parts:
-                rest = memoryview(part)
-                while len(rest):
-                    rest = rest[os.write(descriptor, rest) :]
+            yield descriptor
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(beside)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise type(error)(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
 

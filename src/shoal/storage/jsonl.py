@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from shoal.errors import BadInputError
+from shoal.storage.files import write_whole
 
 #: Bytes read at a time from the end of a file of lines.
 TAIL = 1 << 16
@@ -19,18 +22,7 @@ TAIL = 1 << 16
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
     """Write one record as a file, whole or not at all. Raises OSError, naming the file."""
     text = json.dumps(json_safe(record), indent=1, allow_nan=False) + "\n"
-    # A name of its own: evaluations hold no lock, so several processes may write at once.
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from error
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, [text.encode()])
 
 
 def append_json(path: Path, record: Mapping[str, Any]) -> None:
@@ -110,21 +102,49 @@ def lines_from_the_end(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def json_safe(value: Any) -> Any:
-    """Return what JSON has for ``value``.
+    """Return what JSON has for ``value``, for people and other programs.
 
     Arrays become lists; numbers that are not finite, which JSON lacks, become text; so does
     anything else.
     """
+    return _cleaned(value, _as_text)
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON has for ``value``, to be read back as it was: scalars, and sequences.
+
+    Raises
+    ------
+    BadInputError
+        For anything else.
+    """
+    return _cleaned(value, _refused)
+
+
+def _cleaned(value: Any, otherwise: Callable[[Any], Any]) -> Any:
+    """Scalars of NumPy and sequences as JSON has them; ``otherwise``: what it has not."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, (bool, str, int)):
         return value
-    if isinstance(value, np.generic):
-        return json_safe(value.item())
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
+        return value if math.isfinite(value) else otherwise(value)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [_cleaned(one, otherwise) for one in value]
+    return otherwise(value)
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, float):
+        return str(value)
     if isinstance(value, Mapping):
         return {str(key): json_safe(one) for key, one in value.items()}
-    if hasattr(value, "__array__") and not isinstance(value, (list, tuple)):
+    if hasattr(value, "__array__"):
         return json_safe(np.asarray(value).tolist())
-    if isinstance(value, (Sequence, set, frozenset)) and not isinstance(value, (bytes, bytearray)):
-        return [json_safe(one) for one in value]
-    return repr(value)
+    return [json_safe(one) for one in value] if isinstance(value, (set, frozenset)) else repr(value)
+
+
+def _refused(value: Any) -> Any:
+    if isinstance(value, float):
+        return value  # Python's JSON has them
+    raise BadInputError(f"{value!r} cannot be saved: columns need names that are text or numbers")

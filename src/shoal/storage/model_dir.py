@@ -23,7 +23,7 @@ from shoal.state import State
 from shoal.storage import safetensors
 from shoal.storage.checkpoint import FORMAT, Checkpoint, check_format, read, to_parts
 from shoal.storage.files import PART, locked, sync_folder, write_whole
-from shoal.storage.values import plain
+from shoal.storage.jsonl import plain
 from shoal.version import __version__
 
 logger = logging.getLogger("shoal")
@@ -181,7 +181,7 @@ class ModelDir:
             raise CheckpointError(
                 f"the checkpoint of step {step} cannot be written to {self.folder}: "
                 f"{_reason(error)}; {last}. The model in memory is at step {step}: make room, then "
-                "call fit again, or save it elsewhere with shoal.export.npz.save_model"
+                "call fit again, or save it elsewhere with shoal.save_model"
             ) from error
 
     def _write_settings(self, checkpoint: Checkpoint) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from shoal.errors import BadInputError
 from shoal.state import State
+from shoal.storage.jsonl import plain
 from shoal.types import Array
 
 #: Arrays of every state; a full-batch run under way has one more, ``clusters_before``.
@@ -42,17 +42,6 @@ def parameters_to_keep(given: Mapping[str, Any], num_clusters: int) -> dict[str,
     if isinstance(given["initial_clusters"], str):
         kept["initial_clusters"] = given["initial_clusters"]
     return {**kept, "num_clusters": num_clusters}
-
-
-def plain(value: Any) -> Any:
-    """What JSON has for scalars of NumPy, and for sequences."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, Sequence):
-        return [plain(item) for item in value]
-    raise BadInputError(f"{value!r} cannot be saved: columns need names that are text or numbers")
 
 
 def parameters_to_give(kept: Mapping[str, Any]) -> dict[str, Any]:
