@@ -55,6 +55,7 @@ class Parameters:
     kmeans_plus_plus_num_retries: int = 2
     kmc2_chain_length: int = 200
     empty_clusters: str = "relocate"
+    reassignment_ratio: float = 0.0
     num_threads: int = 1
     memory_budget: int | None = None
     columns: tuple[Any, ...] = ()  # names, of given centers that have any
@@ -97,6 +98,7 @@ class Parameters:
             "kmeans_plus_plus_num_retries", retries, -(2**31), LARGEST_COUNT
         )
         one_of("empty_clusters", given.get("empty_clusters", "relocate"), EMPTY_CLUSTERS)
+        check_reassignment(given)
         threads = given.get("num_threads")
         given["num_threads"] = (
             available_threads()
@@ -129,6 +131,26 @@ class Parameters:
         """How many bytes may be kept beside ``data`` bytes of rows."""
         default = max(data // 4, DEFAULT_MEMORY_BUDGET)
         return default if self.memory_budget is None else self.memory_budget
+
+
+def check_reassignment(given: dict[str, Any]) -> None:
+    """Check ``reassignment_ratio`` among the parameters, and that it has an effect."""
+    ratio = given.get("reassignment_ratio", 0)
+    real = isinstance(ratio, (int, float, np.number)) and not isinstance(ratio, bool)
+    if not real or not 0 <= ratio <= 1:
+        raise BadInputError(f"reassignment_ratio is {ratio!r:.80}; it must be a number from 0 to 1")
+    given["reassignment_ratio"] = float(ratio)
+    if ratio and not given["use_mini_batch"]:
+        raise BadInputError(
+            f"reassignment_ratio is {ratio}, and use_mini_batch is False: full batches have "
+            "empty_clusters for clusters without rows"
+        )
+    if ratio and given["mini_batch_steps_per_iteration"] > 1:
+        raise BadInputError(
+            f"reassignment_ratio is {ratio}, and mini_batch_steps_per_iteration is "
+            f"{given['mini_batch_steps_per_iteration']}: counts, by which clusters are compared, "
+            "then begin anew each period. Use 0 or 1 there"
+        )
 
 
 def check_initial_clusters(

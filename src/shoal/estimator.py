@@ -78,6 +78,11 @@ class KMeansClustering(Training):
     empty_clusters
         What a full-batch step does with a cluster without rows: ``"relocate"`` it to the row
         farthest from its center, ``"keep"`` it where it is, or raise an ``"error"``.
+    reassignment_ratio
+        Of mini-batches: clusters whose weight is below this part of the largest one move to rows of
+        the batch, once per 10 k rows, and weigh as much as the lightest of the others. 0: clusters
+        stay where they are, and the log says how many had no row. Not with
+        ``mini_batch_steps_per_iteration`` above 1.
     feature_columns, weight_column
         Columns of dicts, frames, tables and files: those to use, in this order (default: all
         others, in the order in which the data has them), and the one that holds weights. A list, a
@@ -137,6 +142,7 @@ class KMeansClustering(Training):
         *,
         kmc2_chain_length: int = 200,
         empty_clusters: str = "relocate",
+        reassignment_ratio: float = 0,
         feature_columns: Sequence[Any] | None = None,
         weight_column: Any = None,
         on_bad_rows: str = "error",

@@ -29,7 +29,6 @@ PARAMETERS = {
     "compute_labels": "labels(x), after fit",
     "max_no_improvement": "config=shoal.RunConfig(max_no_improvement=...)",
     "init_size": "nothing: centers are chosen among all rows",
-    "reassignment_ratio": "empty_clusters, of full batches",
     "n_jobs": "num_threads",
     "sample_weight": "fit(x, sample_weight=...)",
 }

@@ -92,6 +92,9 @@ class KMeans:
         Length of a Markov chain of k-MC² and AFK-MC².
     empty_clusters
         ``"relocate"``, ``"keep"`` or ``"error"``: a full-batch cluster without rows.
+    reassignment_ratio
+        Of mini-batches: clusters below this part of the largest weight move to rows, once per 10 k
+        rows; 0: they stay.
     num_threads
         Threads per step; None: the CPUs this process may use. Results do not depend on it.
     executor
@@ -117,6 +120,7 @@ class KMeans:
         kmc2_chain_length: int = 200,
         *,
         empty_clusters: str = "relocate",
+        reassignment_ratio: float = 0,
         num_threads: int | None = None,
         executor: Any = None,
     ) -> None:
@@ -130,6 +134,7 @@ class KMeans:
             kmeans_plus_plus_num_retries=kmeans_plus_plus_num_retries,
             kmc2_chain_length=kmc2_chain_length,
             empty_clusters=empty_clusters,
+            reassignment_ratio=reassignment_ratio,
             num_threads=num_threads,
         )
         self._metric = self._parameters.distance_metric

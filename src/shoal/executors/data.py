@@ -16,6 +16,7 @@ from shoal.executors.shards import Shards
 from shoal.metric import is_cosine
 from shoal.shards.part import Batch, Part
 from shoal.shards.values import Drawn, Measure, joined
+from shoal.sources.sparse import Matrix
 from shoal.state import Farthest, Grid, Partial, Scan
 from shoal.types import Floats, Indices
 
@@ -162,6 +163,13 @@ class Data:
         found = self._shards.ask_each("take", wanted)
         back = np.argsort(np.concatenate(list(places.values())), kind="stable")
         return joined(self._placed(list(wanted), found)).at(back)
+
+    def some(self, number: int, key: int) -> Matrix:
+        """At most ``number`` distinct rows with a weight, drawn by ``key``: whatever the shards."""
+        asked = dict.fromkeys(self._with_rows(), (number, key, self._batch))
+        found = self._shards.ask_each("some", asked)
+        _, first = np.unique(np.concatenate([numbers for numbers, _ in found]), return_index=True)
+        return joined([drawn for _, drawn in found]).at(first[:number]).rows
 
     def measure(self, centers: Floats) -> Measure:
         """Exact sums of weight * distance and of weights, and how many rows there are."""

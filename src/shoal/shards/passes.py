@@ -11,13 +11,14 @@ import numpy as np
 from shoal import _core
 from shoal.metric import is_cosine
 from shoal.shards.kernels import assign_block, measured_loss, total_weight
+from shoal.shards.lottery import lowest
 from shoal.shards.part import Part
 from shoal.shards.potential import PotentialOfBlocks
 from shoal.shards.rows import Block, Blocks, source_changed
 from shoal.shards.values import Drawn, Measure
 from shoal.shards.workspace import Workspace
 from shoal.state import Farthest, Grid, Partial, Scan
-from shoal.types import Floats, Indices, Ints, Labels
+from shoal.types import Floats, Indices, Ints, Labels, Shares
 
 
 class Passes:
@@ -187,6 +188,11 @@ class Passes:
         if indices is None:
             indices = self.blocks.positive()
         return Drawn(indices, *self.blocks.take(indices))
+
+    def some(self, number: int, key: int) -> tuple[Shares, Drawn]:
+        """At most ``number`` distinct rows with a weight, drawn by ``key``; see lottery.py."""
+        numbers, indices = lowest(self.blocks, number, key)
+        return numbers, self.take(indices)
 
     def _forget(self) -> None:
         """Start anew: the next pass is a first one."""

@@ -103,6 +103,13 @@ class Shard:
         """Rows (and weights) by their index, in the order asked for; None: all with a weight."""
         return self._whole.take(indices)
 
+    def some(self, number: int, key: int, batch: Batch | None = None) -> tuple[Shares, Drawn]:
+        """At most ``number`` distinct rows with a weight: those whose numbers are lowest.
+
+        The numbers are random by ``key``, and depend on nothing but what rows hold.
+        """
+        return self._passes(batch).some(number, key)
+
     def measure(self, centers: Floats) -> Measure:
         """Exact sums of weight * distance and of weights, and how many rows there are."""
         return self._whole.measure(centers)

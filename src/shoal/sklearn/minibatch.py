@@ -300,8 +300,9 @@ class MiniBatchKMeans(KMeansBase):
         loss = batch.loss(found, state.clusters)
         due = self._waiting.is_due(found.rows, self.n_clusters, after.counts)
         if due and self.reassignment_ratio > 0:
+            key = int(random.randint(LARGEST_SEED))
             after, moved = minibatch.reassign(
-                after, batch.data, self.reassignment_ratio, random.permutation(found.rows)
+                after, batch.data, batch.parameters, self.reassignment_ratio, key
             )
             if moved:
                 self._tell(f"[MiniBatchKMeans] Reassigning {moved} cluster centers.")

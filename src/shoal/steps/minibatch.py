@@ -6,8 +6,9 @@ assigns rows and takes over every ``mini_batch_steps_per_iteration`` steps.
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
-import numpy.typing as npt
 
 from shoal.config import Parameters
 from shoal.executors.data import Data
@@ -15,6 +16,9 @@ from shoal.metric import as_stored
 from shoal.shards.kernels import running_means_of
 from shoal.sources.sparse import dense
 from shoal.state import Partial, State
+from shoal.steps.random import REASSIGNING, Stream
+
+logger = logging.getLogger("shoal")
 
 
 def start(state: State, parameters: Parameters) -> State:
@@ -45,7 +49,10 @@ def step(state: State, data: Data, parameters: Parameters) -> tuple[State, Parti
         clusters_updated=updated, counts=counts, global_step=state.global_step + 1
     )
     if parameters.mini_batch_steps_per_iteration <= 1:
-        return after.replace(clusters=updated), partial
+        after = after.replace(clusters=updated)
+        if parameters.reassignment_ratio > 0:
+            after = _reassigned(state, after, data, parameters)
+        return after, partial
     if state.update_in_steps > 1:
         return after.replace(update_in_steps=state.update_in_steps - 1), partial
     synced = after.replace(
@@ -57,20 +64,33 @@ def step(state: State, data: Data, parameters: Parameters) -> tuple[State, Parti
 
 
 def reassign(
-    state: State, data: Data, ratio: float, order: npt.NDArray[np.int64]
+    state: State, data: Data, parameters: Parameters, ratio: float, key: int
 ) -> tuple[State, int]:
     """Move clusters of little weight to rows of the batch, and say how many.
 
     Those below ``ratio`` times the largest weight, at most half as many as the batch has rows, get
-    the next rows of ``order`` and the smallest weight of the others, as scikit-learn does it.
+    rows drawn by ``key`` and the smallest weight of the others, as scikit-learn does it.
     """
     counts = state.counts
     low = np.flatnonzero(counts < ratio * counts.max())
-    low = low[np.argsort(counts[low], kind="stable")][: len(order) // 2]
+    low = low[np.argsort(counts[low], kind="stable")][: data.scan().positive // 2]
     if len(low) == 0:
         return state, 0
-    rows = dense(data.take(order[: len(low)]).rows)
+    rows = dense(data.some(len(low), key)).astype(state.clusters.dtype)
+    low = low[: len(rows)]
     clusters, counts = state.clusters_updated.copy(), counts.copy()
-    clusters[low] = rows
+    clusters[low] = as_stored(rows, parameters.distance_metric)
     counts[low] = np.delete(counts, low).min()
     return state.replace(clusters=clusters, clusters_updated=clusters, counts=counts), len(low)
+
+
+def _reassigned(before: State, state: State, data: Data, parameters: Parameters) -> State:
+    """The same by the parameters: once per 10 k rows, by their weight."""
+    period = 10.0 * parameters.num_clusters
+    if before.counts.sum() // period == state.counts.sum() // period:
+        return state
+    key = int(Stream(state.seed, REASSIGNING, state.global_step).shares(1)[0])
+    state, moved = reassign(state, data, parameters, parameters.reassignment_ratio, key)
+    if moved:
+        logger.info("step %d: %d clusters moved to rows", state.global_step, moved)
+    return state

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: First element of a path: what the stream is for.
-SEEDING, SHUFFLING, SAMPLING = 0, 1, 2
+SEEDING, SHUFFLING, SAMPLING, REASSIGNING = 0, 1, 2, 3
 
 
 class Stream:

@@ -27,6 +27,7 @@ PARAMETERS = (
     "relative_tolerance",
     "kmc2_chain_length",
     "empty_clusters",
+    "reassignment_ratio",
     "feature_columns",
     "weight_column",
     "on_bad_rows",
