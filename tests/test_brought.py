@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import contextlib
 import csv
+import decimal
 import io
 import json
 import logging
@@ -367,3 +368,69 @@ def test_rows_of_masks_in_a_list_keep_them() -> None:
     rows = to_rows([np.ma.array([1.0, 2], mask=[0, 1]), np.ma.array([3.0, 4])], Columns())
     assert rows.missing is not None
     assert rows.missing.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([[1, 2], [3]], r"x\[1\] is a row of 1, where x\[0\] is a row of 2"),
+        (((1, 2), (3,)), r"x\[1\] is a row of 1"),
+        ([np.ones(2), np.ones(3)], r"x\[1\] is a row of 3"),
+        ([1, [2, 3]], r"x\[1\] is a row of 2, where x\[0\] is a single value"),
+        ([[[1, 2], [3]], [[1, 2]]], r"x\[0\]\[1\] is a row of 1"),
+        ([X, X[:, 0]], r"x\[1\] has shape \(6,\).*Labels are no part"),
+        ([X, "x.npy"], r"x\[1\] is text, 'x.npy'; a list is one of paths alone"),
+    ],
+)
+def test_ragged_lists_name_the_row(data: Any, words: str) -> None:
+    with pytest.raises(BadInputError, match=words):
+        shoal.KMeansClustering(1).fit(data)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rows: pd.Series(rows.tolist()),
+        lambda rows: pd.DataFrame({"e": list(rows.astype(np.float16))})["e"],
+        lambda rows: pl.Series(rows.tolist()),
+        lambda rows: np.array([*map(tuple, rows)], [("a", "f8"), ("b", "f8"), ("c", "f8")]),
+        memoryview,
+    ],
+)
+def test_given_centers_are_read_as_data_is(make: Callable[[Any], Any]) -> None:
+    rows = np.rint(X[:2] * 8) / 8
+    model = shoal.KMeansClustering(None, initial_clusters=make(rows))
+    assert np.array_equal(model.clusters(), rows)
+
+
+def test_given_centers_with_a_gap_or_of_several_lengths_are_refused() -> None:
+    for series, words in (
+        (pd.Series([[1.0], None]), "no list in row 1"),
+        (pd.Series([[1.0], [1.0, 2.0]]), "a list of 2 in row 1"),
+    ):
+        with pytest.raises(BadInputError, match=f"initial_clusters .*{words}"):
+            shoal.KMeansClustering(None, initial_clusters=series)
+
+
+@pytest.mark.parametrize(
+    ("rows", "cure"),
+    [
+        ("x.npy", "sample_weight= goes with a path"),
+        (Path("x.npy"), "sample_weight= goes with a path"),
+        (lambda: X, "sample_weight= goes with a callable"),
+        (iter([X]), "each batch as shoal.Weighted"),
+    ],
+)
+def test_weighted_takes_rows_in_memory(rows: Any, cure: str) -> None:
+    with pytest.raises(BadInputError, match=f"x is shoal.Weighted of .*{cure}"):
+        shoal.KMeansClustering(1).fit(shoal.Weighted(rows, np.ones(6)))
+
+
+def test_columns_of_objects_are_told_how_to_be_numbers() -> None:
+    for values, words in (
+        ([decimal.Decimal(1), None], r"dtype object and shape \(2,\).*astype\(float\)"),
+        (["1", "2"], "feature_columns"),
+        (pd.Categorical(["a", "b"]), "dtype category"),
+    ):
+        with pytest.raises(BadInputError, match=f"column 'c' of x has .*{words}"):
+            shoal.KMeansClustering(1).fit(pd.DataFrame({"c": values}))

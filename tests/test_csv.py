@@ -316,3 +316,18 @@ def test_what_is_not_compressed_as_its_name_says(tmp_path: Path) -> None:
         read(saved(tmp_path, "a\n1\n", "x.csv.gz"))
     with pytest.raises(BadInputError, match=r"x\.npy\.gz is of no known kind"):
         read(saved(tmp_path, "a\n1\n", "x.npy.gz"))
+
+
+def test_lists_written_as_text_are_not_silently_left_out(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"id": [1, 2], "embedding": [[1.0, 2.0], [3.0, 4.0]]})
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(shoal.BadInputError, match=r"'embedding'.*lists written as text.*Parquet"):
+        shoal.open(tmp_path / "x.csv")
+    assert shoal.open(tmp_path / "x.csv", columns=["id"]).columns == ("id",)
+
+
+def test_an_index_of_two_levels_is_left_out_before_columns_that_are_numbers(tmp_path: Path) -> None:
+    frame = pd.DataFrame(np.arange(6.0).reshape(3, 2))
+    frame.index = pd.MultiIndex.from_arrays([range(3), range(3)])
+    frame.to_csv(tmp_path / "x.csv")
+    assert shoal.open(tmp_path / "x.csv").columns == ("0", "1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -119,3 +121,45 @@ def test_missing_packages(
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(MissingExtraError, match=rf"pip install 'shoal\[{extra}\]'"):
         opened(path if "://" in path else tmp_path / path)
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        ("x.txt", "rename it to end in .csv"),
+        ("x.XLSX", "pandas.read_excel"),
+        ("x.jsonl", "pandas.read_json"),
+        ("x.pq", "rename it to end in .parquet"),
+        ("x.csv.zip", "take its files out"),
+        ("x.h5", "h5py"),
+    ],
+)
+def test_files_of_other_kinds_say_what_reads_them(tmp_path: Path, name: str, cure: str) -> None:
+    (tmp_path / name).write_bytes(b"1 2")
+    with pytest.raises(shoal.BadInputError, match=f"of no known kind.*{cure}"):
+        shoal.open(tmp_path / name)
+
+
+def test_files_that_are_not_what_their_names_say_are_told_apart(tmp_path: Path) -> None:
+    rows = np.ones((3, 2))
+    np.save(tmp_path / "x.npy", rows)
+    np.savez(tmp_path / "x.npz", rows, rows)
+    contents = {
+        "an array of NumPy": (tmp_path / "x.npy").read_bytes(),
+        "compressed by gzip: rename it to end in .gz": gzip.compress(b"a,b\n1,2\n"),
+        "a ZIP archive": (tmp_path / "x.npz").read_bytes(),
+        "text": b"a,b\n1,2\n3,4\n",
+    }
+    own = {".npy": "an array of NumPy", ".csv": "text", ".npz": "a ZIP archive", ".parquet": ""}
+    for (what, content), end in itertools.product(contents.items(), own):
+        path = tmp_path / f"other{end}"
+        path.write_bytes(content)
+        if own[end] == what or (end, what) in {
+            (".npz", "an array of NumPy"),
+            (".npy", "a ZIP archive"),
+        }:
+            continue
+        with pytest.raises(
+            shoal.BadInputError, match=f"other{end} cannot be read: .* it is {what}"
+        ):
+            shoal.open(path)

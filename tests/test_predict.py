@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas
 import pytest
 from estimator_helpers import Recorder, full_batch, metrics, step_of
 from helpers import column, distances, make_rows
@@ -264,3 +265,19 @@ def test_other_number_of_columns(trained):
     for call in (model.predict, model.transform, model.score, model.fit, model.partial_fit):
         with pytest.raises(ValueError, match=r"3 columns.* 4"):
             call(rows[:, :3])
+
+
+def test_rows_of_predict_where_an_array_was_expected_say_what_is_one(trained):
+    model, x, _ = trained
+    for use in (
+        len,
+        lambda rows: rows[:3],
+        np.asarray,
+        lambda rows: rows == model.labels(x),
+        lambda rows: model.labels(x) == rows,
+    ):
+        with pytest.raises(TypeError, match=r"labels\(x\) is an array"):
+            use(model.predict(x))
+    assert len(list(model.predict(x))) == len(x)
+    frame = pandas.DataFrame(model.predict(x, outputs=["cluster_idx", "scores"]))
+    assert frame["cluster_idx"].tolist() == model.labels(x).tolist()

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse
 
 import shoal
 
@@ -88,3 +89,9 @@ def test_too_few_distinct_rows_are_told_once_at_the_users_line(kind: str, tmp_pa
     rows = np.repeat(ROWS[:3], 30, axis=0)[np.random.default_rng(1).permutation(90)]
     message = warned(lambda: model.fit(data_of(kind, rows, tmp_path), steps=2))
     assert "2 of the 5 centers repeat others" in message
+
+
+def test_a_conversion_of_sparse_rows_is_told_at_the_users_line() -> None:
+    rows = scipy.sparse.csc_array(np.eye(4))
+    assert "CSC format" in warned(lambda: shoal.KMeansClustering(2).fit(rows, steps=1))
+    assert "CSC format" in warned(lambda: shoal.open(rows))

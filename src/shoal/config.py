@@ -16,7 +16,8 @@ from shoal.errors import BadInputError
 from shoal.limits import available_memory, available_threads
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
 from shoal.sources.array import to_rows
-from shoal.sources.columns import Columns, is_frame, is_table
+from shoal.sources.brought import prepared, ragged
+from shoal.sources.columns import Columns, as_lists, is_frame, is_table
 from shoal.sources.foreign import to_array
 from shoal.sources.sparse import without_gaps
 
@@ -168,6 +169,7 @@ def check_initial_clusters(
         raise BadInputError(
             f"initial_clusters is None; allowed are {SEEDINGS}, an array [k, d] or a callable"
         )
+    value = prepared(value, "initial_clusters")
     if not (is_frame(value) or is_table(value)):
         return check_centers(value, "initial_clusters"), ()
     found = to_rows(value, replace(named, weigh=False), "initial_clusters")
@@ -185,7 +187,9 @@ def check_centers(value: object, name: str) -> Any:
     try:
         centers = np.array(given)
     except ValueError as error:
-        raise BadInputError(f"{name} is not a rectangular array: {error}") from None
+        raise ragged(given, name, error) from None
+    if centers.ndim == 1 and centers.dtype == object:
+        centers = as_lists(centers, given, name)
     if centers.ndim != 2 or centers.shape[0] == 0 or centers.shape[1] == 0:
         raise BadInputError(
             f"{name} has shape {centers.shape}; it must be (k, d) with k >= 1 and d >= 1"

@@ -14,7 +14,7 @@ from shoal.config import Parameters, RunConfig
 from shoal.errors import BadInputError, CheckpointError, not_fitted
 from shoal.evaluation import Metric, check_metrics, check_name, evaluate, write_evaluation
 from shoal.hooks import Monitors, check_monitors, rows_shown
-from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference, row_dicts
+from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference, RowDicts
 from shoal.loop import users_clusters
 from shoal.opening import known_names, names_asked, open_either
 from shoal.sources.columns import Columns
@@ -97,7 +97,7 @@ class Model:
             return found
         size = inference.size_of_pieces(wanted)
         if not iterate_batches:
-            return row_dicts(self._learning(source, inference.batches(source, wanted, size)))
+            return RowDicts(self._learning(source, inference.batches(source, wanted, size)))
         own = isinstance(source, StreamSource) or source.batch_size is not None
         return self._learning(source, inference.batches(source, wanted, None if own else size))
 
@@ -300,10 +300,14 @@ class Model:
     def _known(self) -> tuple[Any, ...] | None:
         return known_names(self._parameters, self._state, self._named, self._columns)
 
+    def _known_or_asked(self) -> tuple[Any, ...] | None:
+        """Names of the model: those it has or, as the user spells them, those asked for."""
+        return self._known() or (tuple(self._named.features) if self._named.features else None)
+
     def _learn(self, source: Source) -> None:
         """Remember the names of the columns of data, if they are the first."""
         if not self._columns and source.columns:
-            self._columns = self._known() or source.columns
+            self._columns = self._known_or_asked() or source.columns
 
     def _learning(self, source: Source, batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:

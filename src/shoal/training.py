@@ -214,7 +214,7 @@ class Training(Model):
         ``run``: how it behaves, where that is not as the model's own.
         """
         with self._writing() as saver:
-            before, columns, known = self._state, self._columns, self._known()
+            before, columns, known = self._state, self._columns, self._known_or_asked()
             if self._dir is not None:
                 plain(source.columns)  # names that cannot be saved are told now
             at: dict[str, Any] = {"epoch": 0, "row": 0, "batches": 0, "unfinished": None}

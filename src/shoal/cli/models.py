@@ -44,6 +44,8 @@ def trained_further(options: argparse.Namespace) -> tuple[shoal.KMeansClustering
     given = {**model.get_params(), "feature_columns": trained_columns(model)}
     for option, (parameter, _) in MODEL_OPTIONS.items():
         value, trained = getattr(options, option), given[parameter]
+        if option == "columns" and trained:
+            trained = [str(one) for one in trained]  # as they are written on a command line
         if value is not None and value != trained:
             if option == "columns" and options.sphere:
                 option = "sphere"

@@ -13,7 +13,7 @@ import numpy as np
 from shoal.checks import warn_user
 from shoal.dtypes import check_dtype, common, first_inexact
 from shoal.errors import BadInputError, MissingExtraError
-from shoal.sources.brought import of_no_dimension, of_other_shape, prepared
+from shoal.sources.brought import of_no_dimension, of_other_shape, prepared, ragged
 from shoal.sources.columns import (
     Columns,
     as_lists,
@@ -31,6 +31,7 @@ from shoal.sources.weights import (
     HOW,
     Weighted,
     check_labels,
+    check_rows,
     weights_of,
 )
 
@@ -40,6 +41,7 @@ def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
     if isinstance(data, Rows):
         return data
     if isinstance(data, Weighted):
+        check_rows(data.rows, name)
         return with_weights([to_rows(data.rows, columns, name)], data.weights, name)[0]
     data = prepared(of_npz(data, columns, name), name)
     if isinstance(data, tuple) and data and not _is_value(data[0]):
@@ -85,9 +87,9 @@ def _of_table(data: Any, columns: Columns, name: str) -> Rows | None:
         return read_table(data, columns, name)
     if not is_frame(data):
         return None
-    wanted = wanted_columns(
-        list(data if isinstance(data, Mapping) else data.columns), columns, name
-    )
+    present = list(data if isinstance(data, Mapping) else data.columns)
+    columns = columns.spelled(present)
+    wanted = wanted_columns(present, columns, name)
     parts, weights, missing = read_columns(data, wanted, columns.weights, name)
     rows = np.concatenate(parts, axis=1, dtype=common([part.dtype for part in parts]))
     if missing is not None:
@@ -113,7 +115,7 @@ def _to_matrix(data: object, name: str, columns: int | None) -> Matrix:
     try:
         array = np.asarray(data)
     except (ValueError, TypeError) as error:
-        raise BadInputError(f"{name} is not a rectangular array of numbers: {error}") from None
+        raise ragged(data, name, error) from None
     if listed and array.dtype.kind in "iub" and first_inexact(array) is None:
         array = array.astype(np.float64)  # a list of whole numbers has no dtype of its own
     if array.ndim == 0:

@@ -64,6 +64,7 @@ class ArrowPages:
         self._reader = reader
         self.name = name
         heads = [self._head(file) for file in files]
+        columns = columns.spelled(heads[0][0].names)
         self._pages = _pages_of(files, [lengths for _, lengths in heads])
         self.lengths = [page.rows for page in self._pages]
         rows = [sum(lengths) for _, lengths in heads]
@@ -170,7 +171,7 @@ def _check_same(one: Named, other: Named, used: Iterable[str], named: bool) -> N
         if _form(types[name]) != _form(others[name]):
             raise BadInputError(
                 f"column {name!r} is {types[name]} in {first} and {others[name]} in {second}: "
-                "files of one data set must have columns of the same types"
+                "files of one data set must have columns of the same types: cast it in one of them"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import io
 import mmap
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sized
 from typing import Any
@@ -214,6 +215,41 @@ def _of_line(data: Any, length: int, columns: int | None) -> str:
         if columns == 1:
             return column
     return f"{column}, {row[4:]}"
+
+
+def ragged(data: Any, name: str, error: Exception) -> BadInputError:
+    """The error for a list whose items have no common shape."""
+    return BadInputError(f"{name} is not a rectangular array: {_odd_item(data, name) or error}")
+
+
+def _odd_item(data: Any, name: str) -> str | None:
+    """Which item of a list is not as the first one, and what to do."""
+    shapes: list[tuple[int, ...]] = []
+    for item in data if isinstance(data, (list, tuple)) else ():
+        this = f"{name}[{len(shapes)}]"
+        if isinstance(item, (str, bytes, os.PathLike)):
+            return f"{this} is text, {item!r:.60}; a list is one of paths alone, or of rows alone"
+        try:
+            shapes.append(np.shape(item))
+        except ValueError:
+            return _odd_item(item, this)
+    odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if odd is None:
+        return None
+    first, other = shapes[0], shapes[odd]
+    if len(first) < 2 and len(other) < 2:
+        return (
+            f"{name}[{odd}] is {_length(other)}, where {name}[0] is {_length(first)}: all rows "
+            "must have one length"
+        )
+    return (
+        f"{name}[{odd}] has shape {other}, and {name}[0] has {first}: each part of a list must "
+        "have two dimensions, rows and columns. Labels are no part of the data"
+    )
+
+
+def _length(shape: tuple[int, ...]) -> str:
+    return f"a row of {shape[0]}" if shape else "a single value"
 
 
 def of_no_dimension(data: Any, value: Any, name: str) -> BadInputError:

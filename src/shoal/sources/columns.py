@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,32 @@ class Columns:
         if self.learned or not names:
             return self
         return replace(self, learned=names, owner=owner, exact=self.features is None)
+
+    def spelled(self, present: Iterable[Any]) -> Columns:
+        """The same with the data's own labels: files and Arrow have texts for 0, 1, 2 … of pandas.
+
+        A number stands for the text that spells it, and the other way round, where there is no
+        column of that very label.
+        """
+        labels = dict.fromkeys(present)
+        asked = (*(self.learned or ()), *(self.features or ()), self.weight)
+        if all(one in labels for one in asked if one is not None):
+            return self
+        texts = {str(one): one for one in labels if isinstance(one, (str, int, float))}
+
+        def own(label: Any) -> Any:
+            found = texts.get(str(label), label)
+            if label in labels or isinstance(label, str) == isinstance(found, str):
+                return label
+            return found if isinstance(label, (str, int, float)) else label
+
+        def owns(labels: Sequence[Any] | None) -> tuple[Any, ...] | None:
+            return None if labels is None else tuple(map(own, labels))
+
+        weight = None if self.weight is None else own(self.weight)
+        return replace(
+            self, features=owns(self.features), learned=owns(self.learned), weight=weight
+        )
 
     def known(self, other: Columns) -> Columns:
         """The same where the names that ``other`` has learned are known."""
@@ -130,11 +157,12 @@ def check_present(present: Iterable[Any], columns: Columns, name: str) -> None:
     for column in columns.named:
         if times[column] != 1:
             how = "more than one" if times[column] else "no"
-            raise _other_columns(times, columns, name, f"has {how} column {column!r}")
+            raise _other_columns(times.elements(), columns, name, f"has {how} column {column!r}")
     if columns.weights is not None and times[columns.weights] != 1:
         how = "more than one" if times[columns.weights] else "no"
         raise BadInputError(
-            f"{name} has {how} column {columns.weights!r}, the weight; it has {listed(times)}"
+            f"{name} has {how} column {columns.weights!r}, the weight; it has "
+            f"{listed(times.elements())}"
         )
     if columns.learned and columns.exact:
         known = {*columns.learned, columns.weight}
@@ -196,12 +224,14 @@ def read_columns(
         values, nulls = _values(data[column], column, name)
         if values.dtype == object and values.ndim == 1:
             values, nulls = _stacked(values, data[column], f"column {column!r} of {name}")
+        shape = values.shape
         if values.ndim == 1:
             values = values[:, None]
         native = values.dtype if values.dtype.isnative else values.dtype.newbyteorder("=")
         if values.ndim != 2 or widened(native) is None:
             raise BadInputError(
-                f"column {column!r} of {name} has dtype {values.dtype} and shape {values.shape}; "
+                f"column {column!r} of {name} has dtype {_dtype(data[column], values)} and shape "
+                f"{shape}; "
                 "it must hold one number, or a fixed number of numbers, per row. "
                 + _cure_of_column(values, column)
             )
@@ -225,11 +255,20 @@ def read_columns(
     return parts, weights, np.logical_or.reduce(masks) if masks else None
 
 
+def _dtype(column: Any, values: Array) -> Any:
+    """The dtype of a column as its owner knows it."""
+    return getattr(column, "dtype", values.dtype)
+
+
 def _cure_of_column(values: Array, column: Any) -> str:
     if values.ndim == 0 or (values.ndim == 1 and not len(values)):
         return f"For one row write {{{column!r}: [...], ...}}"
     if values.ndim > 2:
         return f"Use .reshape({len(values)}, -1) for all numbers of a row side by side"
+    if values.dtype == object and all(
+        one is None or isinstance(one, Number) for one in values.flat
+    ):
+        return "Use .astype(float), as these are numbers"
     return "Name the columns to use with feature_columns"
 
 

@@ -235,7 +235,7 @@ def _numbers_are_names(first: Record, rest: list[Record], number: list[bool], fi
     """Whether whole numbers in the first record are names; refused where that cannot be known."""
     counted = [field.strip() for field, yes in zip(first, number, strict=True) if yes]
     follows = counted == [str(i) for i in range(len(counted))]  # as pandas calls columns
-    nameless = not first[0].strip()
+    nameless = next((i for i, field in enumerate(first) if field.strip()), 0)  # of an index
     if not all(number[nameless:]) or not rest:
         return False
     if nameless and follows:

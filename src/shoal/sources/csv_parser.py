@@ -147,6 +147,11 @@ class Column:
 def cure_of(text: str) -> str | None:
     """What to do with a number that is written in another way; None for other text."""
     word = text.strip().lstrip("+-")
+    if word.startswith("[") and word.endswith("]"):
+        return (
+            ". These look like lists written as text: keep lists in Parquet, or name the columns "
+            "to use"
+        )
     ways = []
     if _DECIMAL_COMMA.fullmatch(word):
         ways.append("decimal=','" + ", thousands='.'" * ("." in word))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.errors import BadInputError
+from shoal.sources.unread import by_bytes
 
 #: Bytes that a record may have: one that is longer has a quote that is never closed.
 MAX_RECORD_BYTES = 64 << 20
@@ -44,6 +45,8 @@ def decoded(block: bytes, file: str) -> str:
     try:
         return block.decode("utf-8")
     except UnicodeDecodeError as error:
+        if other := by_bytes(block[:64], "csv"):
+            raise BadInputError(f"{file} cannot be read: {other}") from None
         guess = "UTF-16, as Excel's 'Unicode text' is" if block[:2] in _UNICODE_16 else "Latin-1"
         raise BadInputError(
             f"{file} cannot be read: it is not UTF-8 ({error}), but perhaps {guess}: save it as "

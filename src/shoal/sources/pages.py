@@ -226,7 +226,8 @@ class PagedSource:
         if self.read is not None:
             pages = self.read(named)
         else:
-            wanted = wanted_columns(pages.columns, replace(named, weigh=False), self.name)
+            asked = replace(named, weigh=False).spelled(pages.columns)
+            wanted = wanted_columns(pages.columns, asked, self.name)
             shards = [shard.select(wanted) for shard in self.shards]
             pages = ArrayPages(shards, self.name, pages.check_unchanged)
         return self._of(pages, named, self.batch_size, self.shuffle)

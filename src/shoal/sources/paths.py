@@ -23,6 +23,7 @@ from typing import IO, Any
 from urllib.parse import unquote
 
 from shoal.errors import BadInputError, MissingExtraError, ShoalError
+from shoal.sources.unread import by_bytes, by_end
 
 logger = logging.getLogger("shoal")
 
@@ -240,7 +241,8 @@ def of_one_kind(files: list[File]) -> list[File]:
 
 def _unknown(name: str) -> BadInputError:
     return BadInputError(
-        f"{name:.200} is of no known kind; files end in one of {SUFFIXES}{_if_no_path(name)}"
+        f"{name:.200} is of no known kind; files end in one of {SUFFIXES}"
+        f"{by_end(name)}{_if_no_path(name)}"
     )
 
 
@@ -327,7 +329,18 @@ def naming(file: File) -> Iterator[None]:
     except READ_ERRORS as error:
         if isinstance(error, ShoalError):
             raise
-        raise BadInputError(f"{file.name} cannot be read: {error}") from error
+        raise BadInputError(f"{file.name} cannot be read: {_content(file) or error}") from error
+
+
+def _content(file: File) -> str:
+    """What is in a file that cannot be read, where that is of another kind."""
+    if file.system is not None or file.is_compressed:
+        return ""
+    try:
+        with open(file.name, "rb") as content:
+            return by_bytes(content.read(64), file.kind)
+    except OSError:
+        return ""
 
 
 def without_names(file: File) -> BadInputError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.checks import warn_user
 from shoal.errors import BadInputError
 from shoal.types import Floats, Indices
 
@@ -178,7 +178,7 @@ def from_scipy(data: Any, name: str) -> SparseRows:
     matrix = data
     if data.format != "csr":
         matrix = data.tocsr()
-        _warn(
+        warn_user(
             f"{name} is a sparse matrix in {data.format.upper()} format, and rows are read from "
             f"CSR: a converted copy is used, {_size(matrix)} beside it. Pass {name}.tocsr() to "
             "convert it yourself, once"
@@ -196,10 +196,6 @@ def from_scipy(data: Any, name: str) -> SparseRows:
 def _size(matrix: Any) -> str:
     size = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
     return f"{size / 1e6:.3g} MB"
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=2)
 
 
 def dense(rows: Matrix) -> Floats:

@@ -44,6 +44,7 @@ def read_table(data: Any, columns: Columns, name: str) -> Rows:
             )
         table, columns = pa.table({NAMELESS: table}), Columns()
     found = types_of(table.schema, name)
+    columns = columns.spelled(found)
     fields = [
         field_of(one, found[one], table.column(one).chunks, f"{name}")
         for one in features_of(

@@ -193,7 +193,7 @@ def _begin(file: File, form: Form, columns: Columns, found: _Found | None, first
     if len(set(header)) < len(header):
         raise BadInputError(f"{file.name} has several columns of one name: {listed(header)}")
     if found is None:
-        asked = columns if form.has_names else _by_number(columns, file)
+        asked = columns.spelled(header) if form.has_names else _by_number(columns, file)
         check_present(header, asked, file.name)
         used = set(_names(asked) if asked.named else header)
         return _Found(form, asked, {one: Column(one) for one in header if one in used}, [])

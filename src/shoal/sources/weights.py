@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,21 @@ class Weighted:
 
     rows: Any
     weights: Any
+
+
+def check_rows(rows: object, name: str) -> None:
+    """Refuse ``Weighted`` of what is not in memory: it may be as large as it likes."""
+    if isinstance(rows, (str, os.PathLike)):
+        cure = "sample_weight= goes with a path, and weight_column= with files that hold weights"
+    elif callable(rows) and not hasattr(rows, "__array__"):
+        cure = "sample_weight= goes with a callable, or let it return shoal.Weighted(rows, weights)"
+    elif hasattr(rows, "__next__"):
+        cure = "give each batch as shoal.Weighted(rows, weights)"
+    else:
+        return
+    raise BadInputError(
+        f"{name} is shoal.Weighted of {type(rows).__name__}, and takes rows in memory: {cure}"
+    )
 
 
 def weights_of(
