@@ -152,3 +152,26 @@ def test_the_example_is_right() -> None:
     tried = doctest.testmod(sphere)
     assert tried.attempted > 5
     assert tried.failed == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "names", [("lat", "lon"), ("decimalLatitude", "decimalLongitude"), ("GPS_LAT", "GPS_LNG")]
+)
+def test_the_training_program_warns_of_degrees_under_cosine(
+    names: tuple[str, str], stream: bool
+) -> None:
+    frame = pd.DataFrame(np.random.default_rng(3).uniform(1, 80, (20, 2)), columns=names)
+    inputs = iter([frame, frame]) if stream else frame
+    graph = shoal.KMeans(inputs, 2, distance_metric="cosine").training_graph()
+    with pytest.warns(UserWarning, match=rf"to_sphere\({names[0]}, {names[1]}\)") as caught:
+        graph.init_op()
+        graph.training_op()
+    assert [one.filename for one in caught] == [__file__]
+
+
+def test_words_that_hold_lat_or_lon_are_no_degrees() -> None:
+    frame = pd.DataFrame(np.ones((4, 3)), columns=["plate", "balloon", "Platform"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shoal.KMeansClustering(1, distance_metric="cosine").fit(frame, steps=1)

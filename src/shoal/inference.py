@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import Any, NoReturn, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -37,10 +37,6 @@ ALLOWED = (*OUTPUTS, ROW)
 
 #: Bytes of distances that no one asked for by name, above which ``predict`` says so.
 MANY_BYTES = 100_000_000
-_NO_ARRAY = (
-    "predict(x) gives an iterator with a dict for each row, as the original does: labels(x) is an "
-    "array of the nearest centers, predict(x, as_iterable=False) a dict of arrays"
-)
 #: The label of a row that ``on_bad_rows="skip"`` dropped.
 LEFT_OUT = -1
 
@@ -344,34 +340,3 @@ class _Joined:
         if self._whole:
             return {name: array[: self._done] for name, array in self._whole.items()}
         return Inference.joined(iter(self._parts))
-
-
-class RowDicts(Iterator[dict[str, Any]]):
-    """The rows of batches, a dict each; says what to use where an array was expected."""
-
-    def __init__(self, batches: Iterator[dict[str, Array]]) -> None:
-        self._rows = _row_dicts(batches)
-
-    def __next__(self) -> dict[str, Any]:
-        return next(self._rows)
-
-    def close(self) -> None:
-        """Read no further."""
-        self._rows.close()
-
-    def __getitem__(self, _: object) -> NoReturn:
-        raise TypeError(_NO_ARRAY)
-
-    def __len__(self) -> int:
-        raise TypeError(_NO_ARRAY)
-
-    @property
-    def __array_interface__(self) -> NoReturn:  # NumPy asks, and would make one object of it all
-        raise TypeError(_NO_ARRAY)
-
-
-def _row_dicts(batches: Iterator[dict[str, Array]]) -> Generator[dict[str, Any], None, None]:
-    for batch in batches:
-        keys = list(batch)
-        for values in zip(*batch.values(), strict=True):
-            yield dict(zip(keys, values, strict=True))

@@ -14,9 +14,10 @@ from shoal.config import Parameters, RunConfig
 from shoal.errors import BadInputError, CheckpointError, not_fitted
 from shoal.evaluation import Metric, check_metrics, check_name, evaluate, write_evaluation
 from shoal.hooks import Monitors, check_monitors, rows_shown
-from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference, RowDicts
+from shoal.inference import ALL_SCORES, CLUSTER_IDX, Inference
 from shoal.loop import users_clusters
-from shoal.opening import known_names, names_asked, open_either
+from shoal.opening import known_names, learned_names, names_asked, open_either
+from shoal.row_dicts import RowDicts
 from shoal.sources.columns import Columns
 from shoal.sources.open import Source
 from shoal.sources.stream import StreamSource
@@ -300,14 +301,10 @@ class Model:
     def _known(self) -> tuple[Any, ...] | None:
         return known_names(self._parameters, self._state, self._named, self._columns)
 
-    def _known_or_asked(self) -> tuple[Any, ...] | None:
-        """Names of the model: those it has or, as the user spells them, those asked for."""
-        return self._known() or (tuple(self._named.features) if self._named.features else None)
-
     def _learn(self, source: Source) -> None:
         """Remember the names of the columns of data, if they are the first."""
         if not self._columns and source.columns:
-            self._columns = self._known_or_asked() or source.columns
+            self._columns = learned_names(self._known(), self._named, source)
 
     def _learning(self, source: Source, batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:

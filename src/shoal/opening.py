@@ -67,3 +67,10 @@ def names_asked(
     trained = state is not None and state.initialized
     dim = state.clusters.shape[1] if state is not None and trained else None
     return replace(named, learned=known, owner=owner, exact=exact, dim=dim)
+
+
+def learned_names(
+    known: tuple[Any, ...] | None, named: Columns, source: Source
+) -> tuple[Any, ...] | None:
+    """Names to remember of data: those known, asked for (as they are spelled there), or its own."""
+    return known or tuple(named.features or ()) or source.columns

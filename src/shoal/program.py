@@ -24,6 +24,7 @@ from shoal.sources.open import open_named
 from shoal.sources.pages import PagedSource
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
+from shoal.sphere import warn_of_degrees
 from shoal.state import State, empty_state
 from shoal.steps import seeding
 from shoal.types import Array
@@ -207,7 +208,9 @@ class KMeans:
                 "every step sees all rows"
             )
         # Validated anew even where the arrays are the same: their owner may have changed them.
-        if self._ready is not None:
+        if self._ready is None:
+            warn_of_degrees(shards[0].columns, self._metric)
+        else:
             self._ready.close()
         self._current = shards
         executor = self._executor

@@ -22,6 +22,8 @@ EARTH_RADIUS_KM = 6371.0088
 LATITUDES = (-90.0, 90.0)
 LONGITUDES = (-180.0, 360.0)
 
+#: Words of a name: runs of letters, and what a capital begins.
+_WORDS = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 #: What columns of latitudes and of longitudes are called.
 LATITUDE_NAMES = {"lat", "latitude"}
 LONGITUDE_NAMES = {"lon", "lng", "long", "longitude"}
@@ -181,7 +183,8 @@ def warn_of_degrees(columns: Iterable[object], metric: str) -> None:
     """Warn where the cosine of latitudes and longitudes is asked for, which says nothing."""
     if not is_cosine(metric):
         return
-    words = {name: set(re.findall("[a-z]+", name.lower())) for name in map(str, columns)}
+    words = {name: set(_WORDS.findall(name)) for name in map(str, columns)}
+    words = {name: {word.lower() for word in found} for name, found in words.items()}
     lat = next((name for name, said in words.items() if said & LATITUDE_NAMES), None)
     lon = next((name for name, said in words.items() if said & LONGITUDE_NAMES), None)
     if lat is not None and lon is not None and lat != lon:

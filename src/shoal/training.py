@@ -20,6 +20,7 @@ from shoal.hooks.idle import IdleClusters
 from shoal.hooks.saving import CheckpointSaver
 from shoal.loop import Task, train
 from shoal.model import Model
+from shoal.opening import learned_names
 from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
 from shoal.sources.pages import PagedSource
@@ -214,7 +215,7 @@ class Training(Model):
         ``run``: how it behaves, where that is not as the model's own.
         """
         with self._writing() as saver:
-            before, columns, known = self._state, self._columns, self._known_or_asked()
+            before, columns, known = self._state, self._columns, self._known()
             if self._dir is not None:
                 plain(source.columns)  # names that cannot be saved are told now
             at: dict[str, Any] = {"epoch": 0, "row": 0, "batches": 0, "unfinished": None}
@@ -242,7 +243,7 @@ class Training(Model):
                         elif before is None or _has_moved(before, state):
                             self._state = state.replace(**at)
                         news = self._columns is None and isinstance(source, StreamSource)
-                        self._columns = known or source.columns
+                        self._columns = learned_names(known, self._named, source)
                         if news and self._columns:
                             warn_of_degrees(self._columns, parameters.distance_metric)
             except ShoalError:

@@ -38,10 +38,10 @@ def read_table(data: Any, columns: Columns, name: str) -> Rows:
                 "without a name: pass a table, or name no columns"
             )
         if not element(table.type)[1]:
-            raise BadInputError(
-                f"{name} is one column of {table.type}; it must be a table, as .to_frame() "
-                "makes of a series, or a column of lists"
-            )
+            cure = "It must be a table, or a column of lists"
+            if hasattr(data, "to_frame"):  # a series of polars
+                cure = "Use .to_frame().transpose() for one row, .to_frame() for one column"
+            raise BadInputError(f"{name} is one column of {table.type}. {cure}")
         table, columns = pa.table({NAMELESS: table}), Columns()
     found = types_of(table.schema, name)
     columns = columns.spelled(found)
