@@ -166,7 +166,7 @@ def test_the_training_program_warns_of_degrees_under_cosine(
     graph = shoal.KMeans(inputs, 2, distance_metric="cosine").training_graph()
     with pytest.warns(UserWarning, match=rf"to_sphere\({names[0]}, {names[1]}\)") as caught:
         graph.init_op()
-        graph.training_op()
+    graph.training_op()  # a second one would be an error
     assert [one.filename for one in caught] == [__file__]
 
 
