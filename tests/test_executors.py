@@ -187,6 +187,27 @@ def test_files_are_kept_by_the_shards_that_read_them(
         assert max(executor.parts) < 4_000
 
 
+@pytest.mark.parametrize("use_mini_batch", [False, True])
+def test_weights_beside_a_file_go_where_its_rows_are(tmp_path: Path, use_mini_batch: bool) -> None:
+    rows = some_rows(3_000)
+    weights = np.random.default_rng(4).exponential(size=len(rows))
+    table = pyarrow.table({f"c{i}": rows[:, i] for i in range(rows.shape[1])})
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=500)
+    found = []
+    executor = PickledExecutor(3)
+    for where in (None, executor):
+        model = shoal.KMeansClustering(
+            K,
+            initial_clusters="kmc2",
+            use_mini_batch=use_mini_batch,
+            config=shoal.RunConfig(executor=where),
+        )
+        model.fit(tmp_path / "rows.parquet", steps=9, batch_size=700, sample_weight=weights)
+        found.append(bits(model))
+    assert found[0] == found[1]
+    assert max(executor.parts) < weights.nbytes / 3 + 4_000
+
+
 # ---- Every face ----
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -122,6 +123,7 @@ class WeightedPages:
         self.name, self.dim, self.dtype = pages.name, pages.dim, pages.dtype
         self.columns, self.lengths = pages.columns, pages.lengths
         self.weight = what
+        self._offset = 0  # the row of the first weight
 
     def read(self, page: int) -> Rows:
         """A whole page."""
@@ -145,7 +147,15 @@ class WeightedPages:
             row += len(piece)
 
     def _with(self, rows: Rows, first: int) -> Rows:
-        return replace(rows, weights=self._weights[first : first + len(rows)])
+        start = first - self._offset
+        return replace(rows, weights=self._weights[start : start + len(rows)])
+
+    def only(self, first: int, last: int) -> WeightedPages:
+        """The same, to be read from one page to another; nothing is left of other weights."""
+        some = copy.copy(self)
+        some._offset = self._starts[first]
+        some._weights = self._weights[some._offset : self._starts[last]]
+        return some
 
 
 class PagedSource:
@@ -200,7 +210,7 @@ class PagedSource:
         edges = [0, *edges[1:], len(pages.lengths)]
         shares = []
         for own in itertools.pairwise(edges):
-            mine = pages.only(*own) if isinstance(pages, ArrayPages) else pages
+            mine = pages.only(*own) if isinstance(pages, (ArrayPages, WeightedPages)) else pages
             shares.append(PagedSource(mine, self.batch_size, self.shuffle, self.seed, own))
         return shares
 
