@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 #: Where the system tells; tests have a tree of their own.
@@ -13,6 +15,13 @@ ROOT = Path("/")
 def available_threads() -> int:
     """CPUs this process may use: affinity and the quotas of cgroups v1 and v2 included."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cpus, _quota(ROOT))
+
+
+@lru_cache  # a dozen small files, for each model that is made
+def _quota(_root: Path) -> int:
+    """CPUs that control groups leave this process, as far as it was when first asked."""
+    cpus = sys.maxsize
     for folder in _groups("cpu"):
         quota, period = _words(folder / "cpu.max"), ["100000"]
         if quota:  # version 2
