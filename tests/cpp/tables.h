@@ -17,6 +17,7 @@
 #include "checks.h"
 #include "core/dispatch.h"
 #include "core/exact_sum.h"
+#include "core/limbs.h"
 #include "core/reference.h"
 
 namespace shoal {
@@ -168,13 +169,7 @@ struct LongSum {
   }
 };
 
-inline std::array<uint32_t, ExactSum::kLimbs> limbs_of(const ExactSum& sum) {
-  std::array<uint32_t, ExactSum::kLimbs> limbs;
-  sum.limbs(limbs.data());
-  return limbs;
-}
-
-bool equal(const ExactSum& a, const LongSum& b) { return limbs_of(a) == b.limbs; }
+inline bool equal(const ExactSum& a, const LongSum& b) { return limbs_of(a) == b.limbs; }
 
 // ---- Data that is hard to get right ----
 

@@ -76,12 +76,6 @@ struct Laid {
 
 // ---- The definition ----
 
-Limbs limbs_of(const ExactSum& sum) {
-  Limbs limbs;
-  sum.limbs(limbs.data());
-  return limbs;
-}
-
 bool greater(const Limbs& a, const Limbs& b) {
   for (size_t i = a.size(); i-- > 0;)
     if (a[i] != b[i]) return a[i] > b[i];
