@@ -331,7 +331,8 @@ NB_MODULE(_core, m) {
       .def("find", &PySeeding::find, nb::arg("weights").none(), nb::arg("targets"),
            nb::arg("found"), "First row at which the running sum exceeds each target.")
       .def("lower", &PySeeding::lower, nb::arg("rows"), nb::arg("weights").none(),
-           nb::arg("candidates"), "What each candidate would take from the potential, and from the total.")
+           nb::arg("candidates"),
+           "What each candidate would take from the potential, and from the total.")
       .def("pick", &PySeeding::pick, nb::arg("rows"), nb::arg("weights").none(), nb::arg("draws"),
            nb::arg("picked"), "Draw, compare and choose again and again; returns how often.")
       .def_prop_ro("needs_rows", &PySeeding::needs_rows, "Whether choose needs the rows again.")

@@ -345,7 +345,8 @@ class Feed:
                 "once per 40",
                 source.name,
             )
-        shares = source.split(self._executor.num_parts)
+        number = self._executor.num_parts
+        shares = [source] if number == 1 and self._executor.here else source.split(number)
         budgets = [parameters.budget(0) // len(shares)] * len(shares)
         if source.resident:
             sizes = [share.nbytes for share in shares]

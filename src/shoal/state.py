@@ -151,8 +151,8 @@ class Grid:
 
     def unresolved(self, scan: Scan, unit_rows: bool) -> int | None:
         """A column (d: the weights) whose smallest values are no normal float64 in quanta."""
-        if scan.smallest is None:
-            return None
+        if scan.smallest is None or (self.levels < 18 and not scan.weighted):
+            return None  # so many levels hold no 960 digits
         top = np.frexp(self.quanta[0])[1]
         lightest = np.frexp(scan.lightest)[1] - 1
         smallest = _exponents_of_smallest(scan, unit_rows) + lightest

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "checks.h"
-#include "core/reference.h"
 #include "core/limbs.h"
+#include "core/reference.h"
 #include "core/seeding.h"
 #include "core/team.h"
 
