@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -103,3 +105,15 @@ def test_files_and_arrays_larger_than_a_window_give_the_same_mini_batches(
     assert fitted(str(tmp_path / "x.parquet")) == want
     assert fitted(str(tmp_path / "x.arrow")) == want
     assert fitted([x[:300], x[300:301], x[301:]]) == want
+
+
+def test_an_order_is_gone_when_nobody_has_it() -> None:
+    order = Order(3, 0, 10_000, 4)
+    order.at(0, 100)
+    watched = weakref.ref(order)
+    gc.disable()
+    try:
+        del order
+        assert watched() is None
+    finally:
+        gc.enable()

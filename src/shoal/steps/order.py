@@ -7,7 +7,7 @@ same function, without an array of the size of the data.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,8 +113,8 @@ class Order:
         if segments > 1:
             turns = Stream(*self._path, 0).uniform(segments) * self._lengths
             self._turns = np.minimum(turns.astype(np.int64), self._lengths - 1)
-        self._permutation = lru_cache(2)(self._permutation_of)
-        self._chunk = lru_cache(2)(self._chunk_of)
+        self._permutations: dict[int, Permutation] = {}  # the last few of each
+        self._chunks: dict[tuple[int, int], Indices] = {}
 
     def start(self, window: int) -> int:
         """The place in the epoch at which a window begins."""
@@ -171,10 +171,23 @@ class Order:
         rows: Indices = self._edges[segment] + inside % self._lengths[segment]
         return rows
 
-    def _permutation_of(self, window: int) -> Permutation:
-        path = self._path if self.windows == 1 else (*self._path, 1 + window)
-        return Permutation(self.start(window + 1) - self.start(window), Stream(*path))
+    def _permutation(self, window: int) -> Permutation:
+        if window not in self._permutations:
+            path = self._path if self.windows == 1 else (*self._path, 1 + window)
+            size = self.start(window + 1) - self.start(window)
+            _keep(self._permutations, window, Permutation(size, Stream(*path)))
+        return self._permutations[window]
 
-    def _chunk_of(self, window: int, chunk: int) -> Indices:
-        size = self.start(window + 1) - self.start(window)
-        return self._permutation(window)(chunk * CHUNK, min((chunk + 1) * CHUNK, size))
+    def _chunk(self, window: int, chunk: int) -> Indices:
+        if (window, chunk) not in self._chunks:
+            size = self.start(window + 1) - self.start(window)
+            found = self._permutation(window)(chunk * CHUNK, min((chunk + 1) * CHUNK, size))
+            _keep(self._chunks, (window, chunk), found)
+        return self._chunks[window, chunk]
+
+
+def _keep(last: dict[Any, Any], key: Any, value: Any) -> None:
+    """Keep the last two; a dict, as functools' caches of methods hold their object for ever."""
+    last[key] = value
+    if len(last) > 2:
+        del last[next(iter(last))]
