@@ -240,3 +240,26 @@ def test_sources_say_that_they_never_end() -> None:
     source = shoal.open(itertools.repeat(X))
     assert isinstance(source, StreamSource)
     assert source.endless == "itertools.repeat"
+
+
+@pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "given"])
+@pytest.mark.parametrize(
+    "batch",
+    [np.full((3, 2), np.nan), np.empty((0, 2)), shoal.Weighted(np.ones((3, 2)), np.zeros(3))],
+    ids=["left out", "empty", "of weight 0"],
+)
+@pytest.mark.filterwarnings("ignore:.*dropped")
+def test_batches_without_end_and_without_a_row_are_refused(batch: Any, seeding: str) -> None:
+    initial = np.eye(2) if seeding == "given" else seeding
+    model = shoal.KMeansClustering(2, initial_clusters=initial, on_bad_rows="skip")
+    for train in (lambda data: model.fit(data, steps=2), model.partial_fit):
+        with pytest.raises(
+            shoal.BadInputError, match=r"x never ends .* 1000 batches on end had no"
+        ):
+            train(itertools.repeat(batch))
+
+
+def test_many_batches_without_a_row_may_come_before_one_that_has_some() -> None:
+    rows = np.arange(8.0).reshape(4, 2)
+    batches = itertools.chain(itertools.repeat(np.empty((0, 2)), 3000), [rows])
+    assert shoal.KMeansClustering(2).fit(batches).state.global_step == 1

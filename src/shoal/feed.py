@@ -73,6 +73,7 @@ class Feed:
         self._executor: Executor = LocalExecutor() if there is None else there
         self._kept: list[list[Rows]] = []  # batches of a one-shot stream that seeding used up
         self._kept_rows = self._lost_rows = 0
+        self._barren = 0  # batches on end without a row to use
         self._stream: Iterator[list[Rows]] | None = None
         self._seen = False  # any batch with rows
         self._dropped = Tally(source.name)
@@ -371,7 +372,10 @@ class Feed:
         data = make_data(shards, demand.parameters, demand.workspace, demand.on_bad_rows)
         self._passing = data
         self._dropped.add(data.scan())
-        if not data.usable:
+        self._barren = 0 if data.usable else self._barren + 1
+        if self._barren:
+            if isinstance(self._given, StreamSource):
+                self._given.check_some(self._barren)
             return None
         return Batch(data.checked(), lambda: [self._block(shard).rows for shard in shards])
 

@@ -85,7 +85,8 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
             raise BadInputError(f"there is no checkpoint in {path}: it is no model_dir")
         return KMeansClustering(**{**_given(found), "model_dir": str(file), **changes})
     if not file.is_file():
-        raise BadInputError(f"there is no model file {file}")
+        kind = "model file" if file.suffix else "model file or directory"
+        raise BadInputError(f"there is no {kind} {file}")
     found = npz.read(file) if npz.is_npz(file) else _read(file)
     given = _given(found)
     try:

@@ -19,6 +19,8 @@ logger = logging.getLogger("shoal")
 
 #: Seconds after which a first pass over a stream says how far it is; then twice as many, and so on.
 FIRST_WORD = 60.0
+#: Batches on end without a row to use, of data that never ends.
+MOST_BARREN = 1000
 #: The cardinality of a data set of tf.data that never ends.
 INFINITE = -1
 
@@ -82,6 +84,14 @@ class StreamSource:
                 f"{self.name} never ends ({self.endless} says so), and {why}: {cure}"
             )
 
+    def check_some(self, barren: int) -> None:
+        """Refuse data that never ends and had no row to use in so many batches on end."""
+        if self.endless is not None and barren >= MOST_BARREN:
+            raise BadInputError(
+                f"{self.name} never ends ({self.endless} says so), and {barren} batches on end had "
+                "no row to use: they are empty, of weight 0, or left out (on_bad_rows='skip')"
+            )
+
     def read(self, batch: Any, name: str) -> list[Rows]:
         """Shards of one batch."""
         refuse_single_row(batch, name)
@@ -116,7 +126,7 @@ class _Batches:
     def __init__(self, source: StreamSource) -> None:
         self._source = source
         self._given = source.begin()
-        self._number = 0
+        self._number = self._empty = 0
         self._first: tuple[int, Any] | None = None
 
     def __iter__(self) -> Iterator[list[Rows]]:
@@ -135,8 +145,10 @@ class _Batches:
                     f"{name} has {this[0]} columns of {this[1]}, the batches before had "
                     f"{first[0]} of {first[1]}: all must agree"
                 )
-            if sum(len(shard) for shard in shards):
+            self._empty = 0 if any(map(len, shards)) else self._empty + 1
+            if not self._empty:
                 return shards
+            self._source.check_some(self._empty)
 
 
 def what_never_ends(data: Any) -> str | None:
