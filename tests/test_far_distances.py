@@ -31,3 +31,15 @@ def test_a_loss_beyond_float64_is_an_error_and_a_mean_within_is_given() -> None:
     assert np.isfinite(light["loss"])
     with pytest.raises(shoal.BadInputError, match="leaves the range of float64"):
         as_loss(1 << 2100)
+
+
+@pytest.mark.parametrize("mini_batch", [False, True])
+def test_rows_whose_squares_underflow_are_refused_and_not_called_equal(mini_batch: bool) -> None:
+    x = np.random.default_rng(4).normal(size=(60, 3)) * 1e-165
+    model = shoal.KMeansClustering(3, use_mini_batch=mini_batch)
+    with pytest.raises(shoal.BadInputError, match=r"magnitude .*e-165 at most.*underflow.*Scale"):
+        model.fit(x)
+    assert not model.is_fitted
+    model.fit(x * 1e165)
+    assert shoal.KMeansClustering(3, distance_metric="cosine").fit(x).clusters().any()
+    assert len(set(shoal.KMeansClustering(3).fit(x * 1e30).labels(x * 1e30).tolist())) == 3

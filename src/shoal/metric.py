@@ -17,6 +17,8 @@ METRICS = (SQUARED_EUCLIDEAN_DISTANCE, COSINE_DISTANCE)
 
 #: Squares of larger values could leave the range of float64.
 LARGEST_VALUE = 1e150
+#: Squares of the differences of smaller ones could fall below it, and rows would seem equal.
+SMALLEST_VALUE = 1e-140
 
 
 def check_metric(name: object) -> str:

@@ -13,7 +13,7 @@ from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.potential import Potential
 from shoal.executors.shards import Shards
-from shoal.metric import is_cosine
+from shoal.metric import SMALLEST_VALUE, is_cosine
 from shoal.shards.part import Batch, Part
 from shoal.shards.values import Drawn, Measure, joined
 from shoal.sources.sparse import Matrix
@@ -97,6 +97,8 @@ class Data:
             raise BadInputError("the data has no rows: give at least one")
         if scan.weighted and scan.heaviest == 0:
             raise BadInputError("all weights are zero: at least one must be positive")
+        if not self._unit_rows:
+            _refuse_underflow(float(scan.magnitude.max(initial=0)))
         if not scan.weighted:
             return self
         largest = 1.0 if self._unit_rows else float(scan.magnitude.max(initial=1.0))
@@ -217,3 +219,12 @@ class Data:
             drawn._replace(indices=drawn.indices + self._starts[one])
             for one, drawn in zip(which, found, strict=True)
         ]
+
+
+def _refuse_underflow(largest: float) -> None:
+    if 0 < largest < SMALLEST_VALUE:
+        raise BadInputError(
+            f"the values of the data are of magnitude {largest:.3g} at most: the squares of their "
+            "differences fall below the range of float64 (underflow), and different rows would "
+            f"seem equal. Scale the data up to above {SMALLEST_VALUE:g}"
+        )
