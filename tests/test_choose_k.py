@@ -247,7 +247,7 @@ def test_a_picture_without_matplotlib_says_how_to_install_it() -> None:
         ({"gap": 1, "distance_metric": "cosine"}, "Euclidean"),
         ({"max_steps": 0}, "max_steps"),
         ({"x": iter([X])}, "iterator"),
-        ({"x": scipy.sparse.csr_array(X), "gap": 2}, "dense rows in memory"),
+        ({"x": scipy.sparse.csr_array(X), "gap": 2}, "rows must be dense"),
         ({"x": np.where(X > 20, np.nan, X) * [1, np.nan, 1, 1]}, "row 0, column 1"),
     ],
 )

@@ -31,6 +31,10 @@ from shoal.steps import seeding
 from shoal.steps.round import Round
 from shoal.types import Floats, Indices
 
+#: What the engine advises where a value is not finite, and what there is here.
+SKIP = ", or pass on_bad_rows='skip' to drop such rows"
+INSTEAD = ", or leave such rows out"
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -64,7 +68,8 @@ class Prepared:
         else:
             size = source.nbytes if isinstance(source, PagedSource) and resident else 0
             part = Part(source, metric, threads, budget=parameters.budget(size))
-        data = Data.of(LocalExecutor(), [part]).checked()
+        with _none_skipped():
+            data = Data.of(LocalExecutor(), [part]).checked()
         try:
             yield cls(source, parameters, data)
         finally:
@@ -181,7 +186,20 @@ class Prepared:
 def blocks_of(source: Source, centers: Floats, parameters: Parameters) -> Iterator[Block]:
     """The rows of a source in validated blocks, in order."""
     applied = Inference(trained(centers, np.zeros(len(centers))), parameters, "error")
-    return itertools.chain.from_iterable(applied.blocks(source))
+    with _none_skipped():
+        yield from itertools.chain.from_iterable(applied.blocks(source))
+
+
+@contextmanager
+def _none_skipped() -> Iterator[None]:
+    """Advice of what is not to be had here is not given."""
+    try:
+        yield
+    except BadInputError as error:
+        text = str(error).replace(SKIP, INSTEAD)
+        if text == str(error):
+            raise
+        raise type(error)(text) from None
 
 
 def replace_number(parameters: Parameters, k: int) -> Parameters:

@@ -67,7 +67,7 @@ def choose_k(
         distances to each other are computed once.
     gap
         Reference data sets of the gap statistic (Tibshirani et al. 2001), each as large as the data
-        and fitted as often; 0: none is computed. Of data in memory.
+        in memory, and fitted as often; 0: none is computed. Not of sparse rows, nor of streams.
     random_seed
         Of every random choice; None draws a fresh one.
     num_threads

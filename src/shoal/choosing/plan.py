@@ -71,9 +71,12 @@ def gaps(
     The references are uniform in the box around the data.
     """
     assert isinstance(rows.source, PagedSource)
-    shards: list[Any] = [shard.rows for shard in rows.source.shards]
-    low = np.min([shard.min(axis=0) for shard in shards], axis=0).astype(np.float64)
-    high = np.max([shard.max(axis=0) for shard in shards], axis=0).astype(np.float64)
+    low, high = np.full((2, rows.columns), np.inf) * [[1], [-1]]
+    for part in rows.source.stream():
+        if len(part):
+            some: Any = part.rows
+            low = np.minimum(low, some.min(axis=0).astype(np.float64))
+            high = np.maximum(high, some.max(axis=0).astype(np.float64))
     logs = np.empty((references, len(numbers)))
     for i in range(references):
         stream = Stream(rows.parameters.random_seed, SAMPLING, 1 + i)
@@ -93,9 +96,10 @@ def _log(inertia: Any) -> Floats:
 
 def check_gap(source: Source) -> None:
     """Refuse rows around which there is no box to be filled."""
+    paged = isinstance(source, PagedSource)
     held = source.shards if isinstance(source, PagedSource) and source.resident else []
-    if not held or any(isinstance(one.rows, SparseRows) for one in held):
+    if not paged or any(isinstance(one.rows, SparseRows) for one in held):
         raise BadInputError(
-            "gap asks for reference data as large as the data, which must be dense rows in memory: "
-            "leave it at 0, or give a sample of the rows"
+            "gap asks for reference data as large as the data, in memory: rows must be dense, and "
+            "no stream. Leave it at 0, or give a sample of the rows"
         )

@@ -18,12 +18,20 @@ class Curve(NamedTuple):
     error: Floats | None = None
 
 
-def plot(k: Ints, curves: Sequence[Curve]) -> Any:
-    """A figure with an axis for each index; a line marks the k that it suggests."""
+def check_plots() -> None:
+    """Raise MissingExtraError where nothing can be drawn."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure as _figure
     except ImportError:
         raise MissingExtraError("plot()", "matplotlib", "plot") from None
+    del _figure
+
+
+def plot(k: Ints, curves: Sequence[Curve]) -> Any:
+    """A figure with an axis for each index; a line marks the k that it suggests."""
+    check_plots()
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(11, 6.5), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True).ravel()
     for axis, curve in zip(axes, curves, strict=False):

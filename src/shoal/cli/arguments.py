@@ -71,6 +71,13 @@ and the loss per row (per unit of weight). A model trained with weights is measu
 """
 
 
+#: What ``choose-k`` prints.
+CHOOSING = """\
+Fits each k by full batches over the same rows, and prints inertia, silhouettes, Calinski-Harabasz
+and Davies-Bouldin (with --gap, the gap statistic), and which k each of them suggests, and why.
+"""
+
+
 def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., object]) -> None:
     """Add the commands, each a function of the options, and what each of them takes."""
     parser.add_argument("--version", action="version", version=f"shoal {__version__}")
@@ -78,6 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., obje
     kept = argparse.RawDescriptionHelpFormatter
     made = {
         "fit": add("fit", help="train on data and write a model"),
+        "choose-k": add(
+            "choose-k",
+            help="say how many clusters there may be",
+            formatter_class=kept,
+            epilog=CHOOSING,
+        ),
         "predict": add(
             "predict",
             help="write the nearest center of every row",
@@ -96,6 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., obje
         "inspect": add("inspect", help="say what a model holds"),
     }
     _add_fit_options(made["fit"])
+    _add_choose_options(made["choose-k"])
     made["inspect"].add_argument(
         "model", type=_path, help="model file, or directory of checkpoints"
     )
@@ -106,8 +120,8 @@ def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., obje
     _add_weights(made["evaluate"])
     skipped = {"fit": "does not train on them", "evaluate": "does not count them"}
     for command in commands:
-        name = command.__name__
-        if name != "inspect":
+        name = command.__name__.replace("_", "-")
+        if name not in ("inspect", "choose-k"):
             remembered = ON_BAD_ROWS[0] if name == "fit" else "as the model was trained"
             _add_run_options(made[name], skipped.get(name, "writes fewer rows"), remembered)
         made[name].set_defaults(command=command)
@@ -213,6 +227,53 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     )
     add("--resume", action="store_true", help="train what is there further, as it was trained")
     add("--force", action="store_true", help="replace an existing model file")
+
+
+def _add_choose_options(choose: argparse.ArgumentParser) -> None:
+    add = choose.add_argument
+    add("data", nargs="+", type=_path, metavar="DATA", help=DATA)
+    add(
+        "-k",
+        "--k",
+        dest="numbers",
+        type=_numbers,
+        default="2:10",
+        metavar="FIRST:LAST[:STEP]",
+        help="numbers of clusters, the last included; or 2,4,8 (2:10)",
+    )
+    add("--metric", choices=METRICS, help=f"distance ({MODEL_OPTIONS['metric'][1]})")
+    add("--init", choices=SEEDINGS, help=f"first centers ({MODEL_OPTIONS['init'][1]})")
+    add("--seed", type=int, help=f"seed of every random choice ({MODEL_OPTIONS['seed'][1]})")
+    add("--runs", type=int, default=1, help="fits of each k, of which the best counts (1)")
+    add("--warm-start", action="store_true", help="begin each k with the centers of the one before")
+    add("--sample-size", type=int, default=2000, help="rows of the exact silhouette (2000)")
+    add("--gap", type=int, default=0, help="reference data sets of the gap statistic (0: none)")
+    which = choose.add_mutually_exclusive_group()
+    which.add_argument("--columns", type=_names, help="columns to use: a,b,c (all numeric ones)")
+    which.add_argument(
+        "--sphere",
+        type=_two_names,
+        metavar="LAT,LON",
+        help="two columns, latitude and longitude in degrees, used as points of the sphere",
+    )
+    add("--weight", help="column of row weights")
+    add("--plot", type=_path, help="picture to write: .png, .svg or .pdf (needs shoal[plot])")
+    add("--force", action="store_true", help="replace an existing picture")
+    add("--threads", type=int, help="threads (default: all there are)")
+    add("-q", "--quiet", action="store_true", help="no log lines")
+
+
+def _numbers(text: str) -> list[int]:
+    """2:20 with the last, 2:20:3 in steps, 2,4,8."""
+    try:
+        if ":" not in text:
+            return [int(part) for part in text.split(",")]
+        first, last, *step = (int(part) for part in text.split(":"))
+        if len(step) < 2:
+            return list(range(first, last + 1, *step))
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} must be like 2:20, 10:100:10 or 2,4,8")
 
 
 def _names(text: str) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 import shoal
 from shoal.cli.arguments import add_arguments
 from shoal.cli.carry import Carried, carried
+from shoal.cli.choose import choose_k
 from shoal.cli.data import STANDARD, files_of, is_read, label, readable
 from shoal.cli.fit import fit
 from shoal.cli.models import trained_columns, trained_model, with_progress
@@ -90,7 +91,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
             prog="shoal", description="k-means clustering: exact, reproducible to the bit, fast."
         )
-        add_arguments(parser, fit, predict, transform, evaluate, inspect)
+        add_arguments(parser, fit, choose_k, predict, transform, evaluate, inspect)
         return parser.parse_args(arguments)
     except SystemExit:
         print(end="", flush=True)  # --help into a closed pipe fails here, not at exit

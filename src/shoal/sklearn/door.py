@@ -149,7 +149,6 @@ def repeatable(source: Source, instead: str) -> Source:
 
 #: What the engine advises, and what there is here.
 WORDS = {
-    ", or pass on_bad_rows='skip' to drop such rows": ", or leave such rows out",
     "the data has no rows": "X has no rows",
     "all weights are zero": "sample_weight is zero everywhere",
 }
