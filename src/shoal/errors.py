@@ -80,7 +80,8 @@ class NotFittedError(ShoalError, AttributeError):
     """A method that needs trained centers was called before training."""
 
     def __reduce__(self) -> Any:
-        return _not_fitted, self.args, vars(self)
+        plain = type(self) is NotFittedError
+        return NotFittedError if plain else _not_fitted, self.args, vars(self)
 
 
 def not_fitted(method: str) -> NotFittedError:
