@@ -27,7 +27,7 @@ from statistics_helpers import chi_square, same_counts
 import shoal
 from shoal.steps import chains
 from shoal.steps.chains import run_chain
-from shoal.steps.random import SEEDING, Stream
+from shoal.steps.random import SEEDING, Random
 
 pytestmark = pytest.mark.usefixtures("placed")
 
@@ -73,7 +73,7 @@ def test_chain_over_recorded_distances(name: str, places: tuple[int, int] | None
     ones = np.ones(n)
     ends = np.array(
         [
-            run_chain(target, ones, Stream(seed, SEEDING, 0, 1).uniform(n))
+            run_chain(target, ones, Random(seed, SEEDING, 0, 1).uniform(n))
             for seed in range(4000 if n < 100 else 1000)
         ]
     )
@@ -141,7 +141,7 @@ def test_proposal_of_afkmc2(monkeypatch: pytest.MonkeyPatch) -> None:
     by_chains = chains._by_chains
 
     def recorded(offered: Any, propose: Any, before: Any) -> Array:
-        asked.append(propose(range(50), [Stream(5, chain) for chain in range(50)]))
+        asked.append(propose(range(50), [Random(5, chain) for chain in range(50)]))
         return by_chains(offered, propose, before)
 
     monkeypatch.setattr(chains, "_by_chains", recorded)

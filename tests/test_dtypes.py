@@ -217,7 +217,7 @@ def test_bfloat16_in_a_file_has_lost_its_name(tmp_path: Any) -> None:
     for data in (loaded, tmp_path / "x.npy"):
         with pytest.raises(BadInputError, match=r"\.view\(ml_dtypes\.bfloat16\)"):
             KMeansClustering(2).fit(data)
-    assert shoal.open(loaded.view(BFLOAT16)).shards[0].rows.dtype == BFLOAT16
+    assert shoal.open(loaded.view(BFLOAT16)).held[0].rows.dtype == BFLOAT16
 
 
 def test_columns_of_several_dtypes() -> None:
@@ -239,7 +239,7 @@ def test_columns_of_several_dtypes() -> None:
     ]
     for dtypes, expected in cases:
         data = {column: np.abs(x[:, 1:3]).astype(dtype) for column, dtype in dtypes.items()}
-        rows = shoal.open(data).shards[0].rows
+        rows = shoal.open(data).held[0].rows
         assert rows.dtype.name == expected, f"{dtypes}"
         assert (rows.astype(np.float64) == np.hstack([*map(widen_any, data.values())])).all()
 
@@ -249,7 +249,7 @@ def widen_any(x: Any) -> Any:
 
 
 def test_lists_of_whole_numbers_are_floating_point() -> None:
-    assert shoal.open([[1, 2], [3, 4]]).shards[0].rows.dtype == np.float64
+    assert shoal.open([[1, 2], [3, 4]]).held[0].rows.dtype == np.float64
 
 
 def test_long_doubles_are_refused() -> None:

@@ -17,7 +17,7 @@ import shoal
 from shoal import limits
 from shoal.sources import text
 from shoal.sources.kept import bytes_of_rows
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 
 FIRST = X[:5].copy()
 

@@ -15,12 +15,12 @@ from pyarrow import parquet
 import shoal
 from shoal.steps import order as order_module
 from shoal.steps.order import Order, Permutation
-from shoal.steps.random import Stream
+from shoal.steps.random import Random
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 16, 17, 99, 100, 1000, 4096, 4097, 70_001])
 def test_a_permutation_has_every_number_once_and_any_part_of_it_is_found_alone(n: int) -> None:
-    permutation = Permutation(n, Stream(3, 1, 0))
+    permutation = Permutation(n, Random(3, 1, 0))
     whole = permutation(0, n)
     np.testing.assert_array_equal(np.sort(whole), np.arange(n))
     for first in (0, n // 3, n - 1):
@@ -29,7 +29,7 @@ def test_a_permutation_has_every_number_once_and_any_part_of_it_is_found_alone(n
 
 def test_permutations_of_few_are_about_equally_likely() -> None:
     draws = 6000
-    found = Counter(tuple(Permutation(4, Stream(seed, 1, 0))(0, 4)) for seed in range(draws))
+    found = Counter(tuple(Permutation(4, Random(seed, 1, 0))(0, 4)) for seed in range(draws))
     assert len(found) == 24
     expected = draws / 24  # standard deviation: 15.5
     assert max(abs(count - expected) for count in found.values()) < 5 * 15.5
@@ -37,7 +37,7 @@ def test_permutations_of_few_are_about_equally_likely() -> None:
 
 def test_permutations_of_many_show_no_pattern() -> None:
     n = 200_000
-    drawn = Permutation(n, Stream(11, 1, 0))(0, n)
+    drawn = Permutation(n, Random(11, 1, 0))(0, n)
     for lag in (1, 2, 64, 4096):
         assert abs(np.corrcoef(drawn[lag:], drawn[:-lag])[0, 1]) < 5 / np.sqrt(n)
     low, high = drawn[: n // 2] % 2, drawn[n // 2 :] < n // 2

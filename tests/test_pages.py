@@ -12,9 +12,9 @@ import pytest
 from helpers import make_rows
 
 import shoal
-from shoal.sources import pages as pages_module
+from shoal.sources import paged
 from shoal.sources.ahead import ahead
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
 from shoal.steps import order as order_module
 from shoal.steps.order import Order
@@ -267,7 +267,7 @@ def test_partial_fit_takes_all_rows_as_one_batch_and_never_holds_them(
     def refuse(_pieces: Iterator[Rows], _size: int) -> Iterator[list[Rows]]:
         raise AssertionError("pieces are joined to a batch")
 
-    monkeypatch.setattr(pages_module, "cut", refuse)
+    monkeypatch.setattr(paged, "cut", refuse)
     got = model().partial_fit(PagedSource(Disk(X, CUTS), None, True), steps=2)
     same(got.partial_fit(PagedSource(Disk(X[:100], [30]), None, True)), want)
 

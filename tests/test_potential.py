@@ -17,7 +17,7 @@ from shoal.shards.part import Part
 from shoal.sources.columns import Columns
 from shoal.sources.rows import Rows
 from shoal.sources.stream import StreamSource
-from shoal.steps.random import SEEDING, Stream
+from shoal.steps.random import SEEDING, Random
 
 Array = Any
 METRICS = ("squared_euclidean", "cosine")
@@ -119,7 +119,7 @@ def test_picks_are_those_of_the_rule(kind: str, metric: str, dtype: type) -> Non
     rows = some_rows(kind, dtype)
     weights = np.random.default_rng(42).exponential(size=len(rows))
     weights[::5] = 0
-    draws = Stream(3, SEEDING).shares(25, 4)
+    draws = Random(3, SEEDING).shares(25, 4)
     first = rows[1:2]
     for given in (weights, None):
         mass = np.ones(len(rows)) if given is None else given
@@ -144,7 +144,7 @@ def test_blocks_of_one_shard_are_one() -> None:
     batches = np.split(rows, [200, 333])
     source = StreamSource(lambda: iter(batches), True, Columns(None, None))
     data = Data.of(LocalExecutor(), [Part(source, "squared_euclidean", 2)])
-    draws = Stream(4, SEEDING).shares(10, 3)
+    draws = Random(4, SEEDING).shares(10, 3)
     whole = start(made(rows, None, "squared_euclidean", []), rows[:1], "squared_euclidean")
     found = data.potential(rows[:1], 0.0, 10**9).pick(draws)
     assert indices(found, rows) == indices(whole.pick(draws), rows)

@@ -36,7 +36,7 @@ from statistics_helpers import LEVEL, chi_square, kolmogorov_smirnov, same_count
 
 import shoal
 from shoal.shards.passes import Passes
-from shoal.steps.random import SEEDING, SHUFFLING, Stream
+from shoal.steps.random import SEEDING, SHUFFLING, Random
 from shoal.steps.seeding import METHODS
 
 pytestmark = pytest.mark.usefixtures("placed")
@@ -491,8 +491,8 @@ def test_none_as_seed_is_fresh_and_recorded() -> None:
 def test_streams_differ_by_seed_and_path() -> None:
     paths = [(0, SEEDING, 0, 0), (0, SEEDING, 0, 1), (0, SEEDING, 1, 0), (0, SHUFFLING, 0)]
     paths += [(1, SEEDING, 0, 0), (2**63, SEEDING, 0, 0), (2**63 + 1, SEEDING, 0, 0)]
-    values = [Stream(*path).uniform(4) for path in paths]
+    values = [Random(*path).uniform(4) for path in paths]
     assert len({value.tobytes() for value in values}) == len(paths)
     for path, value in zip(paths, values, strict=True):
-        assert np.array_equal(Stream(*path).uniform(4), value)
+        assert np.array_equal(Random(*path).uniform(4), value)
         assert ((value >= 0) & (value < 1)).all()

@@ -194,7 +194,7 @@ def test_columns_out_of_order_are_read_as_they_are(seeding, metric, wide):
 
 def test_columns_out_of_order_are_not_copied_as_a_whole():
     rows = shuffled_within_rows(scipy_sparse.csr_matrix(make(13)))
-    (shard,) = shoal.open(rows).shards
+    (shard,) = shoal.open(rows).held
     assert np.shares_memory(shard.rows.indices, rows.indices)
     assert np.shares_memory(shard.rows.values, rows.data)
 

@@ -17,7 +17,7 @@ import shoal
 from shoal import inference
 from shoal.shards import answers
 from shoal.sources import arrow
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 
 ROWS = np.random.default_rng(6).normal(size=(3000, 4)).astype(np.float32)
 K = 5

@@ -13,7 +13,8 @@ from shoal.executors.shards import Shards
 from shoal.shards.part import Part
 from shoal.shards.rows import Block, make_block
 from shoal.shards.workspace import Workspace
-from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.paged import PagedSource
+from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
 from shoal.state import State
 
@@ -46,7 +47,7 @@ def make_data(
         return Data.of(LocalExecutor(), [part])
     part = Part(rows, metric, threads, on_bad_rows)
     shares = PagedSource(ArrayPages(rows), None, False).split(executor.num_parts)
-    return Data.of(executor, [part.of(share.shards) for share in shares])
+    return Data.of(executor, [part.of(share.held) for share in shares])
 
 
 def check_columns(state: State, columns: int, name: str = "the data") -> None:

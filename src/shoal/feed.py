@@ -21,7 +21,7 @@ from shoal.shards.rows import Block, Tally, ignore
 from shoal.shards.workspace import Workspace
 from shoal.sources.kept import bytes_of_rows, kept
 from shoal.sources.open import Source
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
 from shoal.sources.stream import FULL_BATCH, StreamSource
@@ -69,7 +69,7 @@ class Feed:
         self._everything: Shards | None = None
         self._passing: Data | None = None  # of the last batch of a stream
         # What comes as a stream comes to this process, and is computed in it.
-        there = demand.run.executor if isinstance(source, PagedSource) else None
+        there = demand.run.executor if source.any_order else None
         self._executor: Executor = LocalExecutor() if there is None else there
         self._kept: list[list[Rows]] = []  # batches of a one-shot stream that seeding used up
         self._kept_rows = self._lost_rows = 0
@@ -77,7 +77,7 @@ class Feed:
         self._stream: Iterator[list[Rows]] | None = None
         self._seen = False  # any batch with rows
         self._dropped = Tally(source.name)
-        if not demand.parameters.use_mini_batch and isinstance(source, StreamSource):
+        if not demand.parameters.use_mini_batch:
             source.must_end(*FULL_BATCH)
         if not source.rereadable:
             if not demand.parameters.use_mini_batch:
@@ -87,11 +87,7 @@ class Feed:
                     "use_mini_batch=True"
                 )
             self._stream = source.batches()
-        if (
-            isinstance(source, PagedSource)
-            and source.batch_size is not None
-            and not demand.parameters.use_mini_batch
-        ):
+        if source.batch_size is not None and not demand.parameters.use_mini_batch:
             logger.warning(
                 "batch_size=%d has no effect: full-batch training uses all rows in every step",
                 source.batch_size,
@@ -111,8 +107,8 @@ class Feed:
     def check_unchanged(self) -> None:
         """Refuse files that have changed, where a step reads what lies in them (memory maps)."""
         source = self._source
-        if isinstance(source, PagedSource) and source.resident and source is self._given:
-            source.pages.check_unchanged(local=True)
+        if source.resident and source is self._given:
+            source.check_unchanged()
 
     @property
     def parameters(self) -> Parameters:
@@ -122,7 +118,7 @@ class Feed:
     @property
     def whole(self) -> bool:
         """Whether seeding sees the whole data set at once and can reach every row."""
-        if isinstance(self._given, PagedSource):
+        if self._given.any_order:
             by_batch = callable(self._demand.parameters.initial_clusters)
             return not self._more_comes and (self._given.resident or not by_batch)
         by_access = self._demand.parameters.initial_clusters in (KMC2_INIT, AFKMC2_INIT)
@@ -132,8 +128,6 @@ class Feed:
     def _in_one_batch(self) -> bool:
         """Whether all rows are offered to seeding together, though more will come."""
         source = self._given  # kept or not, a callable is given the same
-        if not isinstance(source, PagedSource):
-            return False
         by_batch = callable(self._demand.parameters.initial_clusters)
         return source.resident or (not by_batch and _takes_all(source))
 
@@ -181,10 +175,9 @@ class Feed:
             whole = self._whole()
             check_columns(state, len(whole.data.scan().magnitude), self._source.name)
             while True:
-                if isinstance(self._source, PagedSource):
-                    self._source.pages.check_unchanged(local=True)
+                self._source.check_unchanged()
                 yield whole
-        elif isinstance(self._source, PagedSource):
+        elif self._source.any_order:
             yield from self._epochs(state)
         else:
             yield from self._streamed(state)
@@ -220,7 +213,6 @@ class Feed:
     def _epochs(self, state: State) -> Iterator[Batch]:
         """Shuffled batches, epoch after epoch; the position is (epoch, row)."""
         source, given = self._pages(), self._given
-        assert isinstance(given, PagedSource)
         rows = source.rows or 0
         size = source.batch_size or max(
             DEFAULT_BATCH_ROWS, 8 * self._demand.parameters.num_clusters
@@ -275,7 +267,7 @@ class Feed:
 
     @property
     def _source_is_resident(self) -> bool:
-        return isinstance(self._source, PagedSource) and self._source.resident
+        return self._source.resident
 
     def _keep_rows(self) -> None:
         """Decode files that fit into memory once for all, where they will be read again."""
@@ -361,8 +353,7 @@ class Feed:
         ]
 
     def _inputs_of_all(self) -> list[Matrix]:
-        assert isinstance(self._source, PagedSource)
-        return [self._block(shard).rows for shard in self._source.shards]
+        return [self._block(part).rows for part in self._source.held]
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
         """The batch, or None where no row is left of it or has a weight."""
@@ -383,5 +374,5 @@ class Feed:
         return to_block(shard, self._demand.parameters, self._demand.on_bad_rows)
 
 
-def _takes_all(source: PagedSource) -> bool:
+def _takes_all(source: Source) -> bool:
     return source.batch_size is not None and source.batch_size >= (source.rows or 0)

@@ -26,9 +26,8 @@ from shoal.shards.kernels import nearest_labels
 from shoal.shards.rows import EMPTY_SCAN, Block, Tally, ignore
 from shoal.shards.values import Measure
 from shoal.sources.open import Source
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
-from shoal.sources.stream import StreamSource
 from shoal.state import State
 from shoal.types import Array
 
@@ -85,8 +84,8 @@ class Inference:
         """
         if source.dim is not None:
             check_columns(self.state, source.dim, source.name)
-        if size is not None and isinstance(source, PagedSource) and source.resident:
-            source = source.like(min(size, source.batch_size or size), shuffle=False)
+        if size is not None:
+            source = source.in_pieces(size)
         if self._elsewhere(source):
             return self._of_shards(source, outputs, size or self.size_of_pieces(outputs))
         given = self.state.clusters, self._metric, self._threads
@@ -98,8 +97,7 @@ class Inference:
 
     def _elsewhere(self, source: Source) -> TypeGuard[PagedSource]:
         """Whether shards that live elsewhere read the rows: of data without batches."""
-        paged = isinstance(source, PagedSource) and source.batch_size is None
-        return paged and self._executor is not None
+        return not source.batched and self._executor is not None
 
     def _shards(self, source: PagedSource) -> Shards:
         executor = self._executor or LocalExecutor()
@@ -210,12 +208,11 @@ class Inference:
 
     def _in_pieces(self, source: Source) -> Source:
         """Data in memory that has no batches, piece by piece where it is large."""
-        whole = isinstance(source, PagedSource) and source.resident and source.batch_size is None
         here = self._executor is None
         large = (source.rows or 0) > self.piece_rows
-        if isinstance(source, PagedSource) and whole and here and large:
-            return source.like(self.piece_rows, shuffle=False)
-        return source
+        if source.batched or not (here and large):
+            return source
+        return source.in_pieces(self.piece_rows)
 
     def warned_of_distances(
         self, rows: int | None, told: Callable[[int], None]
@@ -265,16 +262,14 @@ class Inference:
         """The validated blocks of each batch that has rows; ``also_empty``: or had, before."""
         first, empty, dropped = 0, True, Tally(source.name)
         try:
-            pages = source.pages if isinstance(source, PagedSource) else None
-            for shards in source.batches():
-                if pages is not None:
-                    pages.check_unchanged(local=True)
-                check_columns(self.state, shards[0].rows.shape[1], shards[0].name)
+            for parts in source.batches():
+                source.check_unchanged()
+                check_columns(self.state, parts[0].rows.shape[1], parts[0].name)
                 try:
-                    blocks = [self._block(shard) for shard in shards]
+                    blocks = [self._block(part) for part in parts]
                 except BadInputError:
-                    if isinstance(source, PagedSource) and source.resident:  # say which row it is
-                        blocks = [self._block(shard) for shard in source.shards]
+                    for part in source.held:  # say which row it is
+                        self._block(part)
                     raise
                 for i, block in enumerate(blocks):
                     dropped.add(block.scan)
@@ -283,21 +278,20 @@ class Inference:
                 if sum(len(block.rows) + also_empty * block.dropped for block in blocks):
                     empty = False
                     yield blocks
-                if pages is not None and pages.resident:  # memory maps
-                    pages.check_unchanged(local=True)
+                if source.resident:  # memory maps
+                    source.check_unchanged()
         finally:
             dropped.say()
         if empty:
             raise BadInputError("the data has no rows: give at least one")
 
-    def _block(self, shard: Rows) -> Block:
-        return to_block(shard, self.parameters, self._on_bad_rows)
+    def _block(self, part: Rows) -> Block:
+        return to_block(part, self.parameters, self._on_bad_rows)
 
 
 def check_ends(source: Source) -> None:
     """Refuse data that never ends where all of it is read before there is an answer."""
-    if isinstance(source, StreamSource):
-        source.must_end("all of it is read before there is an answer", "give what is wanted of it")
+    source.must_end("all of it is read before there is an answer", "give what is wanted of it")
 
 
 def _pieces(blocks: list[Block], size: int) -> Iterator[list[Block]]:

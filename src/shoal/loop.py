@@ -23,7 +23,6 @@ from shoal.metric import is_cosine, to_unit
 from shoal.shards.kernels import as_loss, loss_of
 from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
-from shoal.sources.stream import StreamSource
 from shoal.state import Partial, State, empty_state
 from shoal.steps import lloyd, minibatch, seeding
 from shoal.steps.convergence import Judge, Stop
@@ -107,7 +106,7 @@ def steps(
     context.state, context.total_steps = current, last_step
     context.enter(TRAINING, source.rows)
     context.last_epoch = judge.last_epoch
-    ahead = source.num_batches if isinstance(source, StreamSource) else None
+    ahead = source.num_batches
     if ahead is not None and last_step is None and given.use_mini_batch:
         context.total_steps = current.global_step + ahead
     task.monitors.tell("begin", context)

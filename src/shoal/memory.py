@@ -20,7 +20,7 @@ from shoal.metric import is_cosine
 from shoal.model import Model
 from shoal.shards.kernels import planned_bytes
 from shoal.sources.kept import bytes_of
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 from shoal.sources.rows import PIECE_BYTES
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
@@ -189,17 +189,15 @@ def _shape_of_source(source: Any) -> _Shape:
             "columns and on_disk=True instead"
         )
     pages, dtype = source.pages, np.dtype(source.pages.dtype)
-    held = source.resident
-    weighted = held and any(shard.weights is not None for shard in source.shards)
+    weighted = any(part.weights is not None for part in source.held)
     weighted = weighted or getattr(pages, "weight", None) is not None
-    shards = source.shards if held else []
-    sparse = [shard.rows.nbytes for shard in shards if isinstance(shard.rows, SparseRows)]
-    dense = [shard.rows for shard in shards if not isinstance(shard.rows, SparseRows)]
+    sparse = [part.rows.nbytes for part in source.held if isinstance(part.rows, SparseRows)]
+    dense = [part.rows for part in source.held if not isinstance(part.rows, SparseRows)]
     return _Shape(
         source.rows or 0,
         pages.dim,
         dtype,
-        held,
+        source.resident,
         source.batch_size,
         source.shuffle,
         weighted,

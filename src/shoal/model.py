@@ -20,7 +20,6 @@ from shoal.opening import known_names, learned_names, names_asked, open_either
 from shoal.row_dicts import RowDicts
 from shoal.sources.columns import Columns
 from shoal.sources.open import Source
-from shoal.sources.stream import StreamSource
 from shoal.state import State
 from shoal.steps.seeding import given
 from shoal.storage.checkpoint import Checkpoint
@@ -99,8 +98,8 @@ class Model:
         size = inference.size_of_pieces(wanted)
         if not iterate_batches:
             return RowDicts(self._learning(source, inference.batches(source, wanted, size)))
-        own = isinstance(source, StreamSource) or source.batch_size is not None
-        return self._learning(source, inference.batches(source, wanted, None if own else size))
+        size_given = None if source.batched else size
+        return self._learning(source, inference.batches(source, wanted, size_given))
 
     def labels(
         self,

@@ -23,7 +23,8 @@ from shoal.shards.part import Part
 from shoal.shards.rows import Block
 from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
-from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.paged import PagedSource
+from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import as_given
 from shoal.state import Partial, State
@@ -61,12 +62,10 @@ class Prepared:
     ) -> Iterator[Prepared]:
         """Look at every value once; ``workspace``: of rows in memory that are passed over once."""
         metric, threads = parameters.distance_metric, parameters.num_threads
-        resident = isinstance(source, PagedSource) and source.resident
-        if resident and workspace is not None:
-            assert isinstance(source, PagedSource)
-            part = Part(source.shards, metric, threads, workspace=workspace)
+        if source.resident and workspace is not None:
+            part = Part(source.held, metric, threads, workspace=workspace)
         else:
-            size = source.nbytes if isinstance(source, PagedSource) and resident else 0
+            size = sum(part.rows.nbytes for part in source.held)
             part = Part(source, metric, threads, budget=parameters.budget(size))
         with _none_skipped():
             data = Data.of(LocalExecutor(), [part]).checked()
@@ -98,12 +97,12 @@ class Prepared:
     def rows(self) -> Any:
         """The rows themselves, for functions of the user's."""
         source = self.source
-        if not isinstance(source, PagedSource) or not source.resident or len(source.shards) > 1:
+        if len(source.held) != 1:
             raise BadInputError(
                 "init is a callable, which is given the rows as one array, and X is not an array "
                 "in memory: give init an array of centers, or the name of a method"
             )
-        return as_given(source.shards[0].rows)
+        return as_given(source.held[0].rows)
 
     def seeded(self, seed: int, run: int = 0) -> State:
         """Centers chosen among the rows, by the method of the parameters; others for each run."""

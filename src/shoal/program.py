@@ -18,10 +18,9 @@ from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, as_scores
 from shoal.other_names import ATTRIBUTES, ESTIMATORS_METHODS, PROGRAM_OR_ESTIMATOR, own_inputs
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import is_shard_list
+from shoal.sources.array import is_part_list
 from shoal.sources.columns import Columns
 from shoal.sources.open import open_named
-from shoal.sources.pages import PagedSource
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
 from shoal.sphere import warn_of_degrees
@@ -145,11 +144,11 @@ class KMeans:
         self._source = open_named(inputs, self._named, None, True, "inputs")
         self._batches: Iterator[list[Rows]]
         source = self._source
-        if isinstance(source, PagedSource) and source.resident and source.batch_size is None:
-            self._whole, self._batches = True, itertools.repeat(source.shards)
+        if source.resident and not source.batched:
+            self._whole, self._batches = True, itertools.repeat(list(source.held))
         else:
             self._whole, self._batches = False, self._source.batches()
-        self._sharded = is_shard_list(inputs)
+        self._sharded = is_part_list(inputs)
         self._current: list[Rows] | None = None
         self._ready: Data | None = None
         self._executor = check_executor(executor)
@@ -270,7 +269,7 @@ class KMeans:
             state = self._require(operation)
             given = self._other_rows(rows, state)
             results = [evaluate(part, state) for part in given]
-            return results if is_shard_list(rows) else results[0]
+            return results if is_part_list(rows) else results[0]
         with self._lock:
             state = self._require(operation)
             parts = self._current_rows()
@@ -282,12 +281,12 @@ class KMeans:
         """Rows that are not of the inputs, validated: one matrix, or one of each shard."""
         names = self._named.learned or self._source.columns or None
         source = open_named(rows, Columns(learned=names, owner="inputs"), None, False, "rows")
-        if not (isinstance(source, PagedSource) and source.resident):
+        if not source.resident:
             raise BadInputError(
                 f"rows is {type(rows).__name__}; it must be rows in memory: an array, a frame, or "
                 "a list of them"
             )
-        parts = [to_block(shard, self._parameters).rows for shard in source.shards]
+        parts = [to_block(part, self._parameters).rows for part in source.held]
         check_columns(state, parts[0].shape[1], "rows")
         return parts
 

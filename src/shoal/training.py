@@ -23,8 +23,7 @@ from shoal.model import Model
 from shoal.opening import learned_names
 from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
-from shoal.sources.pages import PagedSource
-from shoal.sources.stream import StreamSource
+from shoal.sources.paged import PagedSource
 from shoal.sphere import warn_of_degrees
 from shoal.state import State
 from shoal.steps.convergence import Stop
@@ -146,7 +145,7 @@ class Training(Model):
 
     def _check_ends(self, source: Source, watching: list[object]) -> None:
         """Refuse to train by mini-batches for ever, with nothing that could end it."""
-        if isinstance(source, StreamSource) and self._parameters.use_mini_batch and not watching:
+        if not source.any_order and self._parameters.use_mini_batch and not watching:
             source.must_end(
                 "mini-batch training goes on until the data ends", "give steps= or max_steps="
             )
@@ -227,7 +226,7 @@ class Training(Model):
             if self._dir is not None:
                 bars += summary_monitors(self._run, self._dir.path, last=not apart)
             if parameters.use_mini_batch:
-                bars += [self._idle if apart else IdleClusters(isinstance(source, StreamSource))]
+                bars += [self._idle if apart else IdleClusters(not source.any_order)]
             shown = Monitors([*bars, *monitors, *saver])
             bad_rows = self._given["on_bad_rows"]
             # Taken, so that another thread that calls meanwhile has one of its own.
@@ -242,7 +241,7 @@ class Training(Model):
                             self._state = state
                         elif before is None or _has_moved(before, state):
                             self._state = state.replace(**at)
-                        news = self._columns is None and isinstance(source, StreamSource)
+                        news = self._columns is None and not source.any_order
                         self._columns = learned_names(known, self._named, source)
                         if news and self._columns:
                             warn_of_degrees(self._columns, parameters.distance_metric)

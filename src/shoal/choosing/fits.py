@@ -18,7 +18,7 @@ from shoal.prepared import Prepared
 from shoal.sources.columns import Columns
 from shoal.sources.open import open_named
 from shoal.sources.sparse import dense
-from shoal.steps.random import SAMPLING, Stream
+from shoal.steps.random import SAMPLING, Random
 from shoal.types import Indices
 
 
@@ -67,7 +67,7 @@ def choose_k(
         distances to each other are computed once.
     gap
         Reference data sets of the gap statistic (Tibshirani et al. 2001), each as large as the data
-        in memory, and fitted as often; 0: none is computed. Not of sparse rows, nor of streams.
+        in memory, and fitted as often; 0: none is computed. Not of sparse rows, nor of randoms.
     random_seed
         Of every random choice; None draws a fresh one.
     num_threads
@@ -166,7 +166,7 @@ def _sample(rows: int, size: int, seed: int) -> Indices:
     """Indices of rows drawn evenly, in order."""
     if size >= rows:
         return np.arange(rows)
-    return np.sort(Stream(seed, SAMPLING, 0).without_replacement(rows, size))
+    return np.sort(Random(seed, SAMPLING, 0).without_replacement(rows, size))
 
 
 def check_numbers(k: Any) -> list[int]:

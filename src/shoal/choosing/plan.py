@@ -12,10 +12,11 @@ from shoal.errors import BadInputError
 from shoal.prepared import Prepared
 from shoal.runs import Found, run
 from shoal.sources.open import Source
-from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.paged import PagedSource
+from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import SparseRows
-from shoal.steps.random import SAMPLING, Stream
+from shoal.steps.random import SAMPLING, Random
 from shoal.types import Floats
 
 
@@ -79,8 +80,8 @@ def gaps(
             high = np.maximum(high, some.max(axis=0).astype(np.float64))
     logs = np.empty((references, len(numbers)))
     for i in range(references):
-        stream = Stream(rows.parameters.random_seed, SAMPLING, 1 + i)
-        shares = stream.uniform(len(rows) * rows.columns).reshape(len(rows), rows.columns)
+        random = Random(rows.parameters.random_seed, SAMPLING, 1 + i)
+        shares = random.uniform(len(rows) * rows.columns).reshape(len(rows), rows.columns)
         uniform = (low + shares * (high - low)).astype(rows.dtype)
         source = PagedSource(ArrayPages([Rows(uniform)]), None, False)
         with Prepared.of(source, rows.parameters) as reference:
@@ -96,9 +97,7 @@ def _log(inertia: Any) -> Floats:
 
 def check_gap(source: Source) -> None:
     """Refuse rows around which there is no box to be filled."""
-    paged = isinstance(source, PagedSource)
-    held = source.shards if isinstance(source, PagedSource) and source.resident else []
-    if not paged or any(isinstance(one.rows, SparseRows) for one in held):
+    if not source.any_order or any(isinstance(one.rows, SparseRows) for one in source.held):
         raise BadInputError(
             "gap asks for reference data as large as the data, in memory: rows must be dense, and "
             "no stream. Leave it at 0, or give a sample of the rows"

@@ -35,7 +35,7 @@ from shoal.hooks import rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, ROW, SCORES
 from shoal.saving import load_model
 from shoal.shards.kernels import as_loss
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 from shoal.sphere import from_sphere, sphere_km
 from shoal.state import exact_sum
 from shoal.types import Array

@@ -20,7 +20,8 @@ from shoal.cli.places import OnSphere, name_of_places, names_of_places
 from shoal.errors import BadInputError
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
-from shoal.sources.pages import ArrayPages, PagedSource, Pages
+from shoal.sources.paged import PagedSource
+from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.paths import File, find_files, local_path, stamp_of
 from shoal.sources.text import open_csv
 

@@ -14,7 +14,7 @@ from shoal.errors import BadInputError
 from shoal.metric import COSINE_DISTANCE
 from shoal.saving import load_model
 from shoal.sources.columns import Columns
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 
 
 def new_model(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from shoal.shards.rows import Block, Blocks, FromPages, Held, Reread, ignore, make_block
 from shoal.shards.workspace import Workspace
 from shoal.sources.kept import kept
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
 from shoal.sources.stream import StreamSource
 

@@ -15,7 +15,7 @@ from shoal.checks import warn_user
 from shoal.dtypes import inexact, is_double
 from shoal.errors import BadInputError
 from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix, Scattered, SparseRows
 from shoal.state import SAID_ROWS, Scan

@@ -15,7 +15,7 @@ from shoal.shards.potential import Gains, PotentialOfBlocks
 from shoal.shards.rows import EMPTY_SCAN
 from shoal.shards.values import Drawn, Measure
 from shoal.shards.workspace import Workspace
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
 from shoal.sources.stream import StreamSource
 from shoal.state import Farthest, Grid, Partial, Scan

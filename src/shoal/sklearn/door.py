@@ -13,10 +13,11 @@ from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.prepared import Prepared
 from shoal.shards.workspace import Workspace
-from shoal.sources.array import is_shard_list
+from shoal.sources.array import is_part_list
 from shoal.sources.columns import Columns, is_table
 from shoal.sources.open import Source, is_path, open_named, with_sample_weight
-from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.paged import PagedSource
+from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import from_scipy, is_sparse
 from shoal.sources.stream import StreamSource
@@ -81,9 +82,9 @@ def is_shoals(data: Any) -> bool:
     if isinstance(data, np.ndarray) or is_sparse(data):
         return False
     if isinstance(data, tuple):
-        return is_shard_list([data])  # rows, and something beside them
+        return is_part_list([data])  # rows, and something beside them
     if isinstance(data, list):
-        return is_path(data) or is_shard_list(data)
+        return is_path(data) or is_part_list(data)
     if isinstance(data, (PagedSource, StreamSource, Rows, Weighted, Mapping)) or is_path(data):
         return True
     if is_table(data) or _holds_lists(data):

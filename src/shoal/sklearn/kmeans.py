@@ -13,7 +13,6 @@ from sklearn.utils._param_validation import StrOptions
 from shoal import runs
 from shoal.sklearn.base import KMeansBase
 from shoal.sklearn.door import prepared_of, remember, repeatable
-from shoal.sources.stream import StreamSource
 
 
 class KMeans(KMeansBase):
@@ -117,7 +116,7 @@ class KMeans(KMeansBase):
         random, tell = self._random(), print if self.verbose else None
         best: runs.Found | None = None
         with prepared_of(source, self._parameters()) as prepared:
-            if isinstance(source, StreamSource):
+            if source.dim is None:
                 remember(self, source, prepared.columns)
             self._check_number(prepared)
             given = self._given_centers(prepared)

@@ -19,7 +19,7 @@ from shoal.prepared import Prepared, trained
 from shoal.shards.workspace import Workspace
 from shoal.sklearn.base import KMeansBase
 from shoal.sklearn.door import paged, prepared_of
-from shoal.sources.pages import PagedSource
+from shoal.sources.paged import PagedSource
 from shoal.sources.pieces import cut
 from shoal.sources.rows import Rows
 from shoal.state import State, exact_to_float

@@ -65,9 +65,9 @@ def _is_value(first: object) -> bool:
     return isinstance(first, tuple) or np.isscalar(first)
 
 
-def warn_of_labels(shards: list[Rows], name: str) -> bool:
+def warn_of_labels(parts: list[Rows], name: str) -> bool:
     """Warn if something came beside rows; whether it did."""
-    found = any(shard.labelled for shard in shards)
+    found = any(part.labelled for part in parts)
     if found:
         warn_user(
             f"{name}: of a tuple, the first item is taken as rows, and what comes beside it, "
@@ -139,42 +139,42 @@ def _no_data(data: object, name: str) -> BadInputError:
     )
 
 
-def to_shards(data: Any, columns: Columns, name: str = "x") -> list[Rows]:
+def to_parts(data: Any, columns: Columns, name: str = "x") -> list[Rows]:
     """Read a batch: one array, or a list of arrays (shards of one batch)."""
-    if isinstance(data, Weighted) and is_shard_list(data.rows):
-        shards = with_weights(to_shards(data.rows, columns, name), data.weights, name)
-    elif is_shard_list(data):
-        shards = []
+    if isinstance(data, Weighted) and is_part_list(data.rows):
+        parts = with_weights(to_parts(data.rows, columns, name), data.weights, name)
+    elif is_part_list(data):
+        parts = []
         for i, item in enumerate(data):
-            shards.append(to_rows(item, columns, f"{name}[{i}]"))
-            columns = columns.following(shards[-1].columns, f"{name}[{i}]")
+            parts.append(to_rows(item, columns, f"{name}[{i}]"))
+            columns = columns.following(parts[-1].columns, f"{name}[{i}]")
     else:
-        shards = [to_rows(data, columns, name)]
-    first = shards[0].rows
-    for i, shard in enumerate(shards):
-        if isinstance(shard.rows, SparseRows) != isinstance(first, SparseRows):
+        parts = [to_rows(data, columns, name)]
+    first = parts[0].rows
+    for i, part in enumerate(parts):
+        if isinstance(part.rows, SparseRows) != isinstance(first, SparseRows):
             raise BadInputError(
                 f"of {name}[0] and {name}[{i}] one is sparse and the other is not: shards must "
                 "agree"
             )
-        if shard.rows.shape[1] != first.shape[1] or shard.rows.dtype != first.dtype:
+        if part.rows.shape[1] != first.shape[1] or part.rows.dtype != first.dtype:
             raise BadInputError(
-                f"{name}[{i}] has {shard.rows.shape[1]} columns of {shard.rows.dtype}, {name}[0] "
+                f"{name}[{i}] has {part.rows.shape[1]} columns of {part.rows.dtype}, {name}[0] "
                 f"has {first.shape[1]} of {first.dtype}: shards must agree"
             )
-    return shards
+    return parts
 
 
-def is_shard_list(data: object) -> bool:
+def is_part_list(data: object) -> bool:
     """Whether ``data`` is a list of arrays (dicts, frames, ``Weighted``), not an array itself."""
-    return isinstance(data, list) and len(data) > 0 and all(_is_shard(item) for item in data)
+    return isinstance(data, list) and len(data) > 0 and all(_is_part(item) for item in data)
 
 
-def _is_shard(item: object) -> bool:
+def _is_part(item: object) -> bool:
     if isinstance(item, Rows) or is_frame(item) or is_table(item):
         return True
     if isinstance(item, Weighted):
-        return _is_shard(item.rows)
+        return _is_part(item.rows)
     if isinstance(item, tuple):
-        return len(item) > 0 and _is_shard(item[0])
+        return len(item) > 0 and _is_part(item[0])
     return getattr(item, "ndim", 2 if hasattr(item, "__dlpack__") else 0) == 2

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from shoal.errors import MissingExtraError
-from shoal.sources.array import to_shards
+from shoal.sources.array import to_parts
 from shoal.sources.columns import Columns
 from shoal.sources.npy import read_npy, read_npz
 from shoal.sources.pages import ArrayPages, Pages
@@ -38,12 +38,10 @@ def open_path(path: Path | Sequence[Path], columns: Columns, name: str = "x") ->
             if columns.needs_names() and isinstance(array, np.ndarray) and not array.dtype.names:
                 raise without_names(file)
             arrays.append(array)
-        shards = to_shards(arrays if len(arrays) > 1 else arrays[0], columns, name)
+        parts = to_parts(arrays if len(arrays) > 1 else arrays[0], columns, name)
         if len(files) > 1:
-            shards = [
-                replace(shard, name=file.name) for shard, file in zip(shards, files, strict=True)
-            ]
-        return ArrayPages(shards, name, partial(check_unchanged, files, local=True))
+            parts = [replace(part, name=file.name) for part, file in zip(parts, files, strict=True)]
+        return ArrayPages(parts, name, partial(check_unchanged, files, local=True))
     try:
         from shoal.sources.arrow_files import ArrowPages
         from shoal.sources.arrow_formats import IpcReader, ParquetReader

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from shoal.sources.pages import ArrayPages, PagedSource, Pages
+from shoal.sources.paged import PagedSource
+from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.rows import Rows
 
 

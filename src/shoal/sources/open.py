@@ -10,11 +10,12 @@ from typing import Any
 
 from shoal.checks import whole_number
 from shoal.errors import BadInputError
-from shoal.sources.array import to_shards, warn_of_labels
+from shoal.sources.array import to_parts, warn_of_labels
 from shoal.sources.brought import prepared
 from shoal.sources.columns import Columns, check_label, check_labels, is_frame, is_table
 from shoal.sources.foreign import unwrapped
-from shoal.sources.pages import ArrayPages, PagedSource
+from shoal.sources.paged import PagedSource
+from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import is_sparse
 from shoal.sources.stream import StreamSource, what_never_ends
@@ -42,7 +43,7 @@ def open_source(
         memory of the CPU, JAX arrays); a sparse matrix or array of scipy's (CSR; others are
         converted, with a warning), of which every answer has the bits of its ``toarray()``; a dict
         of columns, a data frame, or a table of polars, pyarrow or DuckDB; ``shoal.Weighted(rows,
-        weights)`` of one of those; a list of those, the shards of one data set; an iterator,
+        weights)`` of one of those; a list of those, the parts of one data set; an iterator,
         generator or iterable of batches of any of these kinds; a torch ``DataLoader``; a callable
         that returns any of these; of a tuple, as a batch or as data, the first item is the rows,
         and labels beside it are not used; a path, or a list of paths, to
@@ -130,9 +131,9 @@ def with_sample_weight(source: Source, weights: Any) -> PagedSource:
 def _in_memory(
     data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str
 ) -> Source:
-    shards = to_shards(data, named, name)
-    warn_of_labels(shards, name)
-    source = PagedSource(ArrayPages(shards, name), batch_size, shuffle)
+    parts = to_parts(data, named, name)
+    warn_of_labels(parts, name)
+    source = PagedSource(ArrayPages(parts, name), batch_size, shuffle)
     source.named = named
     return source
 

@@ -120,14 +120,14 @@ def joined(parts: list[Rows]) -> Rows:
     )
 
 
-def names_of(shards: list[Rows]) -> tuple[Any, ...]:
+def names_of(parts: list[Rows]) -> tuple[Any, ...]:
     """Names of the columns, of the first shard that has any."""
-    return next((shard.columns for shard in shards if shard.columns), ())
+    return next((part.columns for part in parts if part.columns), ())
 
 
-def with_weights(shards: list[Rows], given: Any, name: str, what: str | None = None) -> list[Rows]:
+def with_weights(parts: list[Rows], given: Any, name: str, what: str | None = None) -> list[Rows]:
     """The shards with weights: one vector for all rows, or one for each shard."""
-    if any(shard.weights is not None for shard in shards):
+    if any(part.weights is not None for part in parts):
         raise given_twice(name, "shoal.Weighted" if what is None else what)
-    weights = weights_of_parts(given, list(map(len, shards)), name, what)
-    return [replace(shard, weights=one) for shard, one in zip(shards, weights, strict=True)]
+    weights = weights_of_parts(given, list(map(len, parts)), name, what)
+    return [replace(part, weights=one) for part, one in zip(parts, weights, strict=True)]

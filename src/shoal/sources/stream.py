@@ -6,11 +6,11 @@ import itertools
 import logging
 import operator
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from shoal.errors import BadInputError
-from shoal.sources.array import to_shards, warn_of_labels
+from shoal.sources.array import to_parts, warn_of_labels
 from shoal.sources.brought import refuse_single_row
 from shoal.sources.columns import Columns
 from shoal.sources.rows import Rows, names_of
@@ -47,6 +47,11 @@ class StreamSource:
         What error messages call the data.
     """
 
+    resident = False
+    any_order = False
+    batched = True
+    batch_size: int | None = None
+    held: Sequence[Rows] = ()
     rows: int | None = None
     dim: int | None = None
     columns: tuple[Any, ...] | None = None  # names, known once a batch has been read
@@ -77,6 +82,14 @@ class StreamSource:
         self.endless = self.endless or what_never_ends(begun)
         return begun
 
+    def in_pieces(self, size: int) -> StreamSource:
+        """The same: its batches are the user's."""
+        del size
+        return self
+
+    def check_unchanged(self) -> None:
+        """Nothing to look at: what comes, comes."""
+
     def must_end(self, why: str, cure: str) -> None:
         """Refuse data that says that it never ends, where all of it will be read."""
         if self.endless is not None:
@@ -95,12 +108,12 @@ class StreamSource:
     def read(self, batch: Any, name: str) -> list[Rows]:
         """Shards of one batch."""
         refuse_single_row(batch, name)
-        shards = to_shards(batch, self.named, name)
-        names = names_of(shards)
+        parts = to_parts(batch, self.named, name)
+        names = names_of(parts)
         self.columns = self.columns or names
         self.named = self.named.following(names, name)
-        self._warned = self._warned or warn_of_labels(shards, self.name)
-        return shards
+        self._warned = self._warned or warn_of_labels(parts, self.name)
+        return parts
 
     def whole(self) -> Iterator[list[Rows]]:
         """The batches of a pass over all of it, which ends; the first time, the log says so far."""
@@ -137,17 +150,17 @@ class _Batches:
             batch = next(self._given)
             name = f"{self._source.name}: batch {self._number}"
             self._number += 1
-            shards = self._source.read(batch, name)
-            this = (shards[0].rows.shape[1], shards[0].rows.dtype)
+            parts = self._source.read(batch, name)
+            this = (parts[0].rows.shape[1], parts[0].rows.dtype)
             first = self._first = self._first or this
             if this != first:
                 raise BadInputError(
                     f"{name} has {this[0]} columns of {this[1]}, the batches before had "
                     f"{first[0]} of {first[1]}: all must agree"
                 )
-            self._empty = 0 if any(map(len, shards)) else self._empty + 1
+            self._empty = 0 if any(map(len, parts)) else self._empty + 1
             if not self._empty:
-                return shards
+                return parts
             self._source.check_some(self._empty)
 
 

@@ -1,4 +1,4 @@
-"""Seeding by Markov chains: k-MC² and AFK-MC². Each chain has a random stream of its own."""
+"""Seeding by Markov chains: k-MC² and AFK-MC². Each chain has random numbers of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shoal.executors.potential import Potential
 from shoal.shards.values import Drawn, joined
 from shoal.sources.sparse import dense
 from shoal.state import exact_to_float
-from shoal.steps.random import Stream
+from shoal.steps.random import Random
 from shoal.steps.round import Round
 from shoal.types import Floats, Indices, Shares
 
@@ -31,8 +31,8 @@ class Proposed(NamedTuple):
     ends: list[int]  # of the chains
 
 
-#: What chains propose, by their numbers, each with a random stream of its own.
-Propose = Callable[[Sequence[int], Sequence[Stream]], Proposed]
+#: What chains propose, by their numbers, each with random numbers of its own.
+Propose = Callable[[Sequence[int], Sequence[Random]], Proposed]
 
 
 def kmc2(offered: Round) -> Floats:
@@ -40,14 +40,14 @@ def kmc2(offered: Round) -> Floats:
     length = offered.parameters.kmc2_chain_length
     rows = offered.rows
 
-    def of_chain(chain: int, stream: Stream) -> Indices:
+    def of_chain(chain: int, random: Random) -> Indices:
         if offered.whole:
-            return stream.integers(rows, length)
+            return random.integers(rows, length)
         start = 0 if rows < length else chain * length
         return np.arange(start, min(start + length, rows))
 
-    def propose(chains: Sequence[int], streams: Sequence[Stream]) -> Proposed:
-        parts = list(map(of_chain, chains, streams))
+    def propose(chains: Sequence[int], randoms: Sequence[Random]) -> Proposed:
+        parts = list(map(of_chain, chains, randoms))
         drawn = offered.data.take(np.concatenate(parts))
         ends = np.cumsum([len(part) for part in parts]).tolist()
         return Proposed(drawn, np.ones(len(drawn.indices)), ends)
@@ -64,7 +64,7 @@ def afkmc2(offered: Round) -> Floats:
     if len(offered.found):
         first, before = offered.found[:1], []
     else:
-        first = dense(offered.drawn(offered.stream(), 1).rows)
+        first = dense(offered.drawn(offered.random(), 1).rows)
         before = [first]
         offered.tell(1)
     far = offered.potential(first)
@@ -78,8 +78,8 @@ def afkmc2(offered: Round) -> Floats:
             return even.draw_by(shares)
         return data.take(np.array([offered.rows * share >> 53 for share in shares.tolist()]))
 
-    def propose(_chains: Sequence[int], streams: Sequence[Stream]) -> Proposed:
-        sides, shares = zip(*(stream.shares(2, length) for stream in streams), strict=True)
+    def propose(_chains: Sequence[int], randoms: Sequence[Random]) -> Proposed:
+        sides, shares = zip(*(random.shares(2, length) for random in randoms), strict=True)
         side, share = np.concatenate(sides), np.concatenate(shares)
         by_distance = (side < HALF) & (far_mass > 0)
         one, other = np.flatnonzero(by_distance), np.flatnonzero(~by_distance)
@@ -91,7 +91,7 @@ def afkmc2(offered: Round) -> Floats:
             density += offered.measure(drawn.rows, first) / far_mass
         if drawn.weights is not None:
             density *= drawn.weights
-        return Proposed(drawn, density, [length * (i + 1) for i in range(len(streams))])
+        return Proposed(drawn, density, [length * (i + 1) for i in range(len(randoms))])
 
     chosen = _by_chains(offered, propose, before)
     far.close()
@@ -108,11 +108,11 @@ def _number_of_chains(offered: Round) -> int:
 
 
 def _by_chains(offered: Round, propose: Propose, before: list[Floats]) -> Floats:
-    """One Markov chain per center, each with a random stream of its own."""
+    """One Markov chain per center, each with random numbers of its own."""
     chosen = list(before)
     chains = _number_of_chains(offered)
     if len(offered.found) + len(chosen) == 0:
-        chosen.append(dense(offered.drawn(offered.stream(1), 1).rows))
+        chosen.append(dense(offered.drawn(offered.random(1), 1).rows))
     at_once = max(1, CHAIN_ROWS // offered.parameters.kmc2_chain_length)
     left = _Left(offered)
     while len(chosen) < chains and not left.none:
@@ -120,8 +120,8 @@ def _by_chains(offered: Round, propose: Propose, before: list[Floats]) -> Floats
         _some_chains(offered, min(at_once, chains - len(chosen)), propose, left, chosen)
     left.close()
     if left.none:  # every row is a center already
-        stream, missing = offered.stream(len(chosen) + 1), chains - len(chosen)
-        chosen.append(dense(offered.drawn(stream, missing).rows))
+        random, missing = offered.random(len(chosen) + 1), chains - len(chosen)
+        chosen.append(dense(offered.drawn(random, missing).rows))
     return np.concatenate(chosen)
 
 
@@ -135,11 +135,11 @@ def _some_chains(
     """
     first = len(chosen)
     numbers = range(first, first + chains)
-    streams = [offered.stream(number + 1) for number in numbers]
-    drawn, density, ends = propose(numbers, streams)
+    randoms = [offered.random(number + 1) for number in numbers]
+    drawn, density, ends = propose(numbers, randoms)
     target = offered.measure(drawn.rows, np.concatenate([offered.found, *chosen]))
     end = 0
-    for chain, stream in enumerate(streams):
+    for chain, random in enumerate(randoms):
         start, end = end, ends[chain]
         mine, proposal = drawn.at(slice(start, end)), density[start:end]
         distances = target[start:end]
@@ -148,15 +148,15 @@ def _some_chains(
             distances = np.minimum(distances, later)
         for attempt in range(CHAIN_TRIES):
             if attempt:  # it met only rows that are centers already
-                mine, proposal, _ = propose([first + chain], [stream])
+                mine, proposal, _ = propose([first + chain], [random])
                 distances = offered.measure(mine.rows, np.concatenate([offered.found, *chosen]))
             mass = distances if mine.weights is None else distances * mine.weights
-            last = run_chain(mass, proposal, stream.uniform(len(mass)))
+            last = run_chain(mass, proposal, random.uniform(len(mass)))
             if mass[last] > 0:
                 chosen.append(dense(mine.rows[last : last + 1]))
                 break
         else:
-            row = left.draw(chosen, stream)
+            row = left.draw(chosen, random)
             if row is None:
                 return
             chosen.append(row)
@@ -187,7 +187,7 @@ class _Left:
         self._potential: Potential | None = None
         self._known = 0  # how many of the chosen centers that knows of
 
-    def draw(self, chosen: list[Floats], stream: Stream) -> Floats | None:
+    def draw(self, chosen: list[Floats], random: Random) -> Floats | None:
         """A row, in proportion to weight times distance; None where none is left."""
         if self._potential is None:
             self._potential = self._offered.potential(
@@ -199,7 +199,7 @@ class _Left:
                 self._potential.choose(0)
         self._known = len(chosen)
         self.none = self._potential.mass() == 0
-        return None if self.none else dense(self._potential.draw_by(stream.shares(1)).rows)
+        return None if self.none else dense(self._potential.draw_by(random.shares(1)).rows)
 
     def close(self) -> None:
         """Free what was found."""

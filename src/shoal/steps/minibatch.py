@@ -16,7 +16,7 @@ from shoal.metric import as_stored
 from shoal.shards.kernels import running_means_of
 from shoal.sources.sparse import dense
 from shoal.state import Partial, State
-from shoal.steps.random import REASSIGNING, Stream
+from shoal.steps.random import REASSIGNING, Random
 
 logger = logging.getLogger("shoal")
 
@@ -89,7 +89,7 @@ def _reassigned(before: State, state: State, data: Data, parameters: Parameters)
     period = 10.0 * parameters.num_clusters
     if before.counts.sum() // period == state.counts.sum() // period:
         return state
-    key = int(Stream(state.seed, REASSIGNING, state.global_step).shares(1)[0])
+    key = int(Random(state.seed, REASSIGNING, state.global_step).shares(1)[0])
     state, moved = reassign(state, data, parameters, parameters.reassignment_ratio, key)
     if moved:
         logger.info("step %d: %d clusters moved to rows", state.global_step, moved)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.steps.random import SHUFFLING, Stream
+from shoal.steps.random import SHUFFLING, Random
 from shoal.types import Indices
 
 Words = npt.NDArray[np.uint64]
@@ -43,7 +43,7 @@ class Permutation:
         Where the keys of the rounds are drawn from.
     """
 
-    def __init__(self, n: int, random: Stream) -> None:
+    def __init__(self, n: int, random: Random) -> None:
         self._n = n
         self._high = max(1, math.isqrt(max(n, 1) - 1) + 1)
         self._low = -(-n // self._high)
@@ -111,7 +111,7 @@ class Order:
         self.windows = max(1, -(-int(self._lengths.max()) // max(self.strip, 1)))
         self._turns = np.zeros(segments, np.int64)
         if segments > 1:
-            turns = Stream(*self._path, 0).uniform(segments) * self._lengths
+            turns = Random(*self._path, 0).uniform(segments) * self._lengths
             self._turns = np.minimum(turns.astype(np.int64), self._lengths - 1)
         self._permutations: dict[int, Permutation] = {}  # the last few of each
         self._chunks: dict[tuple[int, int], Indices] = {}
@@ -175,7 +175,7 @@ class Order:
         if window not in self._permutations:
             path = self._path if self.windows == 1 else (*self._path, 1 + window)
             size = self.start(window + 1) - self.start(window)
-            _keep(self._permutations, window, Permutation(size, Stream(*path)))
+            _keep(self._permutations, window, Permutation(size, Random(*path)))
         return self._permutations[window]
 
     def _chunk(self, window: int, chunk: int) -> Indices:

@@ -1,6 +1,6 @@
-"""Random numbers as values: a stream is a function of (seed, path), nothing is carried along.
+"""Random numbers as values: they are a function of (seed, path), nothing is carried along.
 
-Only raw 64-bit output of a counter-based generator is used, so that streams do not change with
+Only raw 64-bit output of a counter-based generator is used, so that they do not change with
 NumPy's distributions.
 """
 
@@ -11,12 +11,12 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-#: First element of a path: what the stream is for.
+#: First element of a path: what they are for.
 SEEDING, SHUFFLING, SAMPLING, REASSIGNING = 0, 1, 2, 3
 
 
-class Stream:
-    """A stream of random numbers (Philox; Salmon et al. 2011)."""
+class Random:
+    """A sequence of random numbers (Philox; Salmon et al. 2011)."""
 
     def __init__(self, seed: int, *path: int) -> None:
         self._bits = np.random.Philox(np.random.SeedSequence(seed, spawn_key=path))

@@ -17,7 +17,7 @@ from shoal.metric import as_stored, is_cosine
 from shoal.shards.kernels import nearest
 from shoal.shards.values import Drawn
 from shoal.sources.sparse import Matrix, dense
-from shoal.steps.random import SEEDING, Stream
+from shoal.steps.random import SEEDING, Random
 from shoal.types import Floats, Indices
 
 logger = logging.getLogger("shoal")
@@ -37,7 +37,7 @@ class Round:
     whole: bool  # the batch is the whole data set, which random access reaches
     found: Floats  # centers chosen in earlier rounds
     remaining: int
-    path: tuple[int, int]  # of the random stream: seed, round
+    path: tuple[int, int]  # of the random numbers: seed, round
     parameters: Parameters
     told: Callable[[int], None] | None = None  # hears how many centers there are
 
@@ -66,10 +66,10 @@ class Round:
         """Whether rows are compared by direction."""
         return is_cosine(self.parameters.distance_metric)
 
-    def stream(self, chain: int = 0) -> Stream:
+    def random(self, chain: int = 0) -> Random:
         """Random numbers of this round; each chain has its own."""
         seed, number = self.path
-        return Stream(seed, SEEDING, number, chain)
+        return Random(seed, SEEDING, number, chain)
 
     def measure(self, rows: Matrix, centers: Floats) -> Floats:
         """Distance of each row to its nearest center; 0 for a row without direction."""
@@ -84,16 +84,16 @@ class Round:
         room = self.parameters.budget(data)
         return self.data.potential(centers, self.negligible, room)
 
-    def drawn(self, stream: Stream, size: int) -> Drawn:
+    def drawn(self, random: Random, size: int) -> Drawn:
         """Rows drawn evenly, or in proportion to weight."""
         if not self.weighted:
-            return self.data.take(stream.integers(self.rows, size))
-        return self.drawn_without(stream, size, np.empty(0, np.int64))
+            return self.data.take(random.integers(self.rows, size))
+        return self.drawn_without(random, size, np.empty(0, np.int64))
 
-    def drawn_without(self, stream: Stream, size: int, without: Indices) -> Drawn:
+    def drawn_without(self, random: Random, size: int, without: Indices) -> Drawn:
         """Rows drawn in proportion to weight, but for some."""
         even = self.data.potential(None, without=without)
-        drawn = even.draw_by(stream.shares(size))
+        drawn = even.draw_by(random.shares(size))
         even.close()
         return drawn
 
@@ -151,6 +151,6 @@ def _has_more(offered: Round, clusters: Floats, repeated: int) -> bool:
     if len(_distinct(clusters, offered) | _distinct(rows, offered)) >= len(clusters):
         return True
     potential = offered.potential(clusters)
-    picked = potential.pick(offered.stream(1).shares(repeated, 1))
+    picked = potential.pick(offered.random(1).shares(repeated, 1))
     potential.close()
     return picked is not None and len(picked.indices) == repeated

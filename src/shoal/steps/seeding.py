@@ -31,7 +31,7 @@ from shoal.sources.sparse import Matrix, as_given, dense, without_gaps
 from shoal.state import State
 from shoal.steps import minibatch
 from shoal.steps.chains import afkmc2, kmc2
-from shoal.steps.random import Stream
+from shoal.steps.random import Random
 from shoal.steps.round import Round, say_if_repeated
 from shoal.types import Floats
 
@@ -110,14 +110,14 @@ def random(offered: Round) -> Floats:
     """Draw rows uniformly (in proportion to weight) without replacement."""
     if offered.too_few:
         return _all_rows(offered)
-    stream = offered.stream()
+    random = offered.random()
     if not offered.weighted:
-        chosen = stream.without_replacement(offered.rows, offered.remaining)
+        chosen = random.without_replacement(offered.rows, offered.remaining)
         return dense(offered.data.take(chosen).rows)
     parts: list[Floats] = []
     found = np.empty(0, np.int64)
     while len(found) < offered.remaining:  # rows drawn twice count once, and more are drawn
-        drawn = offered.drawn_without(stream, offered.remaining - len(found), found)
+        drawn = offered.drawn_without(random, offered.remaining - len(found), found)
         _, first = np.unique(drawn.indices, return_index=True)
         drawn = drawn.at(np.sort(first))
         found = np.concatenate([found, drawn.indices])
@@ -147,34 +147,34 @@ def _picked(offered: Round) -> Drawn:
     retries = offered.parameters.kmeans_plus_plus_num_retries
     if retries < 0:
         retries = 2 + math.floor(math.log(offered.remaining))
-    stream = offered.stream()
-    potential, chosen = _first_center(offered, stream)
+    random = offered.random()
+    potential, chosen = _first_center(offered, random)
     missing = offered.remaining - len(chosen)
     values = offered.rows * offered.found.shape[1]
     at_once = max(1, min(PICKS_AT_ONCE, PICKED_VALUES // values))
     while missing:
         offered.tell(offered.remaining - missing)
-        draws = stream.shares(min(missing, at_once), 1 + retries)
+        draws = random.shares(min(missing, at_once), 1 + retries)
         rows = potential.pick(draws)
         done = 0 if rows is None else len(rows.indices)
         if rows is not None:
             chosen.append(rows)
         missing -= done
         if done < len(draws):  # every row is a center already
-            chosen.append(offered.drawn(stream, missing))
+            chosen.append(offered.drawn(random, missing))
             break
     potential.close()
     return joined(chosen)
 
 
-def _first_center(offered: Round, stream: Stream) -> tuple[Potential, list[Drawn]]:
+def _first_center(offered: Round, random: Random) -> tuple[Potential, list[Drawn]]:
     """Distances to the centers so far, after a uniform first pick if there were none."""
     found = offered.found
     if len(found):
         return offered.potential(found), []
     even = offered.potential(found)
     # Without mass, no row has a direction.
-    first = even.draw_by(stream.shares(1)) if even.mass() else offered.drawn(stream, 1)
+    first = even.draw_by(random.shares(1)) if even.mass() else offered.drawn(random, 1)
     even.close()
     return offered.potential(dense(first.rows)), [first]
 
