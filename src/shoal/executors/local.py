@@ -54,4 +54,5 @@ class LocalExecutor:
     def close(self, which: Iterable[int]) -> None:
         """Forget some shards."""
         for number in which:
-            self._shards.pop(number, None)
+            if (shard := self._shards.pop(number, None)) is not None:
+                shard.close()

@@ -5,7 +5,7 @@ No message and no answer has the size of the data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from shoal.shards.answers import Answered, Reading, Sink
@@ -38,6 +38,11 @@ class Shard:
         self._part = part
         sourced = isinstance(part.rows, (PagedSource, StreamSource))
         self._whole = Passes(part.blocks(), part, None if sourced else self._workspace)
+
+    def close(self) -> None:
+        """End what is being read, here and not where garbage is collected."""
+        if self._epoch is not None:
+            self._epoch.close()
 
     # --- training --------------------------------------------------------------------------
 
@@ -91,8 +96,10 @@ class Shard:
     def _rows_of(self, batch: Batch) -> Sequence[Rows]:
         assert isinstance(self._part.rows, PagedSource)
         if self._epoch is None or not self._epoch.goes_on(batch):
-            if self._epoch is not None and self._part.keep:  # what is read once is not kept
-                self._hold(self._part.kept())
+            if self._epoch is not None:
+                self._epoch.close()
+                if self._part.keep:  # what is read once is not kept
+                    self._hold(self._part.kept())
             assert isinstance(self._part.rows, PagedSource)
             self._epoch = _Epoch(self._part.rows, batch)
         return self._epoch.next(batch)
@@ -201,6 +208,11 @@ class _Epoch:
     def goes_on(self, batch: Batch) -> bool:
         """Whether ``batch`` is the next one."""
         return self._of == (batch.seed, batch.epoch, batch.size) and self._next == batch.first
+
+    def close(self) -> None:
+        """End the reading."""
+        if isinstance(self._batches, Generator):
+            self._batches.close()
 
     def next(self, batch: Batch) -> list[Rows]:
         """Rows of the next one that are in the share."""
