@@ -16,6 +16,7 @@ from pyarrow import parquet
 
 import shoal
 from shoal.cli import main
+from shoal.sources.limits import USUAL
 
 X = np.random.default_rng(8).normal(size=(400, 3))
 NAMES = ["a", "b", "c"]
@@ -42,6 +43,8 @@ def write(path: Path, x: Any = X, **more: Any) -> str:
 class Shell:
     """Runs commands in this process."""
 
+    limits = USUAL
+
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
 
@@ -50,7 +53,7 @@ class Shell:
         words = shlex.split(command) if isinstance(command, str) else list(command)
         self._capsys.readouterr()
         try:
-            code = main(words)
+            code = main(words, self.limits)
         except SystemExit as end:
             code = int(end.code or 0)
         out, err = self._capsys.readouterr()

@@ -22,8 +22,8 @@ from pyarrow import ipc, parquet
 
 import shoal
 from shoal.sources import ahead as module
-from shoal.sources import text
 from shoal.sources.ahead import ahead
+from shoal.sources.limits import Limits
 
 X = np.random.default_rng(0).normal(size=(20_000, 8)).astype(np.float32)
 
@@ -193,9 +193,9 @@ def test_interrupts_of_training_on_files(
 ) -> None:
     lost: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lost.append)
-    monkeypatch.setattr(text, "KEPT_BYTES", 0)
-    monkeypatch.setattr(text, "PAGE_BYTES", 1 << 14)
-    path = file_of(kind, tmp_path)
+    path = shoal.open(
+        file_of(kind, tmp_path), limits=Limits(csv_kept=0, csv_page=1 << 14), shuffle=True
+    )
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)

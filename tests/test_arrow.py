@@ -19,10 +19,10 @@ from pyarrow import dataset, ipc, parquet
 
 import shoal
 from shoal import BadInputError
-from shoal.sources import arrow, arrow_formats
 from shoal.sources.array import to_rows
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
+from shoal.sources.limits import USUAL, Limits
 
 X = np.random.default_rng(6).normal(size=(60, 3)).astype(np.float32)
 
@@ -40,13 +40,17 @@ def lists(values: Any, kind: Any = None) -> Any:
     return pa.array(values, kind or pa.list_(pa.float32(), 2))
 
 
-def opened(path: Any, features: Any = None, weight: str | None = None) -> Any:
-    return open_path(path, Columns(features, weight))
+def opened(
+    path: Any, features: Any = None, weight: str | None = None, limits: Limits = USUAL
+) -> Any:
+    return open_path(path, Columns(features, weight), limits=limits)
 
 
-def whole(path: Any, features: Any = None, weight: str | None = None) -> Any:
+def whole(
+    path: Any, features: Any = None, weight: str | None = None, limits: Limits = USUAL
+) -> Any:
     """All rows, after a look at what pieces and pages say of themselves."""
-    pages = opened(path, features, weight)
+    pages = opened(path, features, weight, limits)
     pieces = list(pages.stream())
     for parts in (pieces, [pages.read(page) for page in range(len(pages.lengths))]):
         assert [part.first for part in parts] == np.cumsum([0, *map(len, parts)])[:-1].tolist()
@@ -129,18 +133,18 @@ def test_tensors(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("rows", [1, 7, 25, 1000])
 @pytest.mark.parametrize("listed", [False, True])
 def test_pieces_do_not_depend_on_row_groups(
-    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch, rows: int, listed: bool
+    tmp_path: Path, suffix: str, rows: int, listed: bool
 ) -> None:
     columns = {"v": lists(X.tolist(), pa.list_(pa.float32(), 3))} if listed else named(X)
     for name, start, end, group in (("1", 0, 41, 9), ("2", 41, 41, 5), ("3", 41, 60, 60)):
         part = {one: column[start:end] for one, column in columns.items()}
         write(tmp_path / f"{name}{suffix}", part, **grouped(suffix, group))
     assert opened(tmp_path).lengths == [9, 9, 9, 9, 5, 19]
-    monkeypatch.setattr(arrow, "PIECE_BYTES", rows * 12)
-    assert np.array_equal(whole(tmp_path), X)
-    pieces = list(opened(tmp_path).stream())
+    limits = Limits(piece=rows * 12)
+    assert np.array_equal(whole(tmp_path, limits=limits), X)
+    pieces = list(opened(tmp_path, limits=limits).stream())
     assert [len(piece) for piece in pieces[:-1]] == [rows] * (len(pieces) - 1)
-    later = list(opened(tmp_path).stream(3))
+    later = list(opened(tmp_path, limits=limits).stream(3))
     assert later[0].first == 27
     assert np.array_equal(np.concatenate([piece.rows for piece in later]), X[27:])
 
@@ -164,14 +168,12 @@ def test_a_column_of_lists_is_not_copied(tmp_path: Path) -> None:
     assert np.shares_memory(to_rows(column, Columns()).rows, column.values.to_numpy())
 
 
-def test_large_record_batches_that_are_mapped_are_several_pages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(arrow_formats, "BATCH_BYTES", 7 * 12)
+def test_large_record_batches_that_are_mapped_are_several_pages(tmp_path: Path) -> None:
+    limits = Limits(batch=7 * 12)
     for compression, pages in (("uncompressed", 9), ("lz4", 1)):
         path = write(tmp_path / "x.feather", named(X), compression=compression)
-        assert len(opened(path).lengths) == pages
-        assert np.array_equal(whole(path), X)
+        assert len(opened(path, limits=limits).lengths) == pages
+        assert np.array_equal(whole(path, limits=limits), X)
 
 
 # ---- Reading ahead ----
@@ -181,9 +183,9 @@ def readers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if "shoal" in thread.name]
 
 
-def test_no_thread_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrow, "PIECE_BYTES", 60)
-    pages = opened(write(tmp_path / "x.parquet", named(X), row_group_size=9))
+def test_no_thread_survives(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", named(X), row_group_size=9)
+    pages = opened(path, limits=Limits(piece=60))
 
     def interrupted() -> None:
         for _ in pages.stream():
@@ -203,12 +205,9 @@ def test_no_thread_survives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert readers() == []
 
 
-def test_errors_of_the_reader_reach_the_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
-    monkeypatch.setattr(arrow, "PIECE_BYTES", 60)
+def test_errors_of_the_reader_reach_the_user(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"x{suffix}", named(X), **grouped(suffix, 9))
-    pages = opened(path)
+    pages = opened(path, limits=Limits(piece=60))
     path.write_bytes(b"PAR1 something else")
     with pytest.raises(BadInputError, match=rf"x\{suffix} cannot be read"):
         list(pages.stream())

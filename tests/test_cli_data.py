@@ -21,7 +21,7 @@ from pyarrow import feather, parquet
 import shoal
 from shoal import inference, load_model, save_model
 from shoal.cli import carry
-from shoal.sources import arrow
+from shoal.sources.limits import Limits
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def shell(
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrow, "PIECE_BYTES", 70 * X.itemsize * X.shape[1])
+    monkeypatch.setattr(Shell, "limits", Limits(piece=70 * X.itemsize * X.shape[1]))
     monkeypatch.setattr(inference, "PIECE_ROWS", (30, 30))
     monkeypatch.setattr(carry, "PIECE_ROWS", 17)
     monkeypatch.setattr(carry, "PIECE_BYTES", 500)

@@ -20,7 +20,7 @@ from pyarrow import parquet
 import shoal
 from shoal import inference, load_model, save_model
 from shoal.cli import writers
-from shoal.sources import arrow
+from shoal.sources.limits import Limits
 
 OUTPUTS = ["out.npy", "out.csv", "out.parquet"]
 
@@ -36,7 +36,7 @@ def shell(
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of a few rows, groups of a few pieces."""
-    monkeypatch.setattr(arrow, "PIECE_BYTES", 70 * X.itemsize * X.shape[1])
+    monkeypatch.setattr(Shell, "limits", Limits(piece=70 * X.itemsize * X.shape[1]))
     monkeypatch.setattr(inference, "PIECE_DISTANCES", 5 * 30)
     monkeypatch.setattr(inference, "PIECE_ROWS", (30, 30))
     monkeypatch.setattr(writers, "GROUP_BYTES", 4000)

@@ -17,9 +17,13 @@ import pytest
 
 import shoal
 from shoal import BadInputError
-from shoal.sources import csv_parser, text
+from shoal.sources import csv_parser
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
+from shoal.sources.limits import USUAL, Limits
+
+#: Those of ``read``, by the test that runs.
+LIMITS = {"now": USUAL}
 
 
 @pytest.fixture(params=["pyarrow, in memory", "Python, page by page"])
@@ -27,8 +31,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     """What turns text into numbers, and whether the values are kept."""
     if request.param.startswith("Python"):
         monkeypatch.setattr(csv_parser, "_parsed_fast", lambda *_: None)
-        monkeypatch.setattr(text, "KEPT_BYTES", 0)
-        monkeypatch.setattr(text, "PAGE_BYTES", 16)
+        monkeypatch.setitem(LIMITS, "now", Limits(csv_kept=0, csv_page=16))
 
 
 def saved(folder: Path, content: str | bytes, name: str = "x.csv") -> Path:
@@ -39,7 +42,7 @@ def saved(folder: Path, content: str | bytes, name: str = "x.csv") -> Path:
 
 def read(path: Path, features: Any = None, weight: str | None = None) -> pd.DataFrame:
     """What shoal reads of a file, NaN where it is missing."""
-    pages = open_path(path, Columns(features, weight))
+    pages = open_path(path, Columns(features, weight), limits=LIMITS["now"])
     parts = list(pages.stream())
     rows = np.concatenate([part.rows for part in parts])
     for part in parts:
@@ -193,8 +196,10 @@ def test_any_frame_comes_back_as_pandas_reads_it(
             gzip.compress(content.encode()) if packed else content,
             "x.csv.gz" if packed else "x.csv",
         )
-        monkeypatch.setattr(text, "PAGE_BYTES", chance.choice([7, 50, 1 << 20]))
-        monkeypatch.setattr(text, "KEPT_BYTES", chance.choice([0, 1 << 20]))
+        limits = Limits(
+            csv_page=chance.choice([7, 50, 1 << 20]), csv_kept=chance.choice([0, 1 << 20])
+        )
+        monkeypatch.setitem(LIMITS, "now", limits)
         monkeypatch.setattr(csv_parser, "_parsed_fast", chance.choice([fast, lambda *_: None]))
         same(read(path), frame)
 

@@ -20,16 +20,19 @@ from hypothesis import strategies as st
 
 import shoal
 from shoal import BadInputError
-from shoal.sources import csv_parser, csv_records, text
+from shoal.sources import csv_parser, csv_records
 from shoal.sources.columns import Columns
 from shoal.sources.files import open_path
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.sparse import SparseRows
 
 X = np.random.default_rng(5).normal(size=(20, 3))
+#: Those of ``opened``, by the test that runs.
+LIMITS = {"now": USUAL}
 
 
 def opened(path: Path, features: Any = None, weight: str | None = None) -> Any:
-    return open_path(path, Columns(features, weight))
+    return open_path(path, Columns(features, weight), limits=LIMITS["now"])
 
 
 def rows(path: Path, features: Any = None, weight: str | None = None) -> Any:
@@ -53,8 +56,7 @@ def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 def small_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether CSV files count as too large to keep, and have pages of a few bytes."""
     if request.param == "page by page":
-        monkeypatch.setattr(text, "KEPT_BYTES", 0)
-        monkeypatch.setattr(text, "PAGE_BYTES", 40)
+        monkeypatch.setitem(LIMITS, "now", Limits(csv_kept=0, csv_page=40))
     return bool(request.param == "page by page")
 
 
@@ -237,10 +239,9 @@ def test_csv_files_of_a_directory(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-def test_csv_that_changes_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "KEPT_BYTES", 0)
+def test_csv_that_changes_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "a\n1\n2\n")
-    found = opened(path)
+    found = open_path(path, Columns(), limits=Limits(csv_kept=0))
     found.check_unchanged()
     write(path, "a\n1\n2\n3\n")
     with pytest.raises(BadInputError, match=r"source changed between two passes.*x\.csv"):

@@ -15,8 +15,8 @@ from test_pages import CUTS, Disk, X, same
 
 import shoal
 from shoal import limits
-from shoal.sources import text
 from shoal.sources.kept import bytes_of_rows
+from shoal.sources.limits import Limits
 from shoal.sources.paged import PagedSource
 
 FIRST = X[:5].copy()
@@ -182,6 +182,11 @@ class At:
 FILES = ["x.npy", "x.npz", "x.csv", "large.csv", "x.parquet", "parts", "x.arrow", "lz4.arrow"]
 
 
+def opened_so(path: Path) -> Any:
+    limits = Limits(csv_kept=0, csv_page=1000) if path.name == "large.csv" else None
+    return shoal.open(path, limits=limits)
+
+
 @pytest.mark.parametrize("budget", [None, 0])
 @pytest.mark.parametrize("mini", [False, True])
 @pytest.mark.parametrize("change", [replaced, overwritten, cut_short, gone])
@@ -192,34 +197,26 @@ def test_a_file_that_changes_under_training_is_an_error(
     mini: bool,
     budget: int | None,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if name == "large.csv":
-        monkeypatch.setattr(text, "KEPT_BYTES", 0)
-        monkeypatch.setattr(text, "PAGE_BYTES", 1000)
     path = tmp_path / name
     write(path, X)
+    data = opened_so(path)
     model = shoal.KMeansClustering(
         5, initial_clusters=FIRST, use_mini_batch=mini, memory_budget=budget
     )
     size = 100 if mini else None
-    model.fit(path, steps=2, batch_size=size)
+    model.fit(data, steps=2, batch_size=size)
     before = model.state
     with pytest.raises(shoal.BadInputError, match="source changed between two passes"):
-        model.fit(path, steps=60, batch_size=size, monitors=[At(5, lambda: change(path))])
+        model.fit(data, steps=60, batch_size=size, monitors=[At(5, lambda: change(path))])
     assert model.state is before
 
 
 @pytest.mark.parametrize("name", [*FILES, "stream.arrow"])
-def test_a_file_that_changes_under_predict_is_an_error(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if name == "large.csv":
-        monkeypatch.setattr(text, "KEPT_BYTES", 0)
-        monkeypatch.setattr(text, "PAGE_BYTES", 1000)
+def test_a_file_that_changes_under_predict_is_an_error(name: str, tmp_path: Path) -> None:
     write(tmp_path / name, X)
     model = shoal.KMeansClustering(5, initial_clusters=FIRST).fit(X, steps=1)
-    batches = model.predict(tmp_path / name, batch_size=50, iterate_batches=True)
+    batches = model.predict(opened_so(tmp_path / name), batch_size=50, iterate_batches=True)
     next(batches)
     overwritten(tmp_path / name)
     with pytest.raises(shoal.BadInputError, match="source changed between two passes"):

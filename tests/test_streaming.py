@@ -16,7 +16,7 @@ from test_pages import Disk
 import shoal
 from shoal import inference
 from shoal.shards import answers
-from shoal.sources import arrow
+from shoal.sources.limits import Limits
 from shoal.sources.paged import PagedSource
 
 ROWS = np.random.default_rng(6).normal(size=(3000, 4)).astype(np.float32)
@@ -168,16 +168,16 @@ def test_memory_does_not_grow_with_the_stream(model: shoal.KMeansClustering, met
 
 @methods
 def test_a_reader_that_is_left_is_closed(
-    model: shoal.KMeansClustering, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: shoal.KMeansClustering, method: str, tmp_path: Path
 ) -> None:
     pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     from pyarrow import parquet
 
     table = pyarrow.table({f"c{i}": ROWS[:, i] for i in range(4)})
     parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=100)
-    monkeypatch.setattr(arrow, "PIECE_BYTES", 16 * 100)
     before = threading.active_count()
-    results = METHODS[method](model, tmp_path)
+    data = shoal.open(tmp_path, limits=Limits(piece=16 * 100))
+    results = METHODS[method](model, data)
     first = list(itertools.islice(results, 30))
     assert np.array_equal(first, expected(model, method)[:30])
     del results

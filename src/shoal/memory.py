@@ -20,8 +20,8 @@ from shoal.metric import is_cosine
 from shoal.model import Model
 from shoal.shards.kernels import planned_bytes
 from shoal.sources.kept import bytes_of
+from shoal.sources.limits import USUAL
 from shoal.sources.paged import PagedSource
-from shoal.sources.rows import PIECE_BYTES
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
 from shoal.steps.order import CHUNK, rows_of_a_window
@@ -149,7 +149,7 @@ def memory_estimate(
     size = bytes_of(shape.rows, shape.dim, shape.dtype, shape.weighted)
     if not shape.held and planned.keeps(size):  # decoded, and then as if it had been there
         data, shape = size, dataclasses.replace(shape, held=True)
-        reading = READER_BYTES + 5 * PIECE_BYTES + _reading(planned, shape)
+        reading = READER_BYTES + 5 * USUAL.piece + _reading(planned, shape)
         planned = planned.without(size)
     k, d = planned.num_clusters, shape.dim
     double = is_double(shape.dtype)
@@ -212,7 +212,7 @@ def _reading(planned: Parameters, shape: _Shape) -> int:
     if shape.held:
         return 2 * batch if planned.use_mini_batch else 0
     if not planned.use_mini_batch:
-        return READER_BYTES + 5 * PIECE_BYTES  # being read, read ahead, in use, and decoded
+        return READER_BYTES + 5 * USUAL.piece  # being read, read ahead, in use, and decoded
     window = min(rows_of_a_window(shape.dim) * shape.row, shape.bytes)
     # In use, read ahead, and what it is decoded and put together from.
     return READER_BYTES + 4 * window + 2 * batch

@@ -35,6 +35,7 @@ from shoal.hooks import rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, ROW, SCORES
 from shoal.saving import load_model
 from shoal.shards.kernels import as_loss
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.paged import PagedSource
 from shoal.sphere import from_sphere, sphere_km
 from shoal.state import exact_sum
@@ -47,7 +48,7 @@ KM = "km"
 SIGNALLED = 128
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, limits: Limits = USUAL) -> int:
     """Run a command; returns the exit code.
 
     0; 1 for an error; 2 for wrong usage; 130 for Ctrl-C, 143 for SIGTERM.
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _interruptions() as signals, ExitStack() as at_end:
         try:
             options = _parsed(arguments)
-            options.at_end = at_end
+            options.at_end, options.limits = at_end, limits
             path = label(getattr(options, "data", None) or ["the data"])
             with messages_to_stderr(getattr(options, "quiet", False), path):
                 result: Result = options.command(options)

@@ -64,9 +64,9 @@ def open_data(options: argparse.Namespace, columns: Columns) -> PagedSource:
     asked = replace(columns, features=places, learned=None) if places else columns
     files, name = files_of(options), label(options.data)
     if name == STANDARD_INPUT:
-        pages = open_csv(files, asked, name)
+        pages = open_csv(files, asked, name, options.limits)
     else:
-        pages = open_path(options.data, asked, name)
+        pages = open_path(options.data, asked, name, options.limits)
     if places:
         on_sphere = OnSphere(pages, places, name_of_places(trained or places))
         pages = on_sphere

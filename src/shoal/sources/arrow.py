@@ -15,8 +15,8 @@ from shoal.dtypes import common
 from shoal.errors import BadInputError
 from shoal.sources.columns import Columns, check_present, listed, wanted_columns, warn_left_out
 from shoal.sources.index import without_index
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.places import Places
-from shoal.sources.rows import PIECE_BYTES
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Layout:
     weight: Any
     name: str  # what messages call the data, and
     places: Places | None = None  # the files it comes from
+    limits: Limits = USUAL
 
     def place(self, index: int) -> tuple[str, int]:
         """What a row comes from, and its number there."""
@@ -77,7 +78,7 @@ class Layout:
     @property
     def rows_at_a_time(self) -> int:
         """Rows of a piece of bounded size."""
-        return max(1, PIECE_BYTES // self.row_bytes)
+        return max(1, self.limits.piece // self.row_bytes)
 
 
 def bare(kind: Any) -> Any:

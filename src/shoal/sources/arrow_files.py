@@ -21,6 +21,7 @@ from shoal.sources.arrow import (
 from shoal.sources.arrow_rows import Builder, pieces
 from shoal.sources.columns import Columns, listed
 from shoal.sources.index import written_index
+from shoal.sources.limits import Limits
 from shoal.sources.paths import File, check_unchanged, naming
 from shoal.sources.places import Places
 from shoal.sources.rows import Rows
@@ -59,8 +60,11 @@ class ArrowPages:
 
     resident = False
 
-    def __init__(self, files: list[File], reader: Reader, columns: Columns, name: str) -> None:
+    def __init__(
+        self, files: list[File], reader: Reader, columns: Columns, name: str, limits: Limits
+    ) -> None:
         self._files = files
+        self._limits = limits
         self._reader = reader
         self.name = name
         heads = [self._head(file) for file in files]
@@ -89,7 +93,7 @@ class ArrowPages:
         return rows
 
     def stream(self, first: int = 0) -> Iterator[Rows]:
-        """All rows from page ``first`` on, in pieces of about 16 MB; the next one is read ahead."""
+        """All rows from page ``first`` on, in bounded pieces; the next one is read ahead."""
         pages = [page for page in self._pages[first:] if page.rows]
         rows = sum(page.rows for page in pages)
         start = pages[0].first if pages else 0
@@ -142,7 +146,7 @@ class ArrowPages:
                 others = {one: kind for one, kind in others.items() if one not in index}
             _check_same((first, found), (file.name, others), used, named)
         fields = [field_of(one, found[one], self._chunks(one), first) for one in names]
-        return Layout(tuple(fields), columns.weights, self.name, self._places)
+        return Layout(tuple(fields), columns.weights, self.name, self._places, self._limits)
 
     def _chunks(self, name: str) -> Iterator[Any]:
         for file in self._files:

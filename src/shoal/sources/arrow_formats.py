@@ -10,11 +10,9 @@ import pyarrow as pa
 from pyarrow import ipc, parquet
 
 from shoal.sources.arrow import Layout, holds_numbers, types_of
+from shoal.sources.limits import Limits
 from shoal.sources.paths import File
 
-#: Bytes of rows that are decoded at a time; a row group that is smaller, at once, is decoded in
-#: four fifths of the time that pieces of it take.
-BATCH_BYTES = 32 << 20
 #: Bytes of a column of a local Parquet file that are read at a time, and of all of them.
 BUFFER_BYTES, BUFFERS_BYTES = 64 << 10, 16 << 20
 
@@ -36,7 +34,7 @@ class ParquetReader:
         self, file: File, pages: Sequence[int], layout: Layout, most: int | None
     ) -> Iterator[Any]:
         """Decode row groups one after the other, some rows at a time."""
-        room = max(1, BATCH_BYTES // layout.row_bytes)
+        room = max(1, layout.limits.batch // layout.row_bytes)
         room = room if most is None else min(room, most)
         with self._open(file, BUFFERS_BYTES // len(layout.used)) as opened:
             for page in pages:
@@ -72,7 +70,8 @@ class IpcReader:
     A page is a record batch or, where batches are mapped, a part of one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._plain: dict[str, bool] = {}  # whether batches of a file are mapped
         self._pages: dict[str, list[tuple[int, int, int]]] = {}  # batch, first row, rows
         self._offsets: dict[str, list[int]] = {}  # of record batches, in streams
@@ -88,7 +87,7 @@ class IpcReader:
                 batch = reader.get_batch(number)
                 rows = step = batch.num_rows
                 if self._plain[file.name] and rows:
-                    step = max(1, BATCH_BYTES * rows // max(1, batch.nbytes))
+                    step = max(1, self._limits.batch * rows // max(1, batch.nbytes))
                 starts = range(0, rows, max(1, step))
                 pages += [(number, start, min(step, rows - start)) for start in starts]
         return schema, [rows for _, _, rows in pages]

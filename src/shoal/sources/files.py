@@ -12,6 +12,7 @@ import numpy as np
 from shoal.errors import MissingExtraError
 from shoal.sources.array import to_parts
 from shoal.sources.columns import Columns
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.npy import read_npy, read_npz
 from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.paths import check_unchanged, find_files, naming, of_one_kind, without_names
@@ -20,7 +21,9 @@ from shoal.sources.text import open_csv
 Path = str | os.PathLike[str]
 
 
-def open_path(path: Path | Sequence[Path], columns: Columns, name: str = "x") -> Pages:
+def open_path(
+    path: Path | Sequence[Path], columns: Columns, name: str = "x", limits: Limits = USUAL
+) -> Pages:
     """Open a file, the files of a directory or of a pattern, what a URL names, or a list of those.
 
     Columns of a table that are not numbers are left out, with a warning, unless columns are named.
@@ -29,7 +32,7 @@ def open_path(path: Path | Sequence[Path], columns: Columns, name: str = "x") ->
     files = of_one_kind([file for one in paths for file in find_files(one)])
     kind = files[0].kind
     if kind == "csv":
-        return open_csv(files, columns, name)
+        return open_csv(files, columns, name, limits)
     if kind in ("npy", "npz"):
         arrays = []
         for file in files:
@@ -47,4 +50,5 @@ def open_path(path: Path | Sequence[Path], columns: Columns, name: str = "x") ->
         from shoal.sources.arrow_formats import IpcReader, ParquetReader
     except ImportError:
         raise MissingExtraError(f"reading {files[0].name}", "pyarrow", "parquet") from None
-    return ArrowPages(files, ParquetReader() if kind == "parquet" else IpcReader(), columns, name)
+    reader = ParquetReader() if kind == "parquet" else IpcReader(limits)
+    return ArrowPages(files, reader, columns, name, limits)

@@ -14,6 +14,7 @@ from shoal.sources.array import to_parts, warn_of_labels
 from shoal.sources.brought import prepared
 from shoal.sources.columns import Columns, check_label, check_labels, is_frame, is_table
 from shoal.sources.foreign import unwrapped
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.paged import PagedSource
 from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
@@ -32,6 +33,7 @@ def open_source(
     seed: int | None = None,
     *,
     name: str = "x",
+    limits: Limits | None = None,
 ) -> Source:
     """Open data of any kind that shoal reads; also available as ``shoal.open``.
 
@@ -64,6 +66,9 @@ def open_source(
         Of that order; None: the model's ``random_seed``.
     name
         What error messages call the data.
+    limits
+        How much of data on disk is in memory at a time (None: as ``shoal.sources.limits.Limits``
+        has it).
 
     Returns
     -------
@@ -80,14 +85,30 @@ def open_source(
     if seed is not None:
         seed = whole_number("seed", seed, 0, 2**128)
     named = Columns(check_labels(columns, "columns"), check_label(weight, "weight"))
-    source = open_named(data, named, batch_size, shuffle, name)
+    source = open_named(data, named, batch_size, shuffle, name, check_limits(limits))
     if isinstance(source, PagedSource) and seed is not None:
         source.seed = seed
     return source
 
 
+def check_limits(limits: object) -> Limits:
+    """Return the limits that a user gave."""
+    if limits is None:
+        return USUAL
+    if not isinstance(limits, Limits):
+        raise BadInputError(
+            f"limits is of type {type(limits).__name__}; it must be shoal.sources.limits.Limits"
+        )
+    return limits
+
+
 def open_named(
-    data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str
+    data: Any,
+    named: Columns,
+    batch_size: int | None,
+    shuffle: bool,
+    name: str,
+    limits: Limits = USUAL,
 ) -> Source:
     """Open data, as ``open_source`` does, with its checked columns."""
     if isinstance(data, (PagedSource, StreamSource)):
@@ -97,11 +118,11 @@ def open_named(
 
         if name == "x" and not isinstance(data, list):  # nobody has called it otherwise
             name = os.fsdecode(data)
-        on_disk = PagedSource(open_path(data, named, name), batch_size, shuffle)
-        on_disk.named, on_disk.read = named, partial(open_path, data, name=name)
+        on_disk = PagedSource(open_path(data, named, name, limits), batch_size, shuffle)
+        on_disk.named, on_disk.read = named, partial(open_path, data, name=name, limits=limits)
         return on_disk
     if callable(data) and not hasattr(data, "__array__"):
-        return _open_callable(data, batch_size, named, shuffle, name)
+        return _open_callable(data, named, batch_size, shuffle, name, limits)
     data = prepared(unwrapped(data), name)
     if _is_iterable_of_batches(data):
         _refuse_batch_size(batch_size, name)
@@ -176,13 +197,18 @@ def _opened_so(data: Source, named: Columns) -> bool:
 
 
 def _open_callable(
-    data: Any, batch_size: int | None, named: Columns, shuffle: bool, name: str
+    data: Any,
+    named: Columns,
+    batch_size: int | None,
+    shuffle: bool,
+    name: str,
+    limits: Limits,
 ) -> Source:
     result = prepared(unwrapped(data()), f"{name}()")
     if callable(result) and not hasattr(result, "__array__"):
         raise BadInputError(f"{name}() returned another callable; it must return data")
     if not _is_iterable_of_batches(result):
-        return open_named(result, named, batch_size, shuffle, f"{name}()")
+        return open_named(result, named, batch_size, shuffle, f"{name}()", limits)
     _refuse_batch_size(batch_size, name)
     first: Iterator[Any] = iter(result)
     waiting = [first]  # what the first call gave is not thrown away

@@ -14,9 +14,6 @@ from shoal.sources.sparse import Matrix, stacked
 from shoal.sources.weights import given_twice, weights_of_parts
 from shoal.types import Floats
 
-#: Bytes of rows on disk that are read at a time.
-PIECE_BYTES = 16 << 20
-
 
 @dataclass(frozen=True)
 class Rows:

@@ -21,6 +21,7 @@ from shoal.sources.columns import Columns, check_present, listed, wanted_columns
 from shoal.sources.csv_head import Form, form_of, is_missing
 from shoal.sources.csv_parser import Column, parse, record_of
 from shoal.sources.csv_records import blocks_of
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.paths import File, changed, check_unchanged, naming, without_names
 from shoal.sources.pieces import in_pieces
@@ -29,11 +30,6 @@ from shoal.sources.rows import Rows
 from shoal.sources.weights import weights_of
 
 logger = logging.getLogger("shoal")
-
-#: Bytes of text that are read at a time.
-PAGE_BYTES = 4 << 20
-#: Bytes of values that are kept in memory; of more, none are.
-KEPT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -80,6 +76,7 @@ class _Found:
     asked: Columns  # of the user
     columns: dict[str, Column]  # those that are looked at
     pages: list[Page]
+    limits: Limits
     rows: int = 0
     keeping: bool = True
 
@@ -94,12 +91,12 @@ class _Found:
             column.forget()
 
 
-def open_csv(files: list[File], columns: Columns, name: str) -> Pages:
+def open_csv(files: list[File], columns: Columns, name: str, limits: Limits = USUAL) -> Pages:
     """Read files once; what is small is kept, of the rest it is known where pages begin."""
     found: _Found | None = None
     for file in files:
         with naming(file):
-            found = _survey(file, columns, found, files[0])
+            found = _survey(file, columns, found or limits, files[0])
     assert found is not None
     if found.rows == 0:
         raise BadInputError(f"{files[0].name} has a header and no rows")
@@ -160,14 +157,15 @@ def _by_number(columns: Columns, file: File) -> Columns:
 # --- the first reading --------------------------------------------------------------------------
 
 
-def _survey(file: File, columns: Columns, found: _Found | None, first: File) -> _Found:
-    """Read a file from its first record to its last."""
+def _survey(file: File, columns: Columns, before: _Found | Limits, first: File) -> _Found:
+    """Read a file from its first record to its last; ``before`` it, others or none were."""
+    limits = before if isinstance(before, Limits) else before.limits
     with file.open() as content:
-        form = form_of(content, file.name, say=found is None)
+        form = form_of(content, file.name, say=before is limits)
         if form is None:
             raise BadInputError(f"{file.name} is empty")
-        found, row = _begin(file, form, columns, found, first), 0
-        for offset, block in blocks_of(content, PAGE_BYTES, form.delimiter, form.start):
+        found, row = _begin(file, form, columns, before, first), 0
+        for offset, block in blocks_of(content, limits.csv_page, form.delimiter, form.start):
             rows = parse(block, form, found.columns, file.name, row)
             if rows:
                 found.pages.append(Page(file, offset, len(block), found.rows, row, rows, form))
@@ -181,22 +179,26 @@ def _after_block(found: _Found) -> None:
     for column in found.columns.values():
         if column.good is not None:
             column.check(False, found.asked.weights)
-    if found.rows * len(found.columns) * 8 > KEPT_BYTES:
+    if found.rows * len(found.columns) * 8 > found.limits.csv_kept:
         found.keeping = False
     if not found.keeping:
         found.forget_values()
 
 
-def _begin(file: File, form: Form, columns: Columns, found: _Found | None, first: File) -> _Found:
+def _begin(
+    file: File, form: Form, columns: Columns, before: _Found | Limits, first: File
+) -> _Found:
     """Look at the layout of a file."""
     header = form.fields
     if len(set(header)) < len(header):
         raise BadInputError(f"{file.name} has several columns of one name: {listed(header)}")
-    if found is None:
+    if isinstance(before, Limits):
         asked = columns.spelled(header) if form.has_names else _by_number(columns, file)
         check_present(header, asked, file.name)
         used = set(_names(asked) if asked.named else header)
-        return _Found(form, asked, {one: Column(one) for one in header if one in used}, [])
+        looked_at = {one: Column(one) for one in header if one in used}
+        return _Found(form, asked, looked_at, [], before)
+    found = before
     if found.form.has_names != form.has_names:
         with_names, without = (first, file) if found.form.has_names else (file, first)
         raise BadInputError(
