@@ -8,6 +8,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,11 @@ def test_weights_of_any_kind_count_rows_so_often(shape: str, mini: bool) -> None
     assert found.score(X, sample_weight=weights) == pytest.approx(found.score(repeated), rel=1e-12)
     evaluated = found.evaluate(X, sample_weight=weights)
     assert evaluated["scores"] == found.score(shoal.Weighted(X, weights))
-    assert evaluated["loss"] == evaluated["scores"] / W.sum()
+    centers = found.clusters().astype(np.float64)
+    distances = ((X[:, None].astype(np.float64) - centers) ** 2).sum(axis=2).min(axis=1)
+    exact = sum(Fraction(w) * Fraction(d) for w, d in zip(W, distances, strict=True))
+    assert evaluated["scores"] == float(exact)
+    assert evaluated["loss"] == float(exact / Fraction(W.sum()))  # not rounded twice
 
 
 ROWS: dict[str, Callable[[Path], Any]] = {
