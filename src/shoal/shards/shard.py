@@ -202,6 +202,7 @@ class _Epoch:
     def __init__(self, source: PagedSource, batch: Batch) -> None:
         self._of = batch.seed, batch.epoch, batch.size
         self._next = batch.first
+        self._rows = source.rows
         order = Order(batch.seed, batch.epoch, source.rows or 0, source.dim or 1)
         self._batches = source.epoch(order, batch.size, batch.first)
 
@@ -217,4 +218,7 @@ class _Epoch:
     def next(self, batch: Batch) -> list[Rows]:
         """Rows of the next one that are in the share."""
         self._next = batch.last
-        return next(self._batches)
+        found = next(self._batches)
+        if batch.last == self._rows:  # the end of the reading is here, not where it is let go
+            next(self._batches, None)
+        return found
