@@ -190,7 +190,8 @@ def test_a_bad_row_at_the_end_leaves_what_was_there(
         trained(feature_columns=NAMES).fit(dict(zip(NAMES, X.T, strict=True))), "model.safetensors"
     )
     Path(output).write_text("before")
-    shell.error(f"{command} {directory(x)} -o {output} --force --quiet", "row 399, column 1")
+    said = ("data/2.parquet holds nan in row 132, column 'b'",)
+    shell.error(f"{command} {directory(x)} -o {output} --force --quiet", *said)
     assert Path(output).read_text() == "before"
     assert sorted(path.name for path in Path().iterdir()) == ["data", "model.safetensors", output]
 

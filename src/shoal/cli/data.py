@@ -19,11 +19,11 @@ from typing import IO, Any, TypeVar
 from shoal.cli.places import OnSphere, name_of_places, names_of_places
 from shoal.errors import BadInputError
 from shoal.sources.columns import Columns
+from shoal.sources.csv_pages import open_csv
 from shoal.sources.files import open_path
 from shoal.sources.paged import PagedSource
 from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.paths import File, find_files, local_path, stamp_of
-from shoal.sources.text import open_csv
 
 logger = logging.getLogger("shoal")
 

@@ -12,11 +12,11 @@ import numpy as np
 from shoal.errors import MissingExtraError
 from shoal.sources.array import to_parts
 from shoal.sources.columns import Columns
+from shoal.sources.csv_pages import open_csv
 from shoal.sources.limits import USUAL, Limits
 from shoal.sources.npy import read_npy, read_npz
 from shoal.sources.pages import ArrayPages, Pages
 from shoal.sources.paths import check_unchanged, find_files, naming, of_one_kind, without_names
-from shoal.sources.text import open_csv
 
 Path = str | os.PathLike[str]
 
