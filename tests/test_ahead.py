@@ -210,7 +210,7 @@ def test_interrupts_of_training_on_files(
     for _ in range(12):
         interrupted_after(rng.uniform(0.001, 0.06))
         with pytest.raises(KeyboardInterrupt):
-            model.fit(path, steps=3000, batch_size=700 if mini_batch else None)
+            model.fit(path, steps=10**7, batch_size=700 if mini_batch else None)
         assert none_is_left()
         if model.is_fitted:
             done = model.state.global_step

@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from threading import current_thread, main_thread
 
 import numpy as np
 
 from shoal.errors import BadInputError
+from shoal.sources.ahead import ahead
 from shoal.sources.csv_head import FALSE, MISSING, TRUE, Form, is_number
 from shoal.sources.csv_records import (
     decoded,
@@ -250,21 +252,23 @@ def _parsed_fast(
         return None
     read_as = {"number": pa.float64(), "truth": pa.bool_(), "text": pa.string()}
     types = {name: read_as[kind] for name, kind in kinds.items()}
+    options = (
+        arrow_csv.ReadOptions(
+            use_threads=False, block_size=len(block) + 1, column_names=list(form.fields)
+        ),
+        arrow_csv.ParseOptions(newlines_in_values=True, delimiter=form.delimiter),
+        arrow_csv.ConvertOptions(
+            column_types=types,
+            include_columns=list(types),
+            null_values=sorted(MISSING),
+            true_values=sorted(TRUE),
+            false_values=sorted(FALSE),
+        ),
+    )
     try:
-        table = arrow_csv.read_csv(
-            pa.BufferReader(block),
-            arrow_csv.ReadOptions(
-                use_threads=False, block_size=len(block) + 1, column_names=list(form.fields)
-            ),
-            arrow_csv.ParseOptions(newlines_in_values=True, delimiter=form.delimiter),
-            arrow_csv.ConvertOptions(
-                column_types=types,
-                include_columns=list(types),
-                null_values=sorted(MISSING),
-                true_values=sorted(TRUE),
-                false_values=sorted(FALSE),
-            ),
-        )
+        # In the main thread, pyarrow takes a Ctrl-C to itself, and loses some.
+        reading = (arrow_csv.read_csv(pa.BufferReader(block), *options) for _ in range(1))
+        [table] = ahead(reading) if current_thread() is main_thread() else reading
     except (ValueError, OSError, KeyError, NotImplementedError):
         return None
     values = {}
