@@ -16,13 +16,14 @@ from sklearn.utils._param_validation import Interval
 
 from shoal.metric import to_unit
 from shoal.prepared import Prepared, trained
+from shoal.shards.kernels import as_loss, assign_block
 from shoal.shards.workspace import Workspace
 from shoal.sklearn.base import KMeansBase
 from shoal.sklearn.door import paged, prepared_of
 from shoal.sources.paged import PagedSource
 from shoal.sources.pieces import cut
-from shoal.sources.rows import Rows
-from shoal.state import State, exact_to_float
+from shoal.sources.rows import Rows, joined
+from shoal.state import Partial, State, exact_to_float
 from shoal.steps import minibatch
 from shoal.steps.convergence import Smoothed
 from shoal.steps.order import Order
@@ -154,7 +155,7 @@ class MiniBatchKMeans(KMeansBase):
             state = self._train(prepared, source, state, random)
             self._keep(state)
             if self.compute_labels:
-                self._label(prepared, state)
+                self._label(source)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
@@ -200,16 +201,22 @@ class MiniBatchKMeans(KMeansBase):
             self.n_steps_ += 1
             self._keep(state)
             if self.compute_labels:
-                self._label(prepared, state)
+                self._label(source)
         return self
 
-    def _label(self, prepared: Prepared, state: State) -> None:
-        found = prepared.data.assign(state.clusters)
-        self.labels_ = prepared.data.labels()
-        self.inertia_ = prepared.loss(found, state.clusters)
+    def _label(self, source: PagedSource) -> None:
+        """Labels and inertia of the centers that are kept: one pass, which adds nothing up."""
+        given, labels, total = self._parameters(), [], 0
+        for block in self._blocks(source, given):
+            mine = np.empty(len(block.rows), np.int32)
+            metric, threads = given.distance_metric, given.num_threads
+            total += assign_block(block, self._stored, metric, threads, mine)[1]
+            labels.append(mine)
+        self.labels_ = labels[0] if len(labels) == 1 else np.concatenate(labels)
+        self.inertia_ = as_loss(total)
 
     def _keep(self, state: State) -> None:
-        self._counts, self._stored = np.array(state.counts), np.array(state.clusters)
+        self._counts, self._stored = state.counts, state.clusters
         cosine = self.metric == "cosine"
         self.cluster_centers_ = to_unit(self._stored) if cosine else self._stored.copy()
 
@@ -270,18 +277,19 @@ class MiniBatchKMeans(KMeansBase):
         for step, rows in enumerate(itertools.islice(batches, steps), 1):
             with prepared.batch(rows, self._workspace) as batch:
                 before = state.clusters
-                state, loss = self._step(batch, state, random)
+                state, found = self._step(batch, state, random)
+                loss = batch.loss(found, before)
                 if self.tol > 0 and tolerance is None:
                     tolerance = self.tol * prepared.spread()
             mean = loss / size
-            text = f"Minibatch step {step}/{steps}: mean batch inertia: {mean}"
+            if step > 1:
+                smoothed = smoothed.update(mean, size, n)
+            if self.verbose:
+                ewa = "" if step == 1 else f", ewa inertia: {smoothed.mean}"
+                self._tell(f"Minibatch step {step}/{steps}: mean batch inertia: {mean}{ewa}")
             if step == 1:
-                self._tell(text)
                 continue
-            smoothed = smoothed.update(mean, size, n)
-            self._tell(f"{text}, ewa inertia: {smoothed.mean}")
-            moved = float(np.square(state.clusters - before, dtype=np.float64).sum())
-            if tolerance is not None and moved <= tolerance:
+            if tolerance is not None and _moved(before, state.clusters) <= tolerance:
                 self._tell(f"Converged (small centers change) at step {step}/{steps}")
                 break
             most = self.max_no_improvement
@@ -294,10 +302,9 @@ class MiniBatchKMeans(KMeansBase):
             self.inertia_ = (mean if smoothed.mean is None else smoothed.mean) * n
         return state
 
-    def _step(self, batch: Prepared, state: State, random: Any) -> tuple[State, float]:
-        """One step, and what the batch lost before it."""
+    def _step(self, batch: Prepared, state: State, random: Any) -> tuple[State, Partial]:
+        """One step, and the pass that it was made of."""
         after, found = minibatch.step(state, batch.data, batch.parameters)
-        loss = batch.loss(found, state.clusters)
         due = self._waiting.is_due(found.rows, self.n_clusters, after.counts)
         if due and self.reassignment_ratio > 0:
             key = int(random.randint(LARGEST_SEED))
@@ -306,11 +313,16 @@ class MiniBatchKMeans(KMeansBase):
             )
             if moved:
                 self._tell(f"[MiniBatchKMeans] Reassigning {moved} cluster centers.")
-        return after, loss
+        return after, found
 
     def _tell(self, text: str) -> None:
         if self.verbose:
             print(text)
+
+
+def _moved(before: Floats, after: Floats) -> float:
+    """Sum of the squared shifts of the centers."""
+    return float(np.square(after - before, dtype=np.float64).sum())
 
 
 def _batches(source: PagedSource, columns: int, size: int, seed: int) -> Iterator[list[Rows]]:
@@ -318,4 +330,5 @@ def _batches(source: PagedSource, columns: int, size: int, seed: int) -> Iterato
     seed = seed if source.seed is None else source.seed
     orders = (Order(seed, epoch, source.rows or 0, columns) for epoch in itertools.count())
     batches = itertools.chain.from_iterable(source.epoch(order, size, 0) for order in orders)
-    return cut(itertools.chain.from_iterable(batches), size)
+    # Of a batch that lies in two epochs, one array: two cost as much as two batches.
+    return ([joined(parts)] for parts in cut(itertools.chain.from_iterable(batches), size))

@@ -172,6 +172,10 @@ def _first_center(offered: Round, random: Random) -> tuple[Potential, list[Drawn
     found = offered.found
     if len(found):
         return offered.potential(found), []
+    if not offered.weighted and not offered.cosine:  # rows have the same mass: the same row
+        index = offered.rows * int(random.shares(1)[0]) >> 53
+        first = offered.data.take(np.array([index]))
+        return offered.potential(dense(first.rows)), [first]
     even = offered.potential(found)
     # Without mass, no row has a direction.
     first = even.draw_by(random.shares(1)) if even.mass() else offered.drawn(random, 1)
