@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ from helpers import make_rows
 
 import shoal
 from shoal.executors import PickledExecutor
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=METRICS)

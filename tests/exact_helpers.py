@@ -114,8 +114,8 @@ def assign(
 
 def each_target() -> Iterator[str]:
     """Every SIMD level; where it has a screen, that filters at any size."""
-    plans = [(target, "bytes" if target in BYTES else "floats") for target in TARGETS]
-    plans += [("amx", plan) for plan in ("brains", "pairs") if "amx" in TARGETS]
+    plans = [(target, "int8" if target in BYTES else "f32") for target in TARGETS]
+    plans += [("amx", plan) for plan in ("bf16", "bf16x2") if "amx" in TARGETS]
     for target, plan in plans:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("SHOAL_SIMD", target)

@@ -298,7 +298,7 @@ def test_rows_are_not_copied(order: str) -> None:
     assert growth < 64 * 1024, f"{growth} kB more than before"
 
 
-@pytest.mark.parametrize("plan", ["floats", "boxes"])
+@pytest.mark.parametrize("plan", ["f32", "boxes"])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16, np.int32])
 def test_rows_of_few_columns_add_up_as_one_by_one(
     dtype: type, plan: str, monkeypatch: pytest.MonkeyPatch

@@ -76,7 +76,7 @@ def test_sums_and_squares(
     ]
 
 
-@pytest.mark.parametrize("plan", ["floats", "boxes"])
+@pytest.mark.parametrize("plan", ["f32", "boxes"])
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("heavy", [False, True])

@@ -38,11 +38,11 @@ struct Filters {
   Filters(const Task& task, const ExactCenters& centers, const Space& space, bool kept, Team& team,
           Step& step)
       : screen(choose_screen(screened(task, kept), task.target, task.plan)),
-        filter(centers, space, task.target.tile.group, screen == Screen::pairs, team) {
+        filter(centers, space, task.target.tile.group, screen == Screen::bf16x2, team) {
     const bool usable = filter.usable();  // screens before float32 go by its bound
-    if (screen == Screen::pairs) pairs.emplace(filter, *task.target.pairs, team);
-    if (screen == Screen::bytes && usable) bytes.emplace(filter, *task.target.bytes, team);
-    if (screen == Screen::brains && usable) brains.emplace(filter, team);
+    if (screen == Screen::bf16x2) pairs.emplace(filter, *task.target.pairs, team);
+    if (screen == Screen::int8 && usable) bytes.emplace(filter, *task.target.bytes, team);
+    if (screen == Screen::bf16 && usable) brains.emplace(filter, team);
     step.filter = &filter;
     step.pairs = pairs ? &*pairs : nullptr;
     step.bytes = bytes ? &*bytes : nullptr;
@@ -189,8 +189,8 @@ int64_t kept_bytes(const Keeper& keeper, const Screened& given, const Target& ta
   const int64_t bounds = Keeper::bytes_of_bounds(n, k, d);
   if (bounds > budget) return 0;
   const Screen screen = choose_screen(given, target, plan);
-  const int64_t codes = screen == Screen::bytes    ? Keeper::bytes_of_codes(n, (d + 3) / 4)
-                        : screen == Screen::brains ? Keeper::bytes_of_brains(n, (d + 1) / 2)
+  const int64_t codes = screen == Screen::int8    ? Keeper::bytes_of_codes(n, (d + 3) / 4)
+                        : screen == Screen::bf16 ? Keeper::bytes_of_brains(n, (d + 1) / 2)
                                                    : 0;
   return bounds + (bounds + codes <= budget ? codes : 0);
 }

@@ -34,22 +34,22 @@ Screen choose_screen(const Screened& given, const Target& target, Plan plan) {
   const bool bytes = target.bytes != nullptr && given.d <= kMostByteColumns;
   const bool brains = target.brains != nullptr && given.d <= kMostByteColumns;
   const bool pairs = target.pairs != nullptr && given.as_they_lie;
-  if (plan == Plan::bytes) return bytes ? Screen::bytes : Screen::floats;
-  if (plan == Plan::brains) return brains ? Screen::brains : Screen::floats;
-  if (plan == Plan::pairs) return pairs ? Screen::pairs : Screen::floats;
-  if (plan != Plan::automatic || !bytes) return Screen::floats;
+  if (plan == Plan::int8) return bytes ? Screen::int8 : Screen::f32;
+  if (plan == Plan::bf16) return brains ? Screen::bf16 : Screen::f32;
+  if (plan == Plan::bf16x2) return pairs ? Screen::bf16x2 : Screen::f32;
+  if (plan != Plan::automatic || !bytes) return Screen::f32;
   const Costs costs(given, target.bytes->blocks);
-  Screen best = Screen::floats;
+  Screen best = Screen::f32;
   double least = costs.floats;
   const auto offer = [&](Screen screen, double cost) {
     if (cost >= least) return;
     best = screen;
     least = cost;
   };
-  offer(Screen::bytes, costs.bytes);
-  if (brains && given.k > kPanel) offer(Screen::brains, costs.brains);
+  offer(Screen::int8, costs.bytes);
+  if (brains && given.k > kPanel) offer(Screen::bf16, costs.brains);
   if (pairs && given.k > kFewCenters && given.d >= kLeastPairColumns)
-    offer(Screen::pairs, costs.pairs);
+    offer(Screen::bf16x2, costs.pairs);
   return best;
 }
 

@@ -6,10 +6,10 @@
 
 namespace shoal {
 
-// As SHOAL_PLAN names them. What a target lacks, or what does not suit the rows, floats filter.
-enum class Plan : int { automatic, floats, bytes, brains, pairs, boxes };
+// As SHOAL_PLAN names them. What a target lacks, or what does not suit the rows, f32 does.
+enum class Plan : int { automatic, f32, int8, bf16, bf16x2, boxes };
 
-enum class Screen { floats, bytes, brains, pairs };
+enum class Screen { f32, int8, bf16, bf16x2 };
 
 // What the choice goes by. as_they_lie: the kernel of pairs can read the rows; kept: they are
 // rounded once for many passes.

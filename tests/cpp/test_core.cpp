@@ -325,7 +325,7 @@ void try_assign(const std::string& kind, const Table& x, const Table& c, Metric 
       context = std::string(target->name) + ", " + kind + ", " + describe(x, c.n, metric) +
                 ", rows: " + of_rows.name + ", centers: " + of_centers.name;
       const int threads = 1 + static_cast<int>(below(4));
-      for (const Plan plan : {Plan::automatic, Plan::bytes, Plan::brains, Plan::pairs})
+      for (const Plan plan : {Plan::automatic, Plan::int8, Plan::bf16, Plan::bf16x2})
         check_assign(expected, rows.rows, centers.rows, metric, *target, threads, trial % 2 == 1,
                      plan);
     }
@@ -421,7 +421,7 @@ void test_filter_settles() {
       const Laid rows(x, kLayouts[0]), centers(c, kLayouts[0]);
       for (const Target* target : usable_targets()) {
         context = std::string(target->name) + ", offset " + std::to_string(offset);
-        for (const Plan plan : {Plan::floats, Plan::bytes, Plan::brains, Plan::pairs}) {
+        for (const Plan plan : {Plan::f32, Plan::int8, Plan::bf16, Plan::bf16x2}) {
           const Assignment result = assign(
               {rows.rows, nullptr, centers.rows, Metric::squared_euclidean, *target, 1, plan},
               nullptr, nullptr);

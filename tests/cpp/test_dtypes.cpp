@@ -235,10 +235,10 @@ void test_all() {
             Shape{700, 7, 40}, Shape{500, 40, 20}, Shape{300, 100, 3}, Shape{300, 133, 50}})
         for (const Metric metric : {Metric::squared_euclidean, Metric::cosine})
           for (const Plan plan :
-               {Plan::floats, Plan::bytes, Plan::brains, Plan::pairs, Plan::boxes}) {
-            if ((plan == Plan::bytes && target->bytes == nullptr) ||
-                (plan == Plan::brains && target->brains == nullptr) ||
-                (plan == Plan::pairs && target->pairs == nullptr) ||
+               {Plan::f32, Plan::int8, Plan::bf16, Plan::bf16x2, Plan::boxes}) {
+            if ((plan == Plan::int8 && target->bytes == nullptr) ||
+                (plan == Plan::bf16 && target->brains == nullptr) ||
+                (plan == Plan::bf16x2 && target->pairs == nullptr) ||
                 (plan == Plan::boxes && d > kMostBoxColumns))
               continue;
             const Pair x(named.dtype, n, d), c(named.dtype, k + 3, d, false);

@@ -152,7 +152,7 @@ void check_passes(const std::string& kind, const Table& x, Table c, Metric metri
   const Grid grid = grids.grid(40, levels);
   std::vector<std::unique_ptr<Contender>> contenders;
   for (const Target* target : usable_targets())
-    for (const Plan plan : {Plan::floats, Plan::bytes, Plan::brains, Plan::pairs})
+    for (const Plan plan : {Plan::f32, Plan::int8, Plan::bf16, Plan::bf16x2})
       for (const int64_t budget : {int64_t{0}, 8 * x.n, int64_t{1} << 30})
         contenders.push_back(
             std::make_unique<Contender>(target, plan, budget, x.n, c.n, x.d, levels));
