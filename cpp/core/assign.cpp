@@ -189,9 +189,9 @@ int64_t kept_bytes(const Keeper& keeper, const Screened& given, const Target& ta
   const int64_t bounds = Keeper::bytes_of_bounds(n, k, d);
   if (bounds > budget) return 0;
   const Screen screen = choose_screen(given, target, plan);
-  const int64_t codes = screen == Screen::int8    ? Keeper::bytes_of_codes(n, (d + 3) / 4)
+  const int64_t codes = screen == Screen::int8   ? Keeper::bytes_of_codes(n, (d + 3) / 4)
                         : screen == Screen::bf16 ? Keeper::bytes_of_brains(n, (d + 1) / 2)
-                                                   : 0;
+                                                 : 0;
   return bounds + (bounds + codes <= budget ? codes : 0);
 }
 

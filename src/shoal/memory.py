@@ -214,8 +214,8 @@ def _reading(planned: Parameters, shape: _Shape) -> int:
     if not planned.use_mini_batch:
         return READER_BYTES + 5 * USUAL.piece  # being read, read ahead, in use, and decoded
     window = min(rows_of_a_window(shape.dim) * shape.row, shape.bytes)
-    # In use, read ahead, and what it is decoded and put together from.
-    return READER_BYTES + 4 * window + 2 * batch
+    # In use, read ahead, what it is decoded and put together from, and what eight readers hold.
+    return READER_BYTES + 8 * window + 2 * batch
 
 
 def _labels(planned: Parameters, shape: _Shape) -> int:

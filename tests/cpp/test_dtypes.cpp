@@ -234,8 +234,7 @@ void test_all() {
            {Shape{1, 1, 1}, Shape{1500, 1, 5}, Shape{3000, 2, 64}, Shape{3000, 3, 30},
             Shape{700, 7, 40}, Shape{500, 40, 20}, Shape{300, 100, 3}, Shape{300, 133, 50}})
         for (const Metric metric : {Metric::squared_euclidean, Metric::cosine})
-          for (const Plan plan :
-               {Plan::f32, Plan::int8, Plan::bf16, Plan::bf16x2, Plan::boxes}) {
+          for (const Plan plan : {Plan::f32, Plan::int8, Plan::bf16, Plan::bf16x2, Plan::boxes}) {
             if ((plan == Plan::int8 && target->bytes == nullptr) ||
                 (plan == Plan::bf16 && target->brains == nullptr) ||
                 (plan == Plan::bf16x2 && target->pairs == nullptr) ||
