@@ -527,7 +527,11 @@ CALLS = [
         "short .csv line", with_file("x.csv", b"1,2\n3\n"), ("x.csv", "row 1", "1 f", "2 columns")
     ),
     Case("same names", with_file("x.csv", b"a,a\n1,2\n"), ("x.csv", "one name", "['a', 'a']")),
-    Case("long field", with_file("x.csv", b"a\n" + b"9" * 200_000), ("x holds inf", "row 0")),
+    Case(
+        "long field",
+        with_file("x.csv", b"a\n" + b"9" * 200_000),
+        ("x.csv holds inf", "row 0, column 'a'"),
+    ),
     Case("not text", with_file("x.csv", b"a,b\n\xff\xfe,2\n"), ("x.csv", "cannot be read")),
     Case("no numbers", with_file("x.csv", b"a\nb\n"), ("x.csv", "no columns of numbers", "['a']")),
     Case("text asked for", with_file("x.csv", b"a,b\n1,c\n", ["b"]), ("column 'b'", "object")),
