@@ -84,8 +84,13 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
 
 
 def test_a_child_of_a_killed_writer_holds_nothing(tmp_path: Path) -> None:
-    child = "if os.fork() == 0: time.sleep(5), os._exit(0)"
-    program = "import os\n" + HOLDER.replace("print(", f"{child}\n            print(")
+    child = (
+        "ready, there = os.pipe()",
+        "if os.fork() == 0: os.write(there, b'1'), time.sleep(5), os._exit(0)",
+        "os.read(ready, 1)",
+    )
+    lines = "\n            ".join((*child, "print("))
+    program = "import os\n" + HOLDER.replace("print(", lines)
     folder = tmp_path / "run"
     with another_process(folder, program) as process:
         process.kill()

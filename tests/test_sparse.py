@@ -96,7 +96,8 @@ def test_counts_of_any_dtype(dtype):
 def test_large_and_small_values(metric):
     rng = np.random.default_rng(4)
     dense = make(5, np.float64, kind="normal")
-    for scale in (1e-300, 1e-150, 1e-30, 1e30, 1e120):
+    scales = [1e-120, 1e-30, 1e30, 1e120]
+    for scale in scales if metric == "squared_euclidean" else [1e-300, 1e-150, *scales]:
         rows = dense * scale
         rows[::7] *= 1e-20
         centers = rows[rng.choice(len(rows), 12, replace=False)]
@@ -104,6 +105,13 @@ def test_large_and_small_values(metric):
         expected = trained(rows, None, **given)
         found = trained(scipy_sparse.csr_matrix(rows), None, **given)
         assert everything(found, scipy_sparse.csr_matrix(rows)) == everything(expected, rows)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-150])
+def test_values_whose_squares_underflow_are_refused(scale):
+    rows = scipy_sparse.csr_matrix(make(5, np.float64, kind="normal") * scale)
+    with pytest.raises(shoal.BadInputError, match="underflow"):
+        shoal.KMeansClustering(3, use_mini_batch=False).fit(rows)
 
 
 @pytest.mark.parametrize("metric", METRICS)
