@@ -330,10 +330,10 @@ def test_neither_data_nor_results_are_held(shell: Shell) -> None:
             os.link("part.parquet", f"{folder}/{i:02d}.parquet")
     save_model(trained(feature_columns=list(columns)).fit(columns, steps=1), "model.safetensors")
     for command in (
-        ("predict", "-o", "out.npy"),
-        ("predict", "-o", "out.parquet"),
-        ("transform", "-o", "out.npy"),
-        ("transform", "-o", "out.parquet"),
+        ("predict", "-o", "out.npy", "--force"),
+        ("predict", "-o", "out.parquet", "--force"),
+        ("transform", "-o", "out.npy", "--force"),
+        ("transform", "-o", "out.parquet", "--force"),
         ("evaluate",),
     ):
         one, three = (peak(command[0], folder, *command[1:]) for folder in ("one", "three"))

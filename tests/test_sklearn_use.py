@@ -168,13 +168,6 @@ def inertia_of(kind: type, seed: int) -> float:
     return float(new(kind, random_state=seed).fit(X).inertia_)
 
 
-def forks(test: Any) -> Any:
-    """A test that forks: JAX, which other tests load, warns of that."""
-    inside = "ignore:.*_at_fork:pytest.PytestUnraisableExceptionWarning"
-    return pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning", inside)(test)
-
-
-@forks
 @pytest.mark.parametrize(
     "backend", [pytest.param("loky", marks=pytest.mark.slow), "threading", "multiprocessing"]
 )
@@ -189,7 +182,6 @@ def _after_fork(queue: Any) -> None:
     queue.put(inertia_of(KMeans, 3))
 
 
-@forks
 def test_a_process_that_was_forked_trains() -> None:
     expected = inertia_of(KMeans, 3)
     context = multiprocessing.get_context("fork")
