@@ -31,10 +31,10 @@ CPP_FILES := find cpp tests -name '*.h' -o -name '*.cpp'
 
 demo: $(STAMPS)/demo  ## cluster 144,563 cities and show the result
 	$(BIN)/python examples/cities.py
-	$(BIN)/shoal fit build/demo/cities.parquet -k 60 --metric cosine --force --quiet \
+	$(BIN)/shoal fit examples/data/cities.parquet -k 60 --sphere latitude,longitude --force --quiet \
 		--model build/demo/cities.safetensors
-	$(BIN)/shoal predict build/demo/cities.parquet --model build/demo/cities.safetensors \
-		-o build/demo/labels.parquet
+	$(BIN)/shoal predict examples/data/cities.parquet --model build/demo/cities.safetensors \
+		-o build/demo/labels.parquet --force
 	$(BIN)/shoal inspect build/demo/cities.safetensors
 
 test: test-cpp  ## every test, C++ and Python (PYTEST_ARGS=...)
