@@ -259,15 +259,11 @@ class Feed:
         try:
             data = Data(self._shards(), self._cosine, places)
         except BadInputError:
-            if self._source_is_resident:
+            if self._source.resident:
                 self._whole()  # says which row of which array it is
             raise
         self._dropped.add(data.scan())
         return data.checked() if data.usable else data
-
-    @property
-    def _source_is_resident(self) -> bool:
-        return self._source.resident
 
     def _keep_rows(self) -> None:
         """Decode files that fit into memory once for all, where they will be read again."""

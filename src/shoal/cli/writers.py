@@ -218,21 +218,21 @@ def writing(target: str, main: str) -> AbstractContextManager[Writer]:
 
 @contextmanager
 def _to_file(target: Path, main: str) -> Iterator[Writer]:
-    with whole_file(target) as file:
-        writer = WRITERS[target.suffix](file, main)
-        try:
-            yield writer
-            writer.finish()
-        except BaseException:
-            writer.abandon()
-            raise
+    with whole_file(target) as file, _ended(WRITERS[target.suffix](file, main)) as writer:
+        yield writer
 
 
 @contextmanager
 def _to_stdout() -> Iterator[Writer]:
     if sys.stdout is None:
         raise BadInputError("standard output is closed: give a file to write, -o labels.csv")
-    writer = CsvWriter(sys.stdout.buffer, "")
+    with _ended(CsvWriter(sys.stdout.buffer, "")) as writer:
+        yield writer
+
+
+@contextmanager
+def _ended(writer: Writer) -> Iterator[Writer]:
+    """Finish what was written, or abandon it where that ends half-way."""
     try:
         yield writer
         writer.finish()

@@ -34,11 +34,6 @@ class Random:
         raw: npt.NDArray[np.uint64] = self._bits.random_raw(math.prod(shape))
         return (raw >> np.uint64(11)).reshape(shape)
 
-    def permutation(self, n: int) -> npt.NDArray[np.int64]:
-        """0 … n - 1 in random order."""
-        raw: npt.NDArray[np.uint64] = self._bits.random_raw(n)
-        return np.argsort(raw, kind="stable")
-
     def without_replacement(self, n: int, size: int) -> npt.NDArray[np.int64]:
         """``size`` different indices below n, in the order drawn."""
         chosen: dict[int, None] = {}
