@@ -14,7 +14,7 @@ from pyarrow import ipc, parquet
 from test_pages import CUTS, Disk, X, same
 
 import shoal
-from shoal import limits
+from shoal import machine
 from shoal.sources.kept import bytes_of_rows
 from shoal.sources.limits import Limits
 from shoal.sources.paged import PagedSource
@@ -245,7 +245,7 @@ def test_a_pipe_is_refused_and_not_waited_for(where: str, tmp_path: Path) -> Non
 # ---- What the process may use ----
 
 
-def machine(root: Path, files: dict[str, str]) -> None:
+def make_machine(root: Path, files: dict[str, str]) -> None:
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(content, "ascii")
@@ -300,12 +300,12 @@ def test_limits_of_control_groups(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    machine(tmp_path, files)
-    monkeypatch.setattr(limits, "ROOT", tmp_path)
-    monkeypatch.setattr(limits, "_address_space_left", lambda: None)
+    make_machine(tmp_path, files)
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.setattr(machine, "_address_space_left", lambda: None)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    assert limits.available_memory() == memory
-    assert limits.available_threads() == threads
+    assert machine.available_memory() == memory
+    assert machine.available_threads() == threads
 
 
 def test_a_limit_of_the_address_space_counts_less_what_is_used(
@@ -313,6 +313,6 @@ def test_a_limit_of_the_address_space_counts_less_what_is_used(
 ) -> None:
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1 << 40, 1 << 40))
-    left = limits._address_space_left()
+    left = machine._address_space_left()
     assert left is not None
     assert 0 < left < 1 << 40

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from shoal import _core
-from shoal.limits import available_threads
+from shoal.machine import available_threads
 
 
 def build_info() -> dict[str, Any]:

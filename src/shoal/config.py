@@ -13,7 +13,7 @@ import numpy as np
 from shoal.checks import one_of, positive, whole_number
 from shoal.dtypes import check_dtype, first_inexact, inexact, widened
 from shoal.errors import BadInputError
-from shoal.limits import available_memory, available_threads
+from shoal.machine import available_memory, available_threads
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, check_magnitude, check_metric
 from shoal.sources.array import to_rows
 from shoal.sources.brought import prepared, ragged

@@ -75,19 +75,19 @@ def evaluate(
     steps: int | None,
     metrics: dict[str, Metric],
     hooks: Monitors | None = None,
-    told: Callable[[int], None] = ignore,
+    progress: Callable[[int], None] = ignore,
 ) -> dict[str, Any]:
     """Sum and mean of distances over the first ``steps`` batches, and each metric.
 
-    Rows are kept, all of those evaluated, only for metrics that are callables. ``told`` hears how
-    many rows are done, again and again.
+    Rows are kept, all of those evaluated, only for metrics that are callables. ``progress`` hears
+    how many rows are done, again and again.
     """
     if steps is None and hooks is None:
         check_ends(source)
-    given, state = inference.parameters, inference.state
-    clusters = users_clusters(state, given)
+    parameters, state = inference.parameters, inference.state
+    clusters = users_clusters(state, parameters)
     watching = hooks or Monitors([])
-    context = Context(lambda state: users_clusters(state, given), state)
+    context = Context(lambda state: users_clusters(state, parameters), state)
     context.enter(EVALUATING, source.rows)
     streaming = {
         name: metric for name, metric in metrics.items() if isinstance(metric, StreamingMetric)
@@ -106,9 +106,9 @@ def evaluate(
             watching.tell("before_step", context)
             for block in blocks:
                 if not metrics:
-                    measured.add(inference, block, told)
+                    measured.add(inference, block, progress)
                     continue
-                seen = measured.add_and_keep(inference, block, told)
+                seen = measured.add_and_keep(inference, block, progress)
                 for one in streaming.values():
                     one.update(as_given(seen[0]), seen[1], seen[2], clusters)
                 if len(streaming) < len(metrics):
@@ -145,27 +145,27 @@ class _Sums:
         self.loss, self._weight, self.rows = found.loss, found.weight, found.rows
         return self
 
-    def add(self, inference: Inference, block: Block, told: Callable[[int], None]) -> None:
+    def add(self, inference: Inference, block: Block, progress: Callable[[int], None]) -> None:
         """Take in a block, in pieces, so that progress can be seen."""
         for piece in block.pieces(inference.piece_rows):
             self._add(inference, piece, None, None)
-            told(len(piece.rows))
+            progress(len(piece.rows))
 
     def add_and_keep(
-        self, inference: Inference, block: Block, told: Callable[[int], None]
+        self, inference: Inference, block: Block, progress: Callable[[int], None]
     ) -> tuple[Matrix, Array, Array]:
         """Take in a block, and return what metrics see of it: rows, cluster_idx, scores."""
         labels, distances = np.empty(len(block.rows), np.int32), np.empty(len(block.rows))
         self._add(inference, block, labels, distances)
-        told(len(block.rows))
+        progress(len(block.rows))
         return block.rows, labels.astype(np.int64), as_scores(distances, block.rows)
 
     def _add(
         self, inference: Inference, block: Block, labels: Any, distances: Array | None
     ) -> None:
-        given, centers = inference.parameters, inference.state.clusters
+        parameters, centers = inference.parameters, inference.state.clusters
         _, loss = assign_block(
-            block, centers, given.distance_metric, given.num_threads, labels, distances
+            block, centers, parameters.distance_metric, parameters.num_threads, labels, distances
         )
         rows = len(block.rows)
         self.loss += loss

@@ -52,7 +52,7 @@ class Demand:
     on_bad_rows: str = "error"
     counted: bool = False  # a number of steps is asked for: epochs do not end the run
     keep_seeding: bool = False  # data may end before all centers are found: more will come
-    told: Callable[[int], None] = ignore  # of rows read in a pass, piece by piece
+    progress: Callable[[int], None] = ignore  # of rows read in a pass, piece by piece
     workspace: Workspace = field(default_factory=Workspace)  # of mini-batches
 
 
@@ -285,7 +285,7 @@ class Feed:
             return
         self._kept_there = not self._executor.here  # by the shards
         if self._executor.here:
-            self._source = kept(source, self._demand.told)
+            self._source = kept(source, self._demand.progress)
         self._demand = replace(self._demand, parameters=given.without(size))
         if self._everything is not None:
             self._everything.close()
@@ -321,7 +321,7 @@ class Feed:
             demand.on_bad_rows,
             parameters.budget(0),
             self._kept_there,
-            demand.told,
+            demand.progress,
             demand.workspace,
         )
         if not isinstance(source, PagedSource):

@@ -175,24 +175,24 @@ class Inference:
         return max(1, min(self.piece_rows, PIECE_DISTANCES // len(self.state.clusters)))
 
     def collected(
-        self, source: Source, outputs: tuple[str, ...], told: Callable[[int], None] = ignore
+        self, source: Source, outputs: tuple[str, ...], progress: Callable[[int], None] = ignore
     ) -> dict[str, Array]:
-        """One dict of arrays for all batches; ``told`` hears how many rows are done."""
+        """One dict of arrays for all batches; ``progress`` hears how many rows are done."""
         check_ends(source)
         parts = _Joined(source.rows)
         for batch in self.batches(self._in_pieces(source), outputs):
             parts.add(batch)
-            told(len(next(iter(batch.values()))))
+            progress(len(next(iter(batch.values()))))
         return parts.arrays()
 
-    def labels(self, source: Source, told: Callable[[int], None] = ignore) -> Array:
+    def labels(self, source: Source, progress: Callable[[int], None] = ignore) -> Array:
         """Nearest center of every row that was given, int64 [n]: LEFT_OUT where it was dropped."""
         check_ends(source)
         if self._elsewhere(source):
             labels = np.full(source.rows or 0, LEFT_OUT, np.int64)
             for batch in self.batches(source, (ROW, CLUSTER_IDX)):
                 labels[batch[ROW]] = batch[CLUSTER_IDX]
-                told(len(batch[ROW]))
+                progress(len(batch[ROW]))
             return labels
         parts = _Joined(source.rows)
         for blocks in self.blocks(self._in_pieces(source), also_empty=True):
@@ -203,7 +203,7 @@ class Inference:
                         block.rows, self.state.clusters, self._metric, self._threads
                     )
                 parts.add({CLUSTER_IDX: found})
-                told(len(found))
+                progress(len(found))
         return parts.arrays()[CLUSTER_IDX]
 
     def _in_pieces(self, source: Source) -> Source:
@@ -215,7 +215,7 @@ class Inference:
         return source.in_pieces(self.piece_rows)
 
     def warned_of_distances(
-        self, rows: int | None, told: Callable[[int], None]
+        self, rows: int | None, progress: Callable[[int], None]
     ) -> Callable[[int], None]:
         """Warn once where n x k distances are many, and no one asked for them by name.
 
@@ -237,12 +237,12 @@ class Inference:
 
         def both(more: int) -> None:
             count(more)
-            told(more)
+            progress(more)
 
         if rows is None:
             return both
         count(rows)
-        return told
+        return progress
 
     @property
     def piece_rows(self) -> int:

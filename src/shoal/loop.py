@@ -145,9 +145,9 @@ def steps(
 
 
 def initialise(
-    state: State | None, source: Source, feed: Feed, task: Task, told: Callable[[int], None]
+    state: State | None, source: Source, feed: Feed, task: Task, progress: Callable[[int], None]
 ) -> State:
-    """Choose centers until there are enough; ``told`` hears how many there are."""
+    """Choose centers until there are enough; ``progress`` hears how many there are."""
     parameters = task.parameters
     if parameters.has_centers and (state is None or not state.initialized):
         state = seeding.given(parameters)  # whatever was chosen before them
@@ -166,7 +166,7 @@ def initialise(
             state = empty_state(dim, scan.dtype, parameters.random_seed)
         check_columns(state, dim, "a later batch")
         given = feed.parameters
-        state = seeding.step(state, batch.data, batch.inputs, given, feed.whole, told)
+        state = seeding.step(state, batch.data, batch.inputs, given, feed.whole, progress)
         if state.initialized:
             logger.info("%d centers chosen", state.num_found)
             return state

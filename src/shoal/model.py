@@ -89,10 +89,10 @@ class Model:
         source = self._open(x, input_fn, batch_size, weigh=False)
         wanted = inference.check_outputs(outputs)
         if not as_iterable:
-            with rows_shown(self._run, "predict", source.rows) as told:
+            with rows_shown(self._run, "predict", source.rows) as progress:
                 if outputs is None:
-                    told = inference.warned_of_distances(source.rows, told)
-                found = inference.collected(source, wanted, told)
+                    progress = inference.warned_of_distances(source.rows, progress)
+                found = inference.collected(source, wanted, progress)
             self._learn(source)
             return found
         size = inference.size_of_pieces(wanted)
@@ -136,8 +136,8 @@ class Model:
         """
         inference = self._inference("labels")
         source = self._open(x, input_fn, batch_size, weigh=False)
-        with rows_shown(self._run, "labels", source.rows) as told:
-            found = inference.labels(source, told)
+        with rows_shown(self._run, "labels", source.rows) as progress:
+            found = inference.labels(source, progress)
         self._learn(source)
         return found
 
@@ -162,8 +162,8 @@ class Model:
             size = inference.size_of_pieces((ALL_SCORES,))
             batches = self._learning(source, inference.batches(source, (ALL_SCORES,), size))
             return (row for batch in batches for row in batch[ALL_SCORES])
-        with rows_shown(self._run, "transform", source.rows) as told:
-            found = inference.collected(source, (ALL_SCORES,), told)
+        with rows_shown(self._run, "transform", source.rows) as progress:
+            found = inference.collected(source, (ALL_SCORES,), progress)
         self._learn(source)
         return found[ALL_SCORES]
 
@@ -176,8 +176,8 @@ class Model:
         """
         inference = self._inference("score")
         source, steps = self._open_either(input_fn, sample_weight=sample_weight), _steps(steps)
-        with rows_shown(self._run, "score", source.rows) as told:
-            found = evaluate(inference, source, steps, {}, told=told)
+        with rows_shown(self._run, "score", source.rows) as progress:
+            found = evaluate(inference, source, steps, {}, progress=progress)
         self._learn(source)
         return float(found["scores"])
 
@@ -230,8 +230,8 @@ class Model:
         wanted = check_metrics(metrics)
         watching = Monitors(check_monitors(hooks, "hooks")) if hooks else None
         source = self._open(x, input_fn, batch_size, sample_weight=sample_weight)
-        with rows_shown(self._run, "evaluate", source.rows) as told:
-            results = evaluate(inference, source, _steps(steps), wanted, watching, told)
+        with rows_shown(self._run, "evaluate", source.rows) as progress:
+            results = evaluate(inference, source, _steps(steps), wanted, watching, progress)
         self._learn(source)
         if self._dir is not None:
             try:

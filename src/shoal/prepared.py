@@ -151,8 +151,8 @@ class Prepared:
 
     def loss(self, found: Partial, centers: Floats) -> float:
         """Sum of weight * distance of the last pass, made with ``centers``."""
-        given = self.parameters
-        loss = loss_of(found, centers, given.distance_metric, given.num_threads)
+        parameters = self.parameters
+        loss = loss_of(found, centers, parameters.distance_metric, parameters.num_threads)
         return as_loss(self.data.loss(centers)) if loss is None else loss
 
     def variance(self, found: Partial) -> float:
@@ -162,9 +162,9 @@ class Prepared:
 
     def around_mean(self, one: Partial) -> float:
         """Sum of weight * distance to the mean of all rows, from a pass with one center."""
-        given, none = self.parameters, np.zeros((1, self.columns))
-        mean = means_of(one, none, given.distance_metric, given.num_threads)
-        loss = loss_of(one, mean, given.distance_metric, given.num_threads)
+        parameters, none = self.parameters, np.zeros((1, self.columns))
+        mean = means_of(one, none, parameters.distance_metric, parameters.num_threads)
+        loss = loss_of(one, mean, parameters.distance_metric, parameters.num_threads)
         return as_loss(self.data.measure(mean).loss) if loss is None else loss
 
     def spread(self) -> float:
@@ -173,10 +173,11 @@ class Prepared:
 
     def losses(self, centers: Floats) -> Floats:
         """Sum of weight * distance of each cluster [k]."""
-        given = self.parameters
+        parameters = self.parameters
+        metric, threads = parameters.distance_metric, parameters.num_threads
         total = np.zeros(len(centers))
-        for block in blocks_of(self.source, centers, given):
-            labels, each = nearest(block.rows, centers, given.distance_metric, given.num_threads)
+        for block in blocks_of(self.source, centers, parameters):
+            labels, each = nearest(block.rows, centers, metric, threads)
             weighted = each if block.weights is None else each * block.weights
             total += np.bincount(labels, weighted, len(centers))
         return total

@@ -210,7 +210,7 @@ def _written(
     assert not isinstance(found, dict)
     with (
         _kept(options, results) as columns,
-        rows_shown(with_progress(options), options.name, rows) as told,
+        rows_shown(with_progress(options), options.name, rows) as progress,
         writing(options.output, next(iter(named.values()))) as writer,
     ):
         for batch in readable(found, label(options.data)):
@@ -221,7 +221,7 @@ def _written(
             if in_km:
                 table[KM] = sphere_km(batch[SCORES], metric)
             writer.write(table)
-            told(len(batch[ROW]))
+            progress(len(batch[ROW]))
             yield batch
         if columns is not None:
             columns.finish(rows)

@@ -182,7 +182,7 @@ class Data:
         self,
         centers: Floats | None,
         negligible: float = 0.0,
-        room: int = 0,
+        budget: int = 0,
         without: Indices | None = None,
     ) -> Potential:
         """Distances to the nearest of some centers, to choose more from; to be closed.
@@ -195,14 +195,14 @@ class Data:
             Distances up to this have no mass,
         without
             nor have these rows.
-        room
+        budget
             Bytes that may be kept beside the distances.
         """
         excluded = np.empty(0, np.int64) if without is None else without
         each = []
         for start, end in zip(self._starts[:-1], self._starts[1:], strict=True):
             inside = excluded[(excluded >= start) & (excluded < end)] - start
-            each.append((negligible, room * (end - start) // max(self._scan.rows, 1), inside))
+            each.append((negligible, budget * (end - start) // max(self._scan.rows, 1), inside))
         return Potential(self._shards, self._starts, centers, each)
 
     def _with_rows(self) -> list[int]:

@@ -32,7 +32,7 @@ class Potential:
     centers
         [k, d] the centers so far; None: rows are drawn by their weight alone.
     each
-        What each shard is told beside: the negligible distance, room, and rows without mass.
+        What each shard is told beside: the negligible distance, budget, and rows without mass.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class Part:
         How many bytes may be kept beside the rows, from pass to pass, to make passes cheaper.
     keep
         Whether rows of files are kept in memory once they will be read again.
-    told
+    progress
         Is called with the number of rows of each piece of a pass that is not in memory; stays in
         this process.
     workspace
@@ -52,7 +52,7 @@ class Part:
     on_bad_rows: str = "error"
     budget: int = 0
     keep: bool = False
-    told: Callable[[int], None] = ignore
+    progress: Callable[[int], None] = ignore
     workspace: Workspace | None = None
 
     def __reduce__(self) -> Any:
@@ -63,7 +63,7 @@ class Part:
         """The same, with rows of files decoded and kept in memory, if they are to be."""
         if not self.keep or not isinstance(self.rows, PagedSource) or self.rows.resident:
             return self
-        return replace(self, rows=kept(self.rows, self.told), keep=False)
+        return replace(self, rows=kept(self.rows, self.progress), keep=False)
 
     def of(self, rows: Sequence[Rows]) -> Part:
         """Other rows, looked at in the same way, and once."""
@@ -72,12 +72,12 @@ class Part:
     def blocks(self) -> Blocks:
         """The rows, to be validated when they are read."""
         if isinstance(self.rows, StreamSource):
-            return Reread(self._batches, self.told)
+            return Reread(self._batches, self.progress)
         if not isinstance(self.rows, PagedSource):
             return Held(self.rows, self._validate)
         if self.rows.resident:
             return Held(list(self.rows.stream()), self._validate)
-        return FromPages(self.rows, self._validate, self.told)
+        return FromPages(self.rows, self._validate, self.progress)
 
     def _batches(self) -> Any:
         assert isinstance(self.rows, StreamSource)

@@ -133,7 +133,7 @@ class Passes:
         return out
 
     def potential(
-        self, centers: Floats | None, negligible: float, room: int, without: Indices
+        self, centers: Floats | None, negligible: float, budget: int, without: Indices
     ) -> PotentialOfBlocks:
         """Distances to the nearest of some centers, to choose more from; see ``Shard``."""
         cosine = is_cosine(self._metric) and centers is not None
@@ -146,7 +146,7 @@ class Passes:
             cosine=cosine,
             threads=self._threads,
             negligible=negligible,
-            room=room if self.blocks.resident else min(room, self._budget),
+            budget=budget if self.blocks.resident else min(budget, self._budget),
         )
 
     def farthest(self, centers: Floats, number: int) -> Farthest:

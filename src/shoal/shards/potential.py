@@ -45,7 +45,7 @@ class PotentialOfBlocks:
         The metric, and how many threads may be used.
     negligible
         Distances up to this have no mass.
-    room
+    budget
         Bytes that may be kept beside the distances; it changes no answer.
     """
 
@@ -58,7 +58,7 @@ class PotentialOfBlocks:
         cosine: bool,
         threads: int,
         negligible: float,
-        room: int,
+        budget: int,
     ) -> None:
         self._read = blocks
         self._without = without
@@ -69,7 +69,7 @@ class PotentialOfBlocks:
         for block in blocks:
             n = len(block.rows)
             weights = self._weighed(block, self._starts[-1])
-            share = room * n // rows
+            share = budget * n // rows
             self._blocks.append(
                 _core.Seeding(block.rows, weights, centers, cosine, negligible, share, threads)
             )

@@ -296,17 +296,17 @@ class Held(Blocks):
 class Reread(Blocks):
     """The batches of a stream that can be begun again; compared with those of the first time.
 
-    ``told`` is called with the rows of each block when it has been used, here and below.
+    ``progress`` is called with the rows of each block when it has been used, here and below.
     """
 
     def __init__(
         self,
         begin: Callable[[], Iterable[Block]],
-        told: Callable[[int], None] = ignore,
+        progress: Callable[[int], None] = ignore,
     ) -> None:
         super().__init__()
         self._begin = begin
-        self._told = told
+        self._progress = progress
         self._checksums: list[int] = []
 
     def read(self) -> Iterator[Block]:
@@ -321,7 +321,7 @@ class Reread(Blocks):
                 how = f"other rows in batch {position}, or the same in another order"
                 raise source_changed(how)
             yield block
-            self._told(len(block.rows))
+            self._progress(len(block.rows))
 
 
 class FromPages(Blocks):
@@ -335,12 +335,12 @@ class FromPages(Blocks):
         self,
         source: PagedSource,
         validate: Validate,
-        told: Callable[[int], None] = ignore,
+        progress: Callable[[int], None] = ignore,
     ) -> None:
         super().__init__()
         self._source = source
         self._validate = validate
-        self._told = told
+        self._progress = progress
 
     def read(self) -> Iterator[Block]:
         """Yield the blocks."""
@@ -351,7 +351,7 @@ class FromPages(Blocks):
                 yield self._validate(piece)
             else:
                 yield Block(piece.rows, piece.weights, scan)
-            self._told(len(piece))
+            self._progress(len(piece))
         self._source.pages.check_unchanged(local=True)
 
     def take(self, indices: Indices) -> tuple[Matrix, Floats | None]:

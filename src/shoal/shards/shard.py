@@ -157,15 +157,15 @@ class Shard:
     # --- choosing centers ------------------------------------------------------------------
 
     def potential(
-        self, name: int, centers: Floats | None, negligible: float, room: int, without: Indices
+        self, name: int, centers: Floats | None, negligible: float, budget: int, without: Indices
     ) -> int:
         """Keep distances to the nearest of some centers [k, d], k may be 0; returns the mass.
 
         Without centers, rows have the mass of their weight alone. ``name`` tells several apart.
-        Distances up to ``negligible`` have no mass, nor have the rows ``without``; ``room`` bytes
+        Distances up to ``negligible`` have no mass, nor have the rows ``without``; ``budget`` bytes
         may be kept beside them.
         """
-        self._potentials[name] = self._whole.potential(centers, negligible, room, without)
+        self._potentials[name] = self._whole.potential(centers, negligible, budget, without)
         return self._potentials[name].mass()
 
     def draw(self, name: int, taken: int | None, targets: Sequence[int]) -> Drawn | None:

@@ -127,10 +127,10 @@ class KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         """``fit(X).labels_``: the nearest center [n] int32 of each row."""
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def _blocks(self, source: Source, given: Parameters) -> Iterator[Block]:
+    def _blocks(self, source: Source, parameters: Parameters) -> Iterator[Block]:
         """The rows of a source, validated, piece by piece."""
         with other_words():
-            yield from blocks_of(source, self.cluster_centers_, given)
+            yield from blocks_of(source, self.cluster_centers_, parameters)
 
     def predict(self, X: Any) -> Any:
         """Nearest center of each row, exact, ties to the lowest index.
@@ -145,11 +145,11 @@ class KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         ndarray (n_samples,) of int32
         """
         check_is_fitted(self)
-        source, given = self._open(X), self._parameters()
-        metric, threads = given.distance_metric, given.num_threads
+        source, parameters = self._open(X), self._parameters()
+        metric, threads = parameters.distance_metric, parameters.num_threads
         found = [
             nearest_labels(block.rows, self.cluster_centers_, metric, threads)
-            for block in self._blocks(source, given)
+            for block in self._blocks(source, parameters)
         ]
         return found[0] if len(found) == 1 else np.concatenate(found)
 
@@ -170,11 +170,11 @@ class KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         ndarray (n_samples, n_clusters) in the dtype of the centers
         """
         check_is_fitted(self)
-        source, given = self._open(X), self._parameters()
-        metric, threads = given.distance_metric, given.num_threads
+        source, parameters = self._open(X), self._parameters()
+        metric, threads = parameters.distance_metric, parameters.num_threads
         dtype = self.cluster_centers_.dtype
         parts = []
-        for block in self._blocks(source, given):
+        for block in self._blocks(source, parameters):
             found = all_distances(block.rows, self.cluster_centers_, metric, threads)
             if self.metric == "euclidean":
                 np.sqrt(found, out=found)
@@ -194,10 +194,10 @@ class KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         float
         """
         check_is_fitted(self)
-        source, given = self._open(X, sample_weight), self._parameters()
-        metric, threads = given.distance_metric, given.num_threads
+        source, parameters = self._open(X, sample_weight), self._parameters()
+        metric, threads = parameters.distance_metric, parameters.num_threads
         total = 0
-        for block in self._blocks(source, given):
+        for block in self._blocks(source, parameters):
             total += assign_block(block, self.cluster_centers_, metric, threads)[1]
         return -exact_to_float(total)
 

@@ -193,13 +193,15 @@ class BisectingKMeans(KMeansBase):
         ndarray (n_samples,) of int32
         """
         check_is_fitted(self)
-        source, given = self._open(X), self._parameters()
-        found = [self._descended(block.rows, given) for block in self._blocks(source, given)]
+        source, parameters = self._open(X), self._parameters()
+        blocks = self._blocks(source, parameters)
+        found = [self._descended(block.rows, parameters) for block in blocks]
         return found[0] if len(found) == 1 else np.concatenate(found)
 
-    def _descended(self, rows: Matrix, given: Parameters) -> Labels:
+    def _descended(self, rows: Matrix, parameters: Parameters) -> Labels:
         """Labels [n] of validated rows."""
         labels = np.empty(len(rows), np.int32)
+        metric, threads = parameters.distance_metric, parameters.num_threads
         waiting = [(self._tree, np.arange(len(rows)))]
         while waiting:
             node, inside = waiting.pop()
@@ -208,7 +210,7 @@ class BisectingKMeans(KMeansBase):
             elif len(inside):
                 centers = np.stack([part.center for part in node.parts])
                 mine = rows if len(inside) == len(rows) else rows[inside]
-                side = nearest_labels(mine, centers, given.distance_metric, given.num_threads)
+                side = nearest_labels(mine, centers, metric, threads)
                 waiting += [(node.parts[i], inside[side == i]) for i in (0, 1)]
         return labels
 

@@ -123,7 +123,7 @@ def kmeans_plusplus(
                 f"n_samples {X.shape[0]}."
             )
     trials = 1 + local_trials(n_clusters) if n_local_trials is None else n_local_trials
-    given = Parameters(
+    parameters = Parameters(
         n_clusters,
         "kmeans_plus_plus",
         SQUARED_EUCLIDEAN_DISTANCE,
@@ -131,7 +131,7 @@ def kmeans_plusplus(
         num_threads=threads_of(None),
     )
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-    with prepared_of(in_memory(X, weights), given) as prepared:
+    with prepared_of(in_memory(X, weights), parameters) as prepared:
         drawn = prepared.picked(seed)
     centers = X[drawn]
     return (centers.toarray() if is_sparse(centers) else centers), drawn

@@ -206,10 +206,10 @@ class MiniBatchKMeans(KMeansBase):
 
     def _label(self, source: PagedSource) -> None:
         """Labels and inertia of the centers that are kept: one pass, which adds nothing up."""
-        given, labels, total = self._parameters(), [], 0
-        for block in self._blocks(source, given):
+        parameters, labels, total = self._parameters(), [], 0
+        for block in self._blocks(source, parameters):
             mine = np.empty(len(block.rows), np.int32)
-            metric, threads = given.distance_metric, given.num_threads
+            metric, threads = parameters.distance_metric, parameters.num_threads
             total += assign_block(block, self._stored, metric, threads, mine)[1]
             labels.append(mine)
         self.labels_ = labels[0] if len(labels) == 1 else np.concatenate(labels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from shoal.limits import available_threads
+from shoal.machine import available_threads
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 
 #: What ``init`` is called here, and the engine's word for it.

@@ -24,8 +24,8 @@ def bytes_of(rows: int, dim: int, dtype: np.dtype[Any], weighted: bool) -> int:
     return rows * (dim * dtype.itemsize + 1 + 8 * weighted)
 
 
-def kept(source: PagedSource, told: Callable[[int], None]) -> PagedSource:
-    """Decode all rows into one array, in order; ``told`` hears how many are there, piece by piece.
+def kept(source: PagedSource, progress: Callable[[int], None]) -> PagedSource:
+    """Decode all rows into one array, in order; ``progress`` hears of each piece how long it is.
 
     Of a share, those that are its own. The same batches come of it. Files that change are an error
     still.
@@ -48,7 +48,7 @@ def kept(source: PagedSource, told: Callable[[int], None]) -> PagedSource:
             missing = np.zeros(total, bool) if missing is None else missing
             missing[here] = piece.missing
         done += len(piece)
-        told(len(piece))
+        progress(len(piece))
     made = first or Rows(rows, weights, pages.name, pages.columns)
     made = replace(made, rows=rows, weights=weights, missing=missing, index=None)
     made = replace(made, first=source.first)

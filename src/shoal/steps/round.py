@@ -39,12 +39,12 @@ class Round:
     remaining: int
     path: tuple[int, int]  # of the random numbers: seed, round
     parameters: Parameters
-    told: Callable[[int], None] | None = None  # hears how many centers there are
+    progress: Callable[[int], None] | None = None  # hears how many centers there are
 
     def tell(self, chosen: int) -> None:
         """Say that ``chosen`` centers of this round are there."""
-        if self.told is not None:
-            self.told(len(self.found) + chosen)
+        if self.progress is not None:
+            self.progress(len(self.found) + chosen)
 
     @property
     def rows(self) -> int:
@@ -73,16 +73,16 @@ class Round:
 
     def measure(self, rows: Matrix, centers: Floats) -> Floats:
         """Distance of each row to its nearest center; 0 for a row without direction."""
-        given = self.parameters
-        _, distances = nearest(rows, centers, given.distance_metric, given.num_threads)
+        parameters = self.parameters
+        _, distances = nearest(rows, centers, parameters.distance_metric, parameters.num_threads)
         likely = np.where(distances > self.negligible, distances, 0.0)
         return np.where(rows.any(axis=1), likely, 0.0) if self.cosine else likely
 
     def potential(self, centers: Floats) -> Potential:
         """Rows by their distances to the nearest of some centers."""
         data = self.rows * self.found.shape[1] * self.found.itemsize
-        room = self.parameters.budget(data)
-        return self.data.potential(centers, self.negligible, room)
+        budget = self.parameters.budget(data)
+        return self.data.potential(centers, self.negligible, budget)
 
     def drawn(self, random: Random, size: int) -> Drawn:
         """Rows drawn evenly, or in proportion to weight."""

@@ -49,11 +49,11 @@ def step(
     inputs: Callable[[], list[Matrix]],
     parameters: Parameters,
     whole: bool,
-    told: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> State:
     """Choose centers from one batch: at most as many as are missing.
 
-    ``told`` hears how many centers there are, while they are chosen.
+    ``progress`` hears how many centers there are, while they are chosen.
     """
     remaining = parameters.num_clusters - state.num_found
     offered = Round(
@@ -64,7 +64,7 @@ def step(
         remaining,
         (state.seed, state.seeding_rounds),
         parameters,
-        told,
+        progress,
     )
     if callable(parameters.initial_clusters):
         chosen = _called(offered, parameters.initial_clusters)
