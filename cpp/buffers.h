@@ -27,8 +27,8 @@ class Buffer {
     if (PyObject_GetBuffer(object.ptr(), &view_, flags) == 0) return;
     nb::python_error error;
     // The buffer protocol has no word for bfloat16, so its bits are asked for.
-    brain_ = nb::hasattr(object, "dtype") && is_brain(object.attr("dtype"));
-    if (!brain_) throw error;
+    bfloat16_ = nb::hasattr(object, "dtype") && is_bfloat16(object.attr("dtype"));
+    if (!bfloat16_) throw error;
     const nb::object bits = object.attr("view")("u2");
     if (PyObject_GetBuffer(bits.ptr(), &view_, flags) != 0) throw nb::python_error();
   }
@@ -52,7 +52,7 @@ class Buffer {
   }
 
   Dtype dtype() const {
-    if (brain_) return Dtype::bfloat16;
+    if (bfloat16_) return Dtype::bfloat16;
     if (is('e')) return Dtype::float16;
     if (is('f')) return Dtype::float32;
     if (is('d')) return Dtype::float64;
@@ -85,7 +85,7 @@ class Buffer {
   }
 
  private:
-  static bool is_brain(const nb::object& dtype) {
+  static bool is_bfloat16(const nb::object& dtype) {
     return nb::hasattr(dtype, "name") && nb::str(dtype.attr("name")).equal(nb::str("bfloat16"));
   }
   bool is_one_of(const char* formats) const {
@@ -106,7 +106,7 @@ class Buffer {
 
   Py_buffer view_;
   const char* name_;
-  bool brain_ = false;  // bfloat16
+  bool bfloat16_ = false;
 };
 
 // An argument that may be None.

@@ -93,7 +93,7 @@ SOURCE_SUFFIXES = {".py", ".pyi", ".h", ".hpp", ".cpp", ".inc"}
 # Functions in C++ that are longer: one line for each entry of a list, or not yet cut.
 LONG_CPP = {
     "NB_MODULE(_core, m) {",
-    "ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, Team& team) {",
+    "Int8Filter::Int8Filter(const Filter& filter, const Int8Kernels& kernels, Team& team) {",
     "void try_case(const Case& given) {",
 }
 

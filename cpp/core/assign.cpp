@@ -30,9 +30,9 @@ Screened screened(const Task& task, bool kept) {
 struct Filters {
   Screen screen;
   Filter filter;
-  std::optional<PairFilter> pairs;
-  std::optional<ByteFilter> bytes;
-  std::optional<BrainFilter> brains;
+  std::optional<Bf16x2Filter> bf16x2;
+  std::optional<Int8Filter> int8;
+  std::optional<Bf16Filter> bf16;
 
   // INOUT step, which refers to them. kept: rows are rounded once for many passes.
   Filters(const Task& task, const ExactCenters& centers, const Space& space, bool kept, Team& team,
@@ -40,13 +40,13 @@ struct Filters {
       : screen(choose_screen(screened(task, kept), task.target, task.plan)),
         filter(centers, space, task.target.tile.group, screen == Screen::bf16x2, team) {
     const bool usable = filter.usable();  // screens before float32 go by its bound
-    if (screen == Screen::bf16x2) pairs.emplace(filter, *task.target.pairs, team);
-    if (screen == Screen::int8 && usable) bytes.emplace(filter, *task.target.bytes, team);
-    if (screen == Screen::bf16 && usable) brains.emplace(filter, team);
+    if (screen == Screen::bf16x2) bf16x2.emplace(filter, *task.target.bf16x2, team);
+    if (screen == Screen::int8 && usable) int8.emplace(filter, *task.target.int8, team);
+    if (screen == Screen::bf16 && usable) bf16.emplace(filter, team);
     step.filter = &filter;
-    step.pairs = pairs ? &*pairs : nullptr;
-    step.bytes = bytes ? &*bytes : nullptr;
-    step.brains = brains ? &*brains : nullptr;
+    step.bf16x2 = bf16x2 ? &*bf16x2 : nullptr;
+    step.int8 = int8 ? &*int8 : nullptr;
+    step.bf16 = bf16 ? &*bf16 : nullptr;
   }
 };
 
@@ -169,11 +169,11 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   }
   // Every row passes by only while nothing is known.
   const bool codable = regular && (keeper.coded() || !bounds);
-  if (codable && step.bytes != nullptr) step.codes = keeper.codes(step.bytes->centers().quads);
-  if (codable && step.brains != nullptr) step.brain_codes = keeper.brains((exact.d + 1) / 2);
+  if (codable && step.int8 != nullptr) step.codes = keeper.codes(step.int8->centers().quads);
+  if (codable && step.bf16 != nullptr) step.bf16_codes = keeper.bf16((exact.d + 1) / 2);
   const Assignment total = run(step, team);
   shared.finish();
-  if (step.codes != nullptr || step.brain_codes != nullptr) keeper.set_coded();
+  if (step.codes != nullptr || step.bf16_codes != nullptr) keeper.set_coded();
   if (regular && keeper.bounds())
     keeper.remember(std::move(exact));
   else
@@ -190,7 +190,7 @@ int64_t kept_bytes(const Keeper& keeper, const Screened& given, const Target& ta
   if (bounds > budget) return 0;
   const Screen screen = choose_screen(given, target, plan);
   const int64_t codes = screen == Screen::int8   ? Keeper::bytes_of_codes(n, (d + 3) / 4)
-                        : screen == Screen::bf16 ? Keeper::bytes_of_brains(n, (d + 1) / 2)
+                        : screen == Screen::bf16 ? Keeper::bytes_of_bf16(n, (d + 1) / 2)
                                                  : 0;
   return bounds + (bounds + codes <= budget ? codes : 0);
 }

@@ -3,8 +3,8 @@
 //
 // Stages, each passing on only what it cannot settle. A row's bounds from the pass before
 // (bounds.h) may show that its label stays. Then, by the plan, either boxes (boxes.h) tell whole
-// groups of rows from most centers, or bytes (bytes.h) name the centers that can be nearest, or the
-// float32 filter (tile.cpp, or pairs.h) finds the best score and the second best; the row is
+// groups of rows from most centers, or bytes (int8.h) name the centers that can be nearest, or the
+// float32 filter (tile.cpp, or bf16x2.h) finds the best score and the second best; the row is
 // settled when they differ by more than twice the bound on what float32 can have changed
 // (filter.h), and the few other rows are scored again in narrow tiles. Wherever more than one
 // center is left, they are measured in float64, in the order of distance.h.

@@ -26,13 +26,13 @@ SHOAL_DECLARE(baseline)
 SHOAL_DECLARE(avx2)
 SHOAL_DECLARE(avx512)
 namespace avx512vnni {
-extern const ByteKernels byte_kernels;
+extern const Int8Kernels int8_kernels;
 extern const SeedingKernels seeding_kernels;
 }  // namespace avx512vnni
 namespace amx {
-extern const ByteKernels byte_kernels;
-extern const BrainKernels brain_kernels;
-extern const PairKernels pair_kernels;
+extern const Int8Kernels int8_kernels;
+extern const Bf16Kernels bf16_kernels;
+extern const Bf16x2Kernels bf16x2_kernels;
 extern const SeedingKernels seeding_kernels;
 }  // namespace amx
 #elif defined(__aarch64__)
@@ -43,8 +43,8 @@ SHOAL_DECLARE(baseline)
 
 namespace {
 
-#define SHOAL_TABLES(name, bytes, brains, pairs, seeding)                             \
-  name::tile_kernels, name::bound_kernels, name::exact_kernels, bytes, brains, pairs, \
+#define SHOAL_TABLES(name, int8, bf16, bf16x2, seeding)                             \
+  name::tile_kernels, name::bound_kernels, name::exact_kernels, int8, bf16, bf16x2, \
       &name::box_kernels, &seeding::seeding_kernels, &name::sparse_kernels
 
 #if defined(__x86_64__)
@@ -75,11 +75,11 @@ std::vector<const Target*> find_targets() {
                                 SHOAL_TABLES(baseline, nullptr, nullptr, nullptr, baseline)};
   static const Target kAvx2{"avx2", SHOAL_TABLES(avx2, nullptr, nullptr, nullptr, avx2)};
   static const Target kAvx512{"avx512", SHOAL_TABLES(avx512, nullptr, nullptr, nullptr, avx512)};
-  // The other kernels of avx512, and bytes.
+  // The other kernels of avx512, and those of int8.
   static const Target kAvx512Vnni{
-      "avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::byte_kernels, nullptr, nullptr, avx512vnni)};
-  static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::byte_kernels, &amx::brain_kernels,
-                                               &amx::pair_kernels, amx)};
+      "avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::int8_kernels, nullptr, nullptr, avx512vnni)};
+  static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::int8_kernels, &amx::bf16_kernels,
+                                               &amx::bf16x2_kernels, amx)};
   usable.push_back(&kBaseline);
   if (!has_f16c()) return usable;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);

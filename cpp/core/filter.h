@@ -69,8 +69,8 @@ class Space {
 class Filter {
  public:
   // Centers and space must outlive this.
-  // pairs: the bound is that of pairs.h, wider than float32's.
-  Filter(const ExactCenters& centers, const Space& space, int group, bool pairs, Team& team);
+  // bf16x2: the bound is that of bf16x2.h, wider than float32's.
+  Filter(const ExactCenters& centers, const Space& space, int group, bool bf16x2, Team& team);
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 

@@ -11,10 +11,10 @@
 #include <sys/mman.h>
 #endif
 
+#include "bf16.h"
 #include "boxes.h"
-#include "brains.h"
-#include "bytes.h"
 #include "filter.h"
+#include "int8.h"
 
 namespace shoal {
 
@@ -110,8 +110,8 @@ class Keeper {
   void forget_boxed_labels() { boxed_labels_.reset(); }
 
   // Room for the rows as bytes, or null where the budget has none.
-  const ByteRows* codes(int64_t quads) {
-    if (!codes_ && !brains_ && bounds() && spend(bytes_of_codes(n_, quads))) {
+  const Int8Rows* codes(int64_t quads) {
+    if (!codes_ && !bf16_ && bounds() && spend(bytes_of_codes(n_, quads))) {
       words_.emplace(n_ * quads * 2);
       numbers_.emplace(n_ * 3);
       float* numbers = numbers_->data();
@@ -121,18 +121,18 @@ class Keeper {
     return codes_ ? &*codes_ : nullptr;
   }
   // The same as bfloat16.
-  static int64_t bytes_of_brains(int64_t n, int64_t pairs) { return n * (pairs * 4 + 8); }
-  const BrainRows* brains(int64_t pairs) {
-    if (!codes_ && !brains_ && bounds() && spend(bytes_of_brains(n_, pairs))) {
+  static int64_t bytes_of_bf16(int64_t n, int64_t pairs) { return n * (pairs * 4 + 8); }
+  const Bf16Rows* bf16(int64_t pairs) {
+    if (!codes_ && !bf16_ && bounds() && spend(bytes_of_bf16(n_, pairs))) {
       words_.emplace(n_ * pairs);
       numbers_.emplace(n_ * 2);
-      brains_ = {words_->data(), numbers_->data(), numbers_->data() + n_};
+      bf16_ = {words_->data(), numbers_->data(), numbers_->data() + n_};
     }
-    return brains_ ? &*brains_ : nullptr;
+    return bf16_ ? &*bf16_ : nullptr;
   }
   // Whether they hold every row.
   bool coded() const { return coded_; }
-  void set_coded() { coded_ = codes_ || brains_; }
+  void set_coded() { coded_ = codes_ || bf16_; }
 
  private:
   bool spend(int64_t bytes) {
@@ -151,8 +151,8 @@ class Keeper {
   std::optional<Space> space_;
   std::optional<Room<uint32_t>> words_;
   std::optional<Room<float>> numbers_;
-  std::optional<ByteRows> codes_;
-  std::optional<BrainRows> brains_;
+  std::optional<Int8Rows> codes_;
+  std::optional<Bf16Rows> bf16_;
   bool coded_ = false;
 };
 

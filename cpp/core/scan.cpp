@@ -23,7 +23,7 @@ struct Typed {
   static constexpr bool kAllFine = !kIsFloating<T> && sizeof(T) < 8;
   static constexpr Bits first_bad() {
     if constexpr (std::is_same_v<T, Half>) return 0x7c00u;
-    if constexpr (std::is_same_v<T, Brain>) return 0x7f80u;
+    if constexpr (std::is_same_v<T, Bfloat16>) return 0x7f80u;
     if constexpr (std::is_same_v<T, float>) return 0x7f800000u;
     if constexpr (std::is_same_v<T, double>) return 0x7ff0000000000000u;
     return static_cast<Bits>((uint64_t{1} << 53) + 1);

@@ -50,7 +50,7 @@ static inline Floats as_floats(const T* from) {
   static_assert(sizeof(T) <= 2);
   return __builtin_convertvector(load_whole(from), Floats);
 }
-static inline Floats as_floats(const Brain* from) {
+static inline Floats as_floats(const Bfloat16* from) {
   return (Floats)(load_whole(reinterpret_cast<const uint16_t*>(from)) << 16);
 }
 

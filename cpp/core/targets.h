@@ -189,9 +189,9 @@ struct ExactKernels {
   void (*magnitude)(const char* row, Dtype dtype, int64_t d, void* most, void* least);
 };
 
-struct ByteKernels;
-struct BrainKernels;
-struct PairKernels;
+struct Int8Kernels;
+struct Bf16Kernels;
+struct Bf16x2Kernels;
 struct BoxKernels;
 struct SeedingKernels;
 struct SparseKernels;
@@ -201,9 +201,9 @@ struct Target {
   TileKernels tile;
   BoundKernels bounds;
   ExactKernels exact;
-  const ByteKernels* bytes;    // null where the target has no dot products of bytes
-  const BrainKernels* brains;  // null where it has no tiles of bfloat16
-  const PairKernels* pairs;    // likewise
+  const Int8Kernels* int8;      // null where the target has no dot products of bytes
+  const Bf16Kernels* bf16;      // null where it has no tiles of bfloat16
+  const Bf16x2Kernels* bf16x2;  // likewise
   const BoxKernels* boxes;
   const SeedingKernels* seeding;
   const SparseKernels* sparse;

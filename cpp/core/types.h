@@ -36,7 +36,7 @@ struct Half {
 };
 
 // The upper half of a float32 value, as it lies in memory.
-struct Brain {
+struct Bfloat16 {
   uint16_t bits;
 };
 
@@ -56,7 +56,7 @@ SHOAL_INLINE float widen(Half x) {
   std::memcpy(&result, &bits, sizeof result);
   return result;
 }
-SHOAL_INLINE float widen(Brain x) {
+SHOAL_INLINE float widen(Bfloat16 x) {
   const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
   float result;
   std::memcpy(&result, &bits, sizeof result);
@@ -100,7 +100,7 @@ template <class Use>
 SHOAL_INLINE decltype(auto) with_type(Dtype dtype, const Use& use) {
   switch (dtype) {
     case Dtype::bfloat16:
-      return use.template operator()<Brain>();
+      return use.template operator()<Bfloat16>();
     case Dtype::int8:
       return use.template operator()<int8_t>();
     case Dtype::uint8:

@@ -19,9 +19,9 @@ Worker::Worker(const Step& step, int number)
       number_(number),
       kernels_(step.target.tile),
       d_(step.rows.d),
-      tiles_(step.bytes != nullptr ? 1
-                                   : std::clamp<int64_t>(kCacheBytes / (4 * d_ * kernels_.tile), 1,
-                                                         kItemRows / kernels_.tile)),
+      tiles_(step.int8 != nullptr ? 1
+                                  : std::clamp<int64_t>(kCacheBytes / (4 * d_ * kernels_.tile), 1,
+                                                        kItemRows / kernels_.tile)),
       row_(3 * (d_ + 1)),
       scratch_(nullptr, nullptr),
       loss_(step.measured ? std::make_unique<ExactAdder>() : nullptr) {
@@ -98,26 +98,26 @@ int32_t Worker::compare_box(int64_t slot, int64_t rows, const int32_t* found, in
 
 // Best center of all active rows by one of the filters.
 void Worker::filter() {
-  const bool bytes = step_.bytes != nullptr, brains = step_.brains != nullptr;
-  const int64_t chunk = bytes || brains ? kernels_.tile : tiles_ * kernels_.tile;
+  const bool int8 = step_.int8 != nullptr, bf16 = step_.bf16 != nullptr;
+  const int64_t chunk = int8 || bf16 ? kernels_.tile : tiles_ * kernels_.tile;
   if (active_count_ > 0 && words_.empty()) {
-    if (bytes) make_room_for_bytes();
-    if (brains) words_.resize(step_.brains->centers().depth * 16 * kernels_.tile);
+    if (int8) make_room_for_int8();
+    if (bf16) words_.resize(step_.bf16->centers().depth * 16 * kernels_.tile);
   }
-  const bool tiles = bytes || step_.pairs != nullptr;
-  if (tiles) step_.target.bytes->begin();
-  if (brains) step_.target.brains->begin();
+  const bool tiles = int8 || step_.bf16x2 != nullptr;
+  if (tiles) step_.target.int8->begin();
+  if (bf16) step_.target.bf16->begin();
   for (int64_t at = 0; at < active_count_; at += chunk) {
     const int64_t count = std::min(chunk, active_count_ - at);
-    if (brains)
-      sweep_brains(at, count);
-    else if (!bytes || !screen_tile(at, count))
+    if (bf16)
+      sweep_bf16(at, count);
+    else if (!int8 || !screen_tile(at, count))
       filter_chunk(at, count);
   }
-  if (tiles) step_.target.bytes->end();
-  if (brains) step_.target.brains->end();
-  if (bytes) resolve();
-  if (brains) filter_open();
+  if (tiles) step_.target.int8->end();
+  if (bf16) step_.target.bf16->end();
+  if (int8) resolve();
+  if (bf16) filter_open();
 }
 
 // The places of the rows whose label is not settled by their bounds.
@@ -157,7 +157,7 @@ void Worker::load(const int32_t* places, int64_t count, int width, float* tile, 
 
 // Best center of `count` active rows from slot `at` on by float32, and which of them are unsure.
 void Worker::filter_chunk(int64_t at, int64_t count) {
-  if (filter_pairs(at, count) || filter_few(at, count)) return;
+  if (filter_bf16x2(at, count) || filter_few(at, count)) return;
   filter_tiles(at, count);
   list_unsure(at, count);
 }

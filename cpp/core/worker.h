@@ -8,8 +8,8 @@
 
 #include "aligned.h"
 #include "assign.h"
+#include "bf16x2.h"
 #include "bounds.h"
-#include "pairs.h"
 
 namespace shoal {
 
@@ -23,18 +23,18 @@ struct Step {
   const ExactCenters& centers;
   const Filter* filter;  // null: boxes filter
   const Target& target;
-  int32_t* labels;                         // null: not kept
-  double* distances;                       // null: not wanted
-  bool measured = false;                   // distances and loss
-  Keeper* keeper = nullptr;                // null: a pass by itself
-  const Bounds* bounds = nullptr;          // null: nothing is known yet
-  SharedSums* sums = nullptr;              // null: not wanted
-  const ByteFilter* bytes = nullptr;       // null: they do not filter
-  const ByteRows* codes = nullptr;         // null: rows are rounded to bytes as they come
-  const BrainFilter* brains = nullptr;     // null: they do not filter
-  const BrainRows* brain_codes = nullptr;  // as codes
-  const PairFilter* pairs = nullptr;       // null: they do not filter
-  const Boxes* boxes = nullptr;            // and `search`; null: rows come in their own order
+  int32_t* labels;                       // null: not kept
+  double* distances;                     // null: not wanted
+  bool measured = false;                 // distances and loss
+  Keeper* keeper = nullptr;              // null: a pass by itself
+  const Bounds* bounds = nullptr;        // null: nothing is known yet
+  SharedSums* sums = nullptr;            // null: not wanted
+  const Int8Filter* int8 = nullptr;      // null: they do not filter
+  const Int8Rows* codes = nullptr;       // null: rows are rounded to bytes as they come
+  const Bf16Filter* bf16 = nullptr;      // null: they do not filter
+  const Bf16Rows* bf16_codes = nullptr;  // as codes
+  const Bf16x2Filter* bf16x2 = nullptr;  // null: they do not filter
+  const Boxes* boxes = nullptr;          // and `search`; null: rows come in their own order
   const BoxSearch* search = nullptr;
   BoxLabels* boxed_labels = nullptr;  // null: not kept
 };
@@ -61,23 +61,23 @@ class Worker {
   void load(const int32_t* places, int64_t count, int width, float* tile, float* norm2);
   void filter_chunk(int64_t at, int64_t count);
   bool filter_few(int64_t at, int64_t count);
-  bool filter_pairs(int64_t at, int64_t count);
+  bool filter_bf16x2(int64_t at, int64_t count);
   void make_room_for_tiles();
   void filter_tiles(int64_t at, int64_t count);
   void list_unsure(int64_t at, int64_t count);
-  void make_room_for_bytes();
+  void make_room_for_int8();
   bool screen_tile(int64_t at, int64_t count);
-  void load_bytes(int64_t at, int64_t count);
-  void sweep_brains(int64_t at, int64_t count);
+  void load_int8(int64_t at, int64_t count);
+  void sweep_bf16(int64_t at, int64_t count);
   void filter_open();
   void resolve();
   void measure_open();
   void choose_candidate(int64_t slot, const Shortlist& list);
-  enum class Part { row, bytes, finer, brains };
+  enum class Part { row, int8, finer, bf16 };
   void ahead(int64_t i, Part part);
   std::pair<const char*, int64_t> place_of(int64_t i, Part part) const;
   void fetch(int64_t i, Part part) const;
-  BytePoints byte_points();
+  Int8Points int8_points();
   void measure_all(int32_t slot);
   void look_again(const int32_t* slots, int64_t count);
   void bound_slot(int64_t slot, double nearest, double second, float far);
@@ -92,11 +92,11 @@ class Worker {
   const TileKernels& kernels_;
   const int64_t d_;
   const int64_t tiles_;
-  Aligned<float> points_;      // [tiles][d][tile]
-  Aligned<double> unit_rows_;  // [tile][d], where needed
-  Aligned<float> pair_sums_;   // see PairKernels
-  Aligned<float> again_;       // [d][narrow]
-  Aligned<double> row_;        // [d + 1], and [2 (d + 1)] to add it; the rest: when wanted
+  Aligned<float> points_;       // [tiles][d][tile]
+  Aligned<double> unit_rows_;   // [tile][d], where needed
+  Aligned<float> bf16x2_sums_;  // see Bf16x2Kernels
+  Aligned<float> again_;        // [d][narrow]
+  Aligned<double> row_;         // [d + 1], and [2 (d + 1)] to add it; the rest: when wanted
   std::vector<int32_t> hit_lane_, hit_center_;
   std::unique_ptr<BoxSearch::Scratch, void (*)(BoxSearch::Scratch*)> scratch_;
   Aligned<double> exact_rows_;        // [narrow][d]
@@ -144,10 +144,10 @@ SHOAL_INLINE std::pair<const char*, int64_t> Worker::place_of(int64_t i, Part pa
     const int64_t size = d_ * item_size(step_.rows.dtype);
     return {step_.rows.row(i), step_.rows.columns_packed() ? size : 0};
   }
-  const int64_t size = part == Part::brains ? (d_ + 1) / 2 * 4 : step_.bytes->centers().quads * 4;
-  const uint32_t* words = part == Part::brains  ? step_.brain_codes->words
-                          : part == Part::bytes ? step_.codes->words
-                                                : step_.codes->finer;
+  const int64_t size = part == Part::bf16 ? (d_ + 1) / 2 * 4 : step_.int8->centers().quads * 4;
+  const uint32_t* words = part == Part::bf16   ? step_.bf16_codes->words
+                          : part == Part::int8 ? step_.codes->words
+                                               : step_.codes->finer;
   return {reinterpret_cast<const char*>(words) + i * size, size};
 }
 

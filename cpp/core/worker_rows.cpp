@@ -1,5 +1,5 @@
 // The part of a worker that filters rows as they lie in memory: few centers (tile.cpp) and pairs of
-// bfloat16 (pairs.h). All is done for a few rows at a time, so that memory is never left waiting.
+// bfloat16 (bf16x2.h). All is done for a few rows at a time, so that memory is never left waiting.
 #include <algorithm>
 
 #include "worker.h"
@@ -29,17 +29,17 @@ bool Worker::filter_few(int64_t at, int64_t count) {
 }
 
 // The same for rows and centers as pairs of bfloat16.
-bool Worker::filter_pairs(int64_t at, int64_t count) {
-  if (step_.pairs == nullptr) return false;
-  const PairCenters& centers = step_.pairs->centers();
-  pair_sums_.resize(centers.panels * 4 * kPairCenters * kPairCenters);
-  for (int64_t first = at; first < at + count; first += kPairRows) {
-    const char* pointers[kPairRows];
-    const int64_t rows = std::min<int64_t>(kPairRows, at + count - first);
+bool Worker::filter_bf16x2(int64_t at, int64_t count) {
+  if (step_.bf16x2 == nullptr) return false;
+  const Bf16x2Centers& centers = step_.bf16x2->centers();
+  bf16x2_sums_.resize(centers.panels * 4 * kBf16x2Centers * kBf16x2Centers);
+  for (int64_t first = at; first < at + count; first += kBf16x2Rows) {
+    const char* pointers[kBf16x2Rows];
+    const int64_t rows = std::min<int64_t>(kBf16x2Rows, at + count - first);
     for (int64_t p = 0; p < rows; ++p) pointers[p] = step_.rows.row(row_of(first + p));
-    step_.target.pairs->best({pointers, rows, step_.rows.dtype, step_.rows.col_stride, d_},
-                             step_.filter->space().map(), centers, pair_sums_.data(),
-                             {near_ + first, far_ + first, index_ + first}, norm2_ + first);
+    step_.target.bf16x2->best({pointers, rows, step_.rows.dtype, step_.rows.col_stride, d_},
+                              step_.filter->space().map(), centers, bf16x2_sums_.data(),
+                              {near_ + first, far_ + first, index_ + first}, norm2_ + first);
     list_unsure(first, rows);
   }
   return true;

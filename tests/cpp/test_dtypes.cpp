@@ -34,7 +34,7 @@ const std::vector<Named> kDtypes = {
 template <class T>
 T any_value() {
   const uint64_t kind = generator() % 8, bits = generator();
-  if constexpr (std::is_same_v<T, Brain>) {
+  if constexpr (std::is_same_v<T, Bfloat16>) {
     auto half = static_cast<uint16_t>(bits & 0x83ff);
     half = static_cast<uint16_t>(half + (kind == 0 ? 0 : (100 + bits / 65536 % 40) << 7));
     return {half};  // an exponent near that of 1, or a denormal
@@ -235,9 +235,9 @@ void test_all() {
             Shape{700, 7, 40}, Shape{500, 40, 20}, Shape{300, 100, 3}, Shape{300, 133, 50}})
         for (const Metric metric : {Metric::squared_euclidean, Metric::cosine})
           for (const Plan plan : {Plan::f32, Plan::int8, Plan::bf16, Plan::bf16x2, Plan::boxes}) {
-            if ((plan == Plan::int8 && target->bytes == nullptr) ||
-                (plan == Plan::bf16 && target->brains == nullptr) ||
-                (plan == Plan::bf16x2 && target->pairs == nullptr) ||
+            if ((plan == Plan::int8 && target->int8 == nullptr) ||
+                (plan == Plan::bf16 && target->bf16 == nullptr) ||
+                (plan == Plan::bf16x2 && target->bf16x2 == nullptr) ||
                 (plan == Plan::boxes && d > kMostBoxColumns))
               continue;
             const Pair x(named.dtype, n, d), c(named.dtype, k + 3, d, false);
@@ -291,7 +291,7 @@ void test_widening() {
     const int exponent = bits >> 7 & 255, fraction = bits & 127;
     const double magnitude =
         exponent == 0 ? std::ldexp(fraction, -133) : std::ldexp(128 + fraction, exponent - 134);
-    const float x = widen(Brain{static_cast<uint16_t>(bits)});
+    const float x = widen(Bfloat16{static_cast<uint16_t>(bits)});
     CHECK(std::signbit(x) == (bits >= 32768));
     if (exponent == 255)
       CHECK(fraction == 0 ? std::isinf(x) : std::isnan(x));
@@ -310,6 +310,7 @@ int main(int argc, char** argv) {
   test_bad<int64_t>(Dtype::int64, {kMost + 1, -kMost - 1, std::numeric_limits<int64_t>::min(),
                                    std::numeric_limits<int64_t>::max()});
   test_bad<uint64_t>(Dtype::uint64, {kMost + 1, std::numeric_limits<uint64_t>::max()});
-  test_bad<Brain>(Dtype::bfloat16, {Brain{0x7f80}, Brain{0xff80}, Brain{0x7fc0}, Brain{0xff81}});
+  test_bad<Bfloat16>(Dtype::bfloat16,
+                     {Bfloat16{0x7f80}, Bfloat16{0xff80}, Bfloat16{0x7fc0}, Bfloat16{0xff81}});
   return finish();
 }

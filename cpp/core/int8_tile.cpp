@@ -1,7 +1,7 @@
-// Kernels of the int8 screen (bytes.h): rows to bytes, in and out of where they are kept, and the
+// Kernels of the int8 screen (int8.h): rows to bytes, in and out of where they are kept, and the
 // comparison that uses their residuals. Compiled once per SIMD target that has dot products of
 // bytes.
-#include "byte_simd.h"
+#include "int8_simd.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
@@ -9,7 +9,7 @@ namespace {
 // --- rows to bytes ---------------------------------------------------------------------------
 
 // What the rest of the screen needs of points whose words, scale and residual are there.
-void complete(const BytePoints& points, const float* norm2, int64_t quads, int64_t filled) {
+void complete(const Int8Points& points, const float* norm2, int64_t quads, int64_t filled) {
   for (int64_t t = filled; t < padded_quads(quads); ++t)
     for (int p = 0; p < kTile; p += kLanes) store(points.words + t * kTile + p, Ints{});
   for (int p = 0; p < kTile; p += kLanes) {
@@ -38,7 +38,7 @@ void round_center(const float* values, int64_t stride, float scale, int8_t* byte
   *length2 = _mm512_reduce_add_ps((__m512)length);
 }
 
-void round_tile(const float* tile, const float* norm2, int64_t d, const BytePoints& points) {
+void round_tile(const float* tile, const float* norm2, int64_t d, const Int8Points& points) {
   for (int p = 0; p < kTile; p += kLanes) {
     Floats most{};
     for (int64_t t = 0; t < d; ++t) most = max(most, magnitude(load(tile + t * kTile + p)));
@@ -66,8 +66,8 @@ void round_tile(const float* tile, const float* norm2, int64_t d, const BytePoin
   complete(points, norm2, quads, quads);
 }
 
-void put(const BytePoints& points, const float* norm2, int64_t quads, const int64_t* row,
-         int64_t count, const ByteRows& rows) {
+void put(const Int8Points& points, const float* norm2, int64_t quads, const int64_t* row,
+         int64_t count, const Int8Rows& rows) {
   put_words(points.words, quads, row, count, rows.words);
   put_words(points.finer, quads, row, count, rows.finer);
   for (int64_t p = 0; p < count; ++p) {
@@ -77,8 +77,8 @@ void put(const BytePoints& points, const float* norm2, int64_t quads, const int6
   }
 }
 
-void take(const ByteRows& rows, int64_t quads, const int64_t* row, int64_t count,
-          const BytePoints& points, float* norm2) {
+void take(const Int8Rows& rows, int64_t quads, const int64_t* row, int64_t count,
+          const Int8Points& points, float* norm2) {
   take_words(rows.words, quads, row, count, points.words);
   for (int p = 0; p < kTile; ++p) {
     const int64_t r = row[p < count ? p : count - 1];
@@ -96,7 +96,7 @@ inline Floats bytes_to_floats(const uint32_t* words, int64_t wide) {
   return to_float((Ints)_mm512_cvtepi8_epi32(bytes));
 }
 
-void compare(const ByteRows& rows, const ByteCenters& centers, int64_t i, float other, float* row,
+void compare(const Int8Rows& rows, const Int8Centers& centers, int64_t i, float other, float* row,
              Shortlist& list, float& near, float& far) {
   const uint32_t* words = rows.words + i * centers.quads;
   const uint32_t* finer = rows.finer + i * centers.quads;
@@ -135,8 +135,8 @@ void compare(const ByteRows& rows, const ByteCenters& centers, int64_t i, float 
 
 }  // namespace
 
-extern const ByteKernels byte_kernels;
-const ByteKernels byte_kernels = {
+extern const Int8Kernels int8_kernels;
+const Int8Kernels int8_kernels = {
 #if defined(__AMX_INT8__)
     true,
 #else

@@ -1,6 +1,6 @@
-// Kernels of the int8 screen (bytes.h): the sweep over all centers, and the shortlists. Compiled
+// Kernels of the int8 screen (int8.h): the sweep over all centers, and the shortlists. Compiled
 // once per SIMD target that has dot products of bytes; with AMX, the sweep's are tile products.
-#include "byte_simd.h"
+#include "int8_simd.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
@@ -26,7 +26,7 @@ inline Floats in_units(Ints sum, Floats bias, Floats inverse) {
 
 // The upper bound of a panel for the points of vector v, given its largest estimate in units.
 template <bool Anchored>
-inline void judge(Lanes& lanes, int v, Floats units, const ByteCenters& centers, int64_t p,
+inline void judge(Lanes& lanes, int v, Floats units, const Int8Centers& centers, int64_t p,
                   const Sweep& sweep) {
   const Floats unit = lanes.scale[v] * centers.scale[p];
   const Floats most = (Anchored ? units - kAnchor : units) * unit;
@@ -60,7 +60,7 @@ inline void judge(Lanes& lanes, int v, Floats units, const ByteCenters& centers,
 
 typedef int32_t Block[kPanel][kLanes];
 
-inline void multiply_panel(const BytePoints& points, const ByteCenters& centers, int64_t p, int v,
+inline void multiply_panel(const Int8Points& points, const Int8Centers& centers, int64_t p, int v,
                            const int32_t* anchor, Block* sums) {
   const int64_t depth = padded_quads(centers.quads) / 16;
   const int8_t* center = centers.blocks + p * depth * kPanel * 64;
@@ -74,7 +74,7 @@ inline void multiply_panel(const BytePoints& points, const ByteCenters& centers,
 
 // Largest estimates of panel p for vectors v and v + 1.
 template <bool Anchored>
-inline void judge_panel(const Block* sums, const ByteCenters& centers, int64_t p, int v,
+inline void judge_panel(const Block* sums, const Int8Centers& centers, int64_t p, int v,
                         Lanes& lanes, const Sweep& sweep) {
   const float* bias = centers.bias + p * kPanel;
   const Floats a = lanes.inverse[v] * centers.inverse[p];
@@ -94,7 +94,7 @@ inline void judge_panel(const Block* sums, const ByteCenters& centers, int64_t p
 }
 
 template <bool Anchored>
-void sweep_all(const BytePoints& points, const ByteCenters& centers, Lanes& lanes,
+void sweep_all(const Int8Points& points, const Int8Centers& centers, Lanes& lanes,
                const Sweep& sweep) {
   // A panel is multiplied while the one before is judged. Both buffers lie within 4 KB: else loads
   // from one would wait for stores to the other, whose addresses look alike.
@@ -134,7 +134,7 @@ void end() { _tile_release(); }
 constexpr int kGroup4 = 4;  // centers at a time: 16 accumulators stay in registers
 
 template <bool Anchored>
-void sweep_all(const BytePoints& points, const ByteCenters& centers, Lanes& lanes,
+void sweep_all(const Int8Points& points, const Int8Centers& centers, Lanes& lanes,
                const Sweep& sweep) {
   Ints start[kVectors];
   for (int v = 0; v < kVectors; ++v)
@@ -183,8 +183,8 @@ void end() {}
 
 #endif
 
-void sweep_tile(const BytePoints& points, const float* norm2, const TileBound& bound,
-                const ByteCenters& centers, const Sweep& sweep) {
+void sweep_tile(const Int8Points& points, const float* norm2, const TileBound& bound,
+                const Int8Centers& centers, const Sweep& sweep) {
   Lanes lanes;
   for (int v = 0; v < kVectors; ++v) {
     const Floats squares = load(norm2 + v * kLanes);
@@ -210,7 +210,7 @@ void sweep_tile(const BytePoints& points, const float* norm2, const TileBound& b
 const Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // The centers of one panel for the point in one lane: upper bounds of their scores.
-inline Floats look_closer(const BytePoints& points, const ByteCenters& centers, const int32_t* sums,
+inline Floats look_closer(const Int8Points& points, const Int8Centers& centers, const int32_t* sums,
                           int lane, int64_t panel) {
   const uint32_t* words = centers.words + panel * centers.quads * kPanel;
   const auto* point = reinterpret_cast<const int32_t*>(points.words) + lane;
@@ -243,7 +243,7 @@ inline void append(Ints values, unsigned chosen, int32_t* to) {
 }
 
 // Which panels of which points reach the threshold; `far` is above all others. False: too many.
-bool list_looks(const ByteCenters& centers, const Sweep& sweep, int64_t count, Looks& looks,
+bool list_looks(const Int8Centers& centers, const Sweep& sweep, int64_t count, Looks& looks,
                 int& size, float* far) {
   size = 0;
   for (int first = 0; first < count; first += kLanes) {
@@ -266,7 +266,7 @@ bool list_looks(const ByteCenters& centers, const Sweep& sweep, int64_t count, L
   return true;
 }
 
-bool shortlist(const BytePoints& points, const ByteCenters& centers, const Sweep& sweep,
+bool shortlist(const Int8Points& points, const Int8Centers& centers, const Sweep& sweep,
                int64_t count, Looks& looks, Shortlist* lists, float* far) {
   int size;
   if (!list_looks(centers, sweep, count, looks, size, far)) return false;

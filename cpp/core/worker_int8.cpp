@@ -1,4 +1,4 @@
-// The part of a worker that uses the int8 screen (bytes.h).
+// The part of a worker that uses the int8 screen (int8.h).
 #include <algorithm>
 #include <limits>
 
@@ -15,34 +15,34 @@ constexpr int64_t kWideQuads = 20, kKeptPanels = 64;
 
 }  // namespace
 
-void Worker::make_room_for_bytes() {
-  const ByteCenters& centers = step_.bytes->centers();
+void Worker::make_room_for_int8() {
+  const Int8Centers& centers = step_.int8->centers();
   words_.resize(padded_quads(centers.quads) * kernels_.tile);
   panels_.resize(centers.panels * kernels_.tile);
-  if (step_.target.bytes->blocks && centers.quads >= kWideQuads && centers.panels <= kKeptPanels)
+  if (step_.target.int8->blocks && centers.quads >= kWideQuads && centers.panels <= kKeptPanels)
     sums_.resize(centers.panels * kPanel * kernels_.tile);
   open_lists_.resize(kItemRows);
   dequantized_.resize(centers.stride);
   if (step_.codes != nullptr) finer_.resize(centers.quads * kernels_.tile);
 }
 
-BytePoints Worker::byte_points() {
+Int8Points Worker::int8_points() {
   return {
       words_.data(), finer_.empty() ? nullptr : finer_.data(), start_, scale_, residual_, length_,
       other_};
 }
 
 // Bytes of `count` active rows from slot `at` on, as they were kept or from the rows.
-void Worker::load_bytes(int64_t at, int64_t count) {
-  const ByteKernels& screen = *step_.target.bytes;
-  const BytePoints points = byte_points();
-  const int64_t quads = step_.bytes->centers().quads;
+void Worker::load_int8(int64_t at, int64_t count) {
+  const Int8Kernels& screen = *step_.target.int8;
+  const Int8Points points = int8_points();
+  const int64_t quads = step_.int8->centers().quads;
   int64_t row[kMostLanes];
   for (int64_t p = 0; p < count; ++p) row[p] = row_of(at + p);
   if (step_.codes != nullptr && step_.keeper->coded()) {
     screen.take(*step_.codes, quads, row, count, points, norm2_ + at);
     for (int64_t p = at + count; p < std::min(at + count + kernels_.tile, active_count_); ++p)
-      fetch(row_of(p), Part::bytes);  // of the next tile
+      fetch(row_of(p), Part::int8);  // of the next tile
     return;
   }
   make_room_for_tiles();
@@ -53,10 +53,10 @@ void Worker::load_bytes(int64_t at, int64_t count) {
 
 // Labels of one tile of active rows by the int8 screen; false where it excludes too little.
 bool Worker::screen_tile(int64_t at, int64_t count) {
-  const ByteKernels& screen = *step_.target.bytes;
-  const BytePoints points = byte_points();
-  load_bytes(at, count);
-  const ByteCenters& centers = step_.bytes->centers();
+  const Int8Kernels& screen = *step_.target.int8;
+  const Int8Points points = int8_points();
+  load_int8(at, count);
+  const Int8Centers& centers = step_.int8->centers();
   const Sweep sweep{panels_.data(), threshold_, sums_.empty() ? nullptr : sums_.data()};
   screen.sweep(points, norm2_ + at, step_.filter->bound(), centers, sweep);
   if (!screen.shortlist(points, centers, sweep, count, looks_, lists_, far_ + at)) return false;
@@ -88,9 +88,9 @@ void Worker::resolve() {
     const int32_t slot = open_[o];
     Shortlist& list = open_lists_[o];
     if (step_.codes != nullptr && list.count > 1 && list.count <= kCandidates) {
-      const ByteCenters& centers = step_.bytes->centers();
-      step_.target.bytes->compare(*step_.codes, centers, row_of(slot), open_other_[o],
-                                  dequantized_.data(), list, near_[slot], far_[slot]);
+      const Int8Centers& centers = step_.int8->centers();
+      step_.target.int8->compare(*step_.codes, centers, row_of(slot), open_other_[o],
+                                 dequantized_.data(), list, near_[slot], far_[slot]);
       index_[slot] = centers.index[list.place[0]];
       if (list.count == 1) continue;
       fetch(row_of(slot), Part::row);
@@ -114,7 +114,7 @@ void Worker::choose_candidate(int64_t slot, const Shortlist& list) {
   }
   int32_t centers[kCandidates];
   double distances[kCandidates];
-  for (int32_t c = 0; c < list.count; ++c) centers[c] = step_.bytes->centers().index[list.place[c]];
+  for (int32_t c = 0; c < list.count; ++c) centers[c] = step_.int8->centers().index[list.place[c]];
   Rows row = step_.rows;
   row.data = row.row(row_of(slot));
   row.row_stride = 0;

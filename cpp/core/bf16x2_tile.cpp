@@ -1,19 +1,19 @@
-// Kernels of the filter by pairs (pairs.h). Compiled for the target that has tiles of bfloat16.
+// Kernels of the bf16x2 screen (bf16x2.h). Compiled for the target that has tiles of bfloat16.
+#include "bf16x2.h"
 #include "loader.h"
-#include "pairs.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
 
-constexpr int kGroups = kPairRows / kLanes;         // of rows, a tile each
-constexpr int kTileWords = kLanes * kLanes;         // of 32 bits, in a tile
-constexpr int kBlock = 64;                          // columns that are split and then multiplied
-constexpr int kBlockTiles = kBlock / kPairColumns;  // so that both stay in L1
-constexpr int kAtOnce = 4;                          // rows
-static_assert(kPairCenters == kLanes && kPairColumns == 2 * kLanes);
+constexpr int kGroups = kBf16x2Rows / kLanes;         // of rows, a tile each
+constexpr int kTileWords = kLanes * kLanes;           // of 32 bits, in a tile
+constexpr int kBlock = 64;                            // columns that are split and then multiplied
+constexpr int kBlockTiles = kBlock / kBf16x2Columns;  // so that both stay in L1
+constexpr int kAtOnce = 4;                            // rows
+static_assert(kBf16x2Centers == kLanes && kBf16x2Columns == 2 * kLanes);
 
-// Rows as pairs: upper and lower halves of 32 columns of 16 rows, a tile each.
-struct alignas(64) PairTiles {
+// Rows as pairs of bfloat16: upper and lower halves of 32 columns of 16 rows, a tile each.
+struct alignas(64) Bf16x2Tiles {
   int32_t words[kBlockTiles][2][kGroups][kTileWords];
 };
 
@@ -37,13 +37,13 @@ inline void split(Floats a, Floats b, Ints& upper, Ints& lower) {
 }
 
 void split_centers(const float* values, int64_t depth, uint16_t* tiles) {
-  const int64_t stride = depth * kPairColumns;
+  const int64_t stride = depth * kBf16x2Columns;
   auto* words = reinterpret_cast<int32_t*>(tiles);
   for (int64_t s = 0; s < depth; ++s, words += 2 * kTileWords) {
     Floats a[kLanes], b[kLanes];
     for (int c = 0; c < kLanes; ++c) {
-      a[c] = load(values + c * stride + s * kPairColumns);
-      b[c] = load(values + c * stride + s * kPairColumns + kLanes);
+      a[c] = load(values + c * stride + s * kBf16x2Columns);
+      b[c] = load(values + c * stride + s * kBf16x2Columns + kLanes);
     }
     transpose(a);
     transpose(b);
@@ -80,13 +80,13 @@ inline void split_some(const Reader<T, false>& read, const T* const (&row)[kAtOn
   }
 }
 
-// A block of columns from `begin` on. OUT tiles; INOUT squares [kPairRows].
+// A block of columns from `begin` on. OUT tiles; INOUT squares [kBf16x2Rows].
 template <class T>
 void split_block(const TileRows& rows, const FilterSpace& space, int64_t begin, int64_t ahead,
-                 PairTiles& tiles, Floats* squares) {
+                 Bf16x2Tiles& tiles, Floats* squares) {
   const Reader<T, false> read{space};
   const int64_t end = rows.d < begin + kBlock ? rows.d : begin + kBlock;
-  for (int first = 0; first < kPairRows; first += kAtOnce) {
+  for (int first = 0; first < kBf16x2Rows; first += kAtOnce) {
     const T* row[kAtOnce];
     Floats sums[kAtOnce];
     for (int r = 0; r < kAtOnce; ++r) {
@@ -95,12 +95,12 @@ void split_block(const TileRows& rows, const FilterSpace& space, int64_t begin, 
       sums[r] = begin > 0 ? squares[first + r] : Floats{};
     }
     int32_t* upper = tiles.words[0][0][first / kLanes] + first % kLanes * kLanes;
-    for (int64_t t = begin; t < end; t += kPairColumns, upper += 2 * kGroups * kTileWords) {
+    for (int64_t t = begin; t < end; t += kBf16x2Columns, upper += 2 * kGroups * kTileWords) {
       for (int r = 0; r < kAtOnce; ++r)
-        for (int64_t at = 0; at < kPairColumns * int64_t{sizeof(T)}; at += 64)
+        for (int64_t at = 0; at < kBf16x2Columns * int64_t{sizeof(T)}; at += 64)
           __builtin_prefetch(reinterpret_cast<const char*>(row[r] + t) + ahead + at, 0, 2);
-      if (t + kPairColumns <= end)
-        split_some<T, true>(read, row, t, kPairColumns, upper, sums);
+      if (t + kBf16x2Columns <= end)
+        split_some<T, true>(read, row, t, kBf16x2Columns, upper, sums);
       else
         split_some<T, false>(read, row, t, static_cast<int>(end - t), upper, sums);
     }
@@ -111,7 +111,7 @@ void split_block(const TileRows& rows, const FilterSpace& space, int64_t begin, 
 // Products of a block of rows, from tile `begin` of their columns on, with all centers. INOUT sums
 // [panels][4][16][16]: h.H of both groups of rows, then the rest. Tiles: 0 to 3 sums, which stay
 // there where there is one panel; 4 and 5 rows; 6 and 7 centers.
-void multiply(const PairTiles& tiles, const PairCenters& centers, int64_t begin, float* sums) {
+void multiply(const Bf16x2Tiles& tiles, const Bf16x2Centers& centers, int64_t begin, float* sums) {
   const int64_t end = centers.depth < begin + kBlockTiles ? centers.depth : begin + kBlockTiles;
   const bool many = centers.panels > 1;
   for (int64_t p = 0; p < centers.panels; ++p, sums += 4 * kTileWords) {
@@ -152,7 +152,7 @@ void multiply(const PairTiles& tiles, const PairCenters& centers, int64_t begin,
 }
 
 // The best and second best of a group of rows. IN sums of the group.
-void choose(const float* sums, const PairCenters& centers, const RunningBest& running) {
+void choose(const float* sums, const Bf16x2Centers& centers, const RunningBest& running) {
   Floats best = broadcast(-INFINITY), second = best;
   Ints index{};
   for (int64_t p = 0; p < centers.panels; ++p, sums += 4 * kTileWords) {
@@ -160,10 +160,10 @@ void choose(const float* sums, const PairCenters& centers, const RunningBest& ru
     for (int r = 0; r < kLanes; ++r)
       block[r] = load(sums + r * kLanes) + load(sums + kGroups * kTileWords + r * kLanes);
     transpose(block);
-    const int64_t first = p * kPairCenters;
+    const int64_t first = p * kBf16x2Centers;
     const float* bias = centers.bias + first;
     const auto count =
-        static_cast<int>(centers.k - first < kPairCenters ? centers.k - first : kPairCenters);
+        static_cast<int>(centers.k - first < kBf16x2Centers ? centers.k - first : kBf16x2Centers);
     for (int c = 0; c < count; ++c) {
       const Floats score = block[c] + broadcast(bias[c]);
       index = choose_greater(score, best, broadcast(static_cast<int32_t>(first + c)), index);
@@ -177,16 +177,16 @@ void choose(const float* sums, const PairCenters& centers, const RunningBest& ru
 }
 
 template <class T>
-void best_as(const TileRows& rows, const FilterSpace& space, const PairCenters& centers,
+void best_as(const TileRows& rows, const FilterSpace& space, const Bf16x2Centers& centers,
              float* sums, const RunningBest& running, float* norm2) {
-  PairTiles tiles;
+  Bf16x2Tiles tiles;
   Floats squares[kGroups][kLanes];
   // The rows that come next, where rows are equally spaced, come from memory meanwhile.
-  const int64_t ahead = rows.count > 1 ? kPairRows * (rows.row[1] - rows.row[0]) : 0;
+  const int64_t ahead = rows.count > 1 ? kBf16x2Rows * (rows.row[1] - rows.row[0]) : 0;
   for (int64_t t = 0; t < rows.d; t += kBlock) {
     // Tiles are multiplied whole: what lies behind the last column is zero, as in the centers.
     split_block<T>(rows, space, t, ahead, tiles, squares[0]);
-    multiply(tiles, centers, t / kPairColumns, sums);
+    multiply(tiles, centers, t / kBf16x2Columns, sums);
   }
   for (int g = 0; g < kGroups; ++g) {
     const int at = g * kLanes;
@@ -196,7 +196,7 @@ void best_as(const TileRows& rows, const FilterSpace& space, const PairCenters& 
   }
 }
 
-void best(const TileRows& rows, const FilterSpace& space, const PairCenters& centers, float* sums,
+void best(const TileRows& rows, const FilterSpace& space, const Bf16x2Centers& centers, float* sums,
           const RunningBest& running, float* norm2) {
   with_native_type(rows.dtype,
                    [&]<class T>() { best_as<T>(rows, space, centers, sums, running, norm2); });
@@ -204,7 +204,7 @@ void best(const TileRows& rows, const FilterSpace& space, const PairCenters& cen
 
 }  // namespace
 
-extern const PairKernels pair_kernels;
-const PairKernels pair_kernels = {split_centers, best};
+extern const Bf16x2Kernels bf16x2_kernels;
+const Bf16x2Kernels bf16x2_kernels = {split_centers, best};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -1,5 +1,5 @@
 // The bfloat16 screen: scores from AMX's dot products of bfloat16 values, with a bound on what
-// rounding to eight bits can have changed. It takes the place of the int8 screen (bytes.h) where
+// rounding to eight bits can have changed. It takes the place of the int8 screen (int8.h) where
 // columns or centers are few: a product costs twice as much, but a value is rounded four times as
 // finely, so that nineteen rows of twenty are settled by the sweep alone.
 //
@@ -24,10 +24,10 @@
 namespace shoal {
 
 inline constexpr int kMostAhead = 1024;
-inline constexpr int kBrainPanel = 16;  // centers with common bounds
+inline constexpr int kBf16Panel = 16;  // centers with common bounds
 
 // Centers in panels of 16, the last filled up with centers that cannot be nearest.
-struct BrainCenters {
+struct Bf16Centers {
   const int32_t* index;    // [panels][16], which center it is
   const uint16_t* blocks;  // [panels][depth][16][32], h_j as tiles of AMX
   const float* bias;       // [panels][16][16], -|C_j|^2 / 2, sixteen times over
@@ -38,13 +38,13 @@ struct BrainCenters {
 };
 
 // A tile of points in lanes.
-struct BrainPoints {
+struct Bf16Points {
   uint32_t* words;  // [depth * 16][tile], two values each; zero behind the last column
   float* residual;  // [tile], at least |r|
 };
 
 // Rows rounded, kept from pass to pass.
-struct BrainRows {
+struct Bf16Rows {
   uint32_t* words;  // [n][pairs]: d / 2, rounded up
   float* residual;  // [n]
   float* norm2;     // [n], |X|^2 as the tile loader gives it
@@ -64,43 +64,43 @@ struct Ahead {
   }
 };
 
-struct BrainKernels {
+struct Bf16Kernels {
   // Before the first and after the last call on a thread.
   void (*begin)();
   void (*end)();
 
   // Rounds a full tile. IN tile [d][tile]; OUT points.
-  void (*round)(const float* tile, int64_t d, const BrainPoints& points);
+  void (*round)(const float* tile, int64_t d, const Bf16Points& points);
 
   // Puts away `count` points of a tile, as rows row[0..count-1]; takes them out again, OUT points,
   // norm2 [tile]. Lanes past `count` repeat the last row.
-  void (*put)(const BrainPoints& points, const float* norm2, int64_t pairs, const int64_t* row,
-              int64_t count, const BrainRows& rows);
-  void (*take)(const BrainRows& rows, int64_t pairs, const int64_t* row, int64_t count,
-               const BrainPoints& points, float* norm2);
+  void (*put)(const Bf16Points& points, const float* norm2, int64_t pairs, const int64_t* row,
+              int64_t count, const Bf16Rows& rows);
+  void (*take)(const Bf16Rows& rows, int64_t pairs, const int64_t* row, int64_t count,
+               const Bf16Points& points, float* norm2);
 
   // The best center of each point. IN points, norm2 [tile], centers; OUT best: below its score,
   // second: above the scores of all others, index, all [tile]; open: the points, of `count`, for
   // which that does not settle it. Returns how many.
-  int64_t (*sweep)(const BrainPoints& points, const float* norm2, const TileBound& bound,
-                   const BrainCenters& centers, int64_t count, const RunningBest& found,
+  int64_t (*sweep)(const Bf16Points& points, const float* norm2, const TileBound& bound,
+                   const Bf16Centers& centers, int64_t count, const RunningBest& found,
                    int32_t* open, Ahead& ahead);
 };
 
-inline int64_t brain_depth(int64_t d) { return (d + 31) / 32; }
+inline int64_t bf16_depth(int64_t d) { return (d + 31) / 32; }
 
 // The centers of a filter, rounded to bfloat16.
-class BrainFilter {
+class Bf16Filter {
  public:
-  BrainFilter(const Filter& filter, Team& team);
+  Bf16Filter(const Filter& filter, Team& team);
 
-  const BrainCenters& centers() const { return centers_; }
+  const Bf16Centers& centers() const { return centers_; }
 
  private:
   Aligned<int32_t> index_;
   Aligned<uint16_t> blocks_;
   Aligned<float> bias_, residual_, length_, slack_;
-  BrainCenters centers_;
+  Bf16Centers centers_;
 };
 
 }  // namespace shoal

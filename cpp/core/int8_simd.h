@@ -1,6 +1,6 @@
 // Vector words of the int8 screen's kernels, beside those of simd.h.
 #pragma once
-#include "bytes.h"
+#include "int8.h"
 #include "simd.h"
 
 namespace shoal::SHOAL_TARGET {
@@ -51,12 +51,12 @@ inline void take_words(const uint32_t* from, int64_t quads, const int64_t* row, 
     }
 }
 
-// The kernels of byte_sweep.cpp.
+// The kernels of int8_sweep.cpp.
 void begin();
 void end();
-void sweep_tile(const BytePoints& points, const float* norm2, const TileBound& bound,
-                const ByteCenters& centers, const Sweep& sweep);
-bool shortlist(const BytePoints& points, const ByteCenters& centers, const Sweep& sweep,
+void sweep_tile(const Int8Points& points, const float* norm2, const TileBound& bound,
+                const Int8Centers& centers, const Sweep& sweep);
+bool shortlist(const Int8Points& points, const Int8Centers& centers, const Sweep& sweep,
                int64_t count, Looks& looks, Shortlist* lists, float* far);
 
 }  // namespace shoal::SHOAL_TARGET

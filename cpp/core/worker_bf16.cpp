@@ -1,4 +1,4 @@
-// The part of a worker that uses the bfloat16 screen (brains.h).
+// The part of a worker that uses the bfloat16 screen (bf16.h).
 #include <algorithm>
 #include <utility>
 
@@ -7,26 +7,26 @@
 namespace shoal {
 
 // Best center of one tile of active rows by bfloat16, and which rows that leaves open.
-void Worker::sweep_brains(int64_t at, int64_t count) {
-  const BrainKernels& screen = *step_.target.brains;
-  const BrainPoints points{words_.data(), residual_};
+void Worker::sweep_bf16(int64_t at, int64_t count) {
+  const Bf16Kernels& screen = *step_.target.bf16;
+  const Bf16Points points{words_.data(), residual_};
   const int64_t pairs = (d_ + 1) / 2;
   int64_t row[kMostLanes];
   for (int64_t p = 0; p < count; ++p) row[p] = row_of(at + p);
-  if (step_.brain_codes != nullptr && step_.keeper->coded()) {
-    screen.take(*step_.brain_codes, pairs, row, count, points, norm2_ + at);
+  if (step_.bf16_codes != nullptr && step_.keeper->coded()) {
+    screen.take(*step_.bf16_codes, pairs, row, count, points, norm2_ + at);
     for (int64_t p = at + count; p < std::min(at + count + kernels_.tile, active_count_); ++p)
-      ahead(row_of(p), Part::brains);  // of the next tile
+      ahead(row_of(p), Part::bf16);  // of the next tile
   } else {
     make_room_for_tiles();
     load(active_ + at, count, kernels_.tile, points_.data(), norm2_ + at);
     screen.round(points_.data(), d_, points);
-    if (step_.brain_codes != nullptr)
-      screen.put(points, norm2_ + at, pairs, row, count, *step_.brain_codes);
+    if (step_.bf16_codes != nullptr)
+      screen.put(points, norm2_ + at, pairs, row, count, *step_.bf16_codes);
   }
   int32_t* open = open_ + open_count_;
   const int64_t found =
-      screen.sweep(points, norm2_ + at, step_.filter->bound(), step_.brains->centers(), count,
+      screen.sweep(points, norm2_ + at, step_.filter->bound(), step_.bf16->centers(), count,
                    {near_ + at, far_ + at, index_ + at}, open, ahead_);
   for (int64_t o = 0; o < found; ++o) {
     open[o] += static_cast<int32_t>(at);

@@ -1,4 +1,4 @@
-#include "brains.h"
+#include "bf16.h"
 
 #include <algorithm>
 #include <cmath>
@@ -13,7 +13,7 @@ constexpr float kNever = -0x1p120f;  // the bias of what fills up the last panel
 constexpr float kNumber = 0x1p-19f;  // what the number of a center can change, relatively
 
 // To the nearest, ties to even.
-uint16_t round_brain(float value) {
+uint16_t round_bf16(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
@@ -21,12 +21,12 @@ uint16_t round_brain(float value) {
 
 }  // namespace
 
-BrainFilter::BrainFilter(const Filter& filter, Team& team) {
-  const int64_t k = filter.k(), d = filter.d(), depth = brain_depth(d);
-  const int64_t panels = (k + kBrainPanel - 1) / kBrainPanel;
-  index_.assign(panels * kBrainPanel, 0);
-  blocks_.assign(panels * depth * kBrainPanel * 32, 0);
-  bias_.assign(panels * kBrainPanel * kBrainPanel, kNever);
+Bf16Filter::Bf16Filter(const Filter& filter, Team& team) {
+  const int64_t k = filter.k(), d = filter.d(), depth = bf16_depth(d);
+  const int64_t panels = (k + kBf16Panel - 1) / kBf16Panel;
+  index_.assign(panels * kBf16Panel, 0);
+  blocks_.assign(panels * depth * kBf16Panel * 32, 0);
+  bias_.assign(panels * kBf16Panel * kBf16Panel, kNever);
   residual_.resize(panels);
   length_.resize(panels);
   slack_.resize(panels);
@@ -36,22 +36,22 @@ BrainFilter::BrainFilter(const Filter& filter, Team& team) {
   });
   team.run(panels, [&](int64_t p, int) {
     std::vector<float> values(d);
-    for (int64_t c = 0; c < std::min<int64_t>(kBrainPanel, k - p * kBrainPanel); ++c) {
-      const int32_t j = index_[p * kBrainPanel + c];
+    for (int64_t c = 0; c < std::min<int64_t>(kBf16Panel, k - p * kBf16Panel); ++c) {
+      const int32_t j = index_[p * kBf16Panel + c];
       filter.center(j, values.data());
       double residual2 = 0, length2 = 0;
       for (int64_t t = 0; t < d; ++t) {
-        const uint16_t high = round_brain(values[t]);
+        const uint16_t high = round_bf16(values[t]);
         const double length = static_cast<double>(values[t]);
-        const double rest = length - static_cast<double>(widen(Brain{high}));
+        const double rest = length - static_cast<double>(widen(Bfloat16{high}));
         residual2 += rest * rest;
         length2 += length * length;
-        blocks_[((p * depth + t / 32) * kBrainPanel + c) * 32 + t % 32] = high;
+        blocks_[((p * depth + t / 32) * kBf16Panel + c) * 32 + t % 32] = high;
       }
       const float length = 1.01f * static_cast<float>(std::sqrt(length2));
       const float residual = 1.01f * static_cast<float>(std::sqrt(residual2));
       const float bias = filter.bias(j);
-      std::fill_n(bias_.data() + (p * kBrainPanel + c) * kBrainPanel, kBrainPanel, bias);
+      std::fill_n(bias_.data() + (p * kBf16Panel + c) * kBf16Panel, kBf16Panel, bias);
       length_[p] = std::max(length_[p], length);
       residual_[p] = std::max(residual_[p], residual + kNumber * length);
       slack_[p] = std::max(slack_[p], filter.slack(j) - 1.01f * kNumber * bias);

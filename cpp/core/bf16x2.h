@@ -1,6 +1,6 @@
-// The filter by pairs: the scores of the float32 filter (tile.cpp) from tiles of AMX, in a fifth of
+// The bf16x2 screen: the scores of the float32 filter (tile.cpp) from tiles of AMX, in a fifth of
 // the operations (whole passes take 0.6 to 0.8 times as long). It takes the place of the float32
-// filter where the processor multiplies tiles of bfloat16, and of bytes (bytes.h) up to some
+// filter where the processor multiplies tiles of bfloat16, and of bytes (int8.h) up to some
 // hundred centers: its scores are nearly as good as float32's, so that few rows are looked at
 // again.
 //
@@ -19,45 +19,46 @@
 //
 // What did not pay: AVX-512's conversion to bfloat16 (two steps each), and splitting more than 64
 // columns before they are multiplied (they leave L1). bfloat16 alone has a bound 64 times as wide:
-// that is a screen (brains.h), and settles less where centers are near each other.
+// that is a screen (bf16.h), and settles less where centers are near each other.
 #pragma once
 #include "aligned.h"
 #include "filter.h"
 
 namespace shoal {
 
-inline constexpr int kPairRows = 32;     // at a time
-inline constexpr int kPairCenters = 16;  // of a panel
-inline constexpr int kPairColumns = 32;  // of a tile
+inline constexpr int kBf16x2Rows = 32;     // at a time
+inline constexpr int kBf16x2Centers = 16;  // of a panel
+inline constexpr int kBf16x2Columns = 32;  // of a tile
 
 // Centers in panels of 16, the last filled up with zeros.
-struct PairCenters {
+struct Bf16x2Centers {
   const uint16_t* tiles;  // [panels][depth][2][16][16][2]: of columns t and t + 16 of 32, H and L
   const float* bias;      // [k], as in PackedCenters
   int64_t k, panels, depth;
 };
 
-struct PairKernels {
+struct Bf16x2Kernels {
   // Splits 16 centers. IN values [16][32 depth]; OUT tiles [depth][2][16][16][2].
   void (*split_centers)(const float* values, int64_t depth, uint16_t* tiles);
 
-  // The running best, from the start, of up to kPairRows rows and all centers, and their norm2. OUT
-  // running [kPairRows], norm2 [kPairRows]; TMP sums [panels][4][16][16]. Rows: native, columns
-  // packed, no unit rows. Between ByteKernels::begin and end.
-  void (*best)(const TileRows& rows, const FilterSpace& space, const PairCenters& centers,
+  // The running best, from the start, of up to kBf16x2Rows rows and all centers, and their norm2.
+  // OUT running [kBf16x2Rows], norm2 [kBf16x2Rows]; TMP sums [panels][4][16][16]. Rows: native,
+  // columns packed, no unit rows. Between Int8Kernels::begin and end.
+  void (*best)(const TileRows& rows, const FilterSpace& space, const Bf16x2Centers& centers,
                float* sums, const RunningBest& running, float* norm2);
 };
 
-// The centers of a filter, whose bound is that of pairs, as pairs. Filter must outlive this.
-class PairFilter {
+// The centers of a filter, whose bound is that of bf16x2, as pairs of bfloat16. Filter must outlive
+// this.
+class Bf16x2Filter {
  public:
-  PairFilter(const Filter& filter, const PairKernels& kernels, Team& team);
+  Bf16x2Filter(const Filter& filter, const Bf16x2Kernels& kernels, Team& team);
 
-  const PairCenters& centers() const { return centers_; }
+  const Bf16x2Centers& centers() const { return centers_; }
 
  private:
   Aligned<uint16_t> tiles_;
-  PairCenters centers_;
+  Bf16x2Centers centers_;
 };
 
 }  // namespace shoal

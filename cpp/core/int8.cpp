@@ -1,4 +1,4 @@
-#include "bytes.h"
+#include "int8.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 
 namespace shoal {
 
-ByteFilter::ByteFilter(const Filter& filter, const ByteKernels& kernels, Team& team) {
+Int8Filter::Int8Filter(const Filter& filter, const Int8Kernels& kernels, Team& team) {
   const int64_t k = filter.k(), d = filter.d();
   const int64_t panels = (k + kPanel - 1) / kPanel, quads = (d + 3) / 4;
   const int64_t depth = padded_quads(quads) / 16;  // AMX tiles

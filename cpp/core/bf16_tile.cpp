@@ -1,11 +1,11 @@
-// Kernels of the bfloat16 screen (brains.h). Compiled for targets with AMX.
-#include "brains.h"
-#include "byte_simd.h"
+// Kernels of the bfloat16 screen (bf16.h). Compiled for targets with AMX.
+#include "bf16.h"
+#include "int8_simd.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
 
-static_assert(kLanes == kBrainPanel);
+static_assert(kLanes == kBf16Panel);
 
 // --- rows to bfloat16 ------------------------------------------------------------------------
 
@@ -20,7 +20,7 @@ void clear_rest(uint32_t* words, int64_t pairs) {
     for (int p = 0; p < kTile; p += kLanes) store(words + t * kTile + p, Ints{});
 }
 
-void round_tile(const float* tile, int64_t d, const BrainPoints& points) {
+void round_tile(const float* tile, int64_t d, const Bf16Points& points) {
   for (int p = 0; p < kTile; p += kLanes) {
     Floats rest{};
     for (int64_t t = 0; t < d; t += 2) {
@@ -36,8 +36,8 @@ void round_tile(const float* tile, int64_t d, const BrainPoints& points) {
   clear_rest(points.words, (d + 1) / 2);
 }
 
-void put(const BrainPoints& points, const float* norm2, int64_t pairs, const int64_t* row,
-         int64_t count, const BrainRows& rows) {
+void put(const Bf16Points& points, const float* norm2, int64_t pairs, const int64_t* row,
+         int64_t count, const Bf16Rows& rows) {
   put_words(points.words, pairs, row, count, rows.words);
   for (int64_t p = 0; p < count; ++p) {
     rows.residual[row[p]] = points.residual[p];
@@ -45,8 +45,8 @@ void put(const BrainPoints& points, const float* norm2, int64_t pairs, const int
   }
 }
 
-void take(const BrainRows& rows, int64_t pairs, const int64_t* row, int64_t count,
-          const BrainPoints& points, float* norm2) {
+void take(const Bf16Rows& rows, int64_t pairs, const int64_t* row, int64_t count,
+          const Bf16Points& points, float* norm2) {
   take_words(rows.words, pairs, row, count, points.words);
   for (int p = 0; p < kTile; ++p) {
     const int64_t r = row[p < count ? p : count - 1];
@@ -64,15 +64,15 @@ struct Lanes {
   Ints place;                      // of the best
 };
 
-typedef float Block[kBrainPanel][kLanes];
+typedef float Block[kBf16Panel][kLanes];
 
 // Scores of panel p with vectors v and v + 1, OUT scores [vector][center][point]. Tiles: 0 and 1
 // scores, 2 and 3 centers, 4 to 7 points, which stay there where two tiles hold all columns. (A
 // tile is named by a constant.)
-inline void multiply_panel(const BrainPoints& points, const BrainCenters& centers, int64_t p, int v,
+inline void multiply_panel(const Bf16Points& points, const Bf16Centers& centers, int64_t p, int v,
                            Block* scores) {
-  const uint16_t* center = centers.blocks + p * centers.depth * kBrainPanel * 32;
-  const float* bias = centers.bias + p * kBrainPanel * kLanes;
+  const uint16_t* center = centers.blocks + p * centers.depth * kBf16Panel * 32;
+  const float* bias = centers.bias + p * kBf16Panel * kLanes;
   _tile_loadd(0, bias, 64);
   _tile_loadd(1, bias, 64);
   if (centers.depth <= 2) {
@@ -80,14 +80,14 @@ inline void multiply_panel(const BrainPoints& points, const BrainCenters& center
     _tile_dpbf16ps(0, 2, 4);
     _tile_dpbf16ps(1, 2, 5);
     if (centers.depth == 2) {
-      _tile_loadd(3, center + kBrainPanel * 32, 64);
+      _tile_loadd(3, center + kBf16Panel * 32, 64);
       _tile_dpbf16ps(0, 3, 6);
       _tile_dpbf16ps(1, 3, 7);
     }
   } else {
     const uint32_t* words = points.words + v * kLanes;
     for (int64_t t = 0; t < centers.depth; ++t) {
-      _tile_loadd(2, center + t * kBrainPanel * 32, 64);
+      _tile_loadd(2, center + t * kBf16Panel * 32, 64);
       _tile_loadd(4, words + t * 16 * kTile, kTile * 4);
       _tile_loadd(5, words + t * 16 * kTile + kLanes, kTile * 4);
       _tile_dpbf16ps(0, 2, 4);
@@ -112,14 +112,14 @@ struct Two {
 };
 
 // The best scores of panel p join those of the panels before.
-inline void judge_panel(const Block& scores, const BrainCenters& centers, int64_t p, Lanes& lanes) {
+inline void judge_panel(const Block& scores, const Bf16Centers& centers, int64_t p, Lanes& lanes) {
   Two even, odd;  // of every other center: two chains of operations
   const Floats a = numbered(scores[0], 0), b = numbered(scores[2], 2);
   even = {max(a, b), min(a, b)};
   const Floats c = numbered(scores[1], 1), d = numbered(scores[3], 3);
   odd = {max(c, d), min(c, d)};
 #pragma GCC unroll 16
-  for (int i = 4; i < kBrainPanel; i += 2) {
+  for (int i = 4; i < kBf16Panel; i += 2) {
     even.add(numbered(scores[i], i));
     odd.add(numbered(scores[i + 1], i + 1));
   }
@@ -131,13 +131,13 @@ inline void judge_panel(const Block& scores, const BrainCenters& centers, int64_
   const Floats upper = best + error;
   lanes.low = max(lanes.low, best - error);
   lanes.place = choose_greater(
-      upper, lanes.best, ((Ints)best & 15) + static_cast<int32_t>(p * kBrainPanel), lanes.place);
+      upper, lanes.best, ((Ints)best & 15) + static_cast<int32_t>(p * kBf16Panel), lanes.place);
   lanes.second = max(max(lanes.second, second + error), min(lanes.best, upper));
   lanes.best = max(lanes.best, upper);
 }
 
-int64_t sweep_tile(const BrainPoints& points, const float* norm2, const TileBound& bound,
-                   const BrainCenters& centers, int64_t count, const RunningBest& found,
+int64_t sweep_tile(const Bf16Points& points, const float* norm2, const TileBound& bound,
+                   const Bf16Centers& centers, int64_t count, const RunningBest& found,
                    int32_t* open, Ahead& ahead) {
   // A panel is multiplied while the one before is judged. Both buffers lie within 4 KB: else loads
   // from one would wait for stores to the other, whose addresses look alike.
@@ -194,7 +194,7 @@ int64_t sweep_tile(const BrainPoints& points, const float* norm2, const TileBoun
 
 }  // namespace
 
-extern const BrainKernels brain_kernels;
-const BrainKernels brain_kernels = {begin, end, round_tile, put, take, sweep_tile};
+extern const Bf16Kernels bf16_kernels;
+const Bf16Kernels bf16_kernels = {begin, end, round_tile, put, take, sweep_tile};
 
 }  // namespace shoal::SHOAL_TARGET

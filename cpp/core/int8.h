@@ -29,14 +29,14 @@
 
 namespace shoal {
 
-inline constexpr int64_t kMostByteColumns = 16384;  // beyond, sums of bytes could leave 32 bits
+inline constexpr int64_t kMostInt8Columns = 16384;  // beyond, sums of bytes could leave 32 bits
 inline constexpr int kPanel = 16;                   // centers with a common scale
 inline constexpr int kCandidates = 14;              // of a row, at most
 inline constexpr int kLooks = 512;  // panels to look at closer, all rows of a tile together
 
 // Centers in panels of 16, the last filled up with centers that cannot be nearest. Four bytes in a
 // 32-bit word, quads = d / 4, rounded up.
-struct ByteCenters {
+struct Int8Centers {
   const int32_t* index;    // [panels][16], which center it is
   const uint32_t* words;   // [panels][quads][16], bytes + 128
   const int8_t* blocks;    // [panels][d / 64][16][64], the bytes again as tiles of AMX; or null
@@ -54,7 +54,7 @@ struct ByteCenters {
 };
 
 // A tile of points in lanes.
-struct BytePoints {
+struct Int8Points {
   uint32_t* words;  // [quads of whole AMX tiles][tile], signed bytes; zero behind the last column
   uint32_t* finer;  // [quads][tile], of the residuals; null: not wanted
   int32_t* start;   // [tile], makes up for the bytes of centers being unsigned
@@ -83,7 +83,7 @@ struct Looks {
 };
 
 // Rows as bytes, kept from pass to pass.
-struct ByteRows {
+struct Int8Rows {
   uint32_t* words;  // [n][quads]
   uint32_t* finer;  // [n][quads], of the residuals
   float* scale;     // [n]
@@ -91,8 +91,8 @@ struct ByteRows {
   float* norm2;     // [n], |X|^2 as the tile loader gives it
 };
 
-struct ByteKernels {
-  bool blocks;  // the sweep reads ByteCenters::blocks
+struct Int8Kernels {
+  bool blocks;  // the sweep reads Int8Centers::blocks
 
   // Before the first and after the last call on a thread.
   void (*begin)();
@@ -104,27 +104,27 @@ struct ByteKernels {
                        float* residual2, float* length2);
 
   // Rounds a full tile to bytes. IN tile [d][tile], norm2 [tile]; OUT points, but `other`.
-  void (*round)(const float* tile, const float* norm2, int64_t d, const BytePoints& points);
+  void (*round)(const float* tile, const float* norm2, int64_t d, const Int8Points& points);
 
   // Puts away `count` points of a tile, as rows row[0..count-1]; takes them out again, OUT points
   // (but `other`), norm2 [tile]. Lanes past `count` repeat the last row.
-  void (*put)(const BytePoints& points, const float* norm2, int64_t quads, const int64_t* row,
-              int64_t count, const ByteRows& rows);
-  void (*take)(const ByteRows& rows, int64_t quads, const int64_t* row, int64_t count,
-               const BytePoints& points, float* norm2);
+  void (*put)(const Int8Points& points, const float* norm2, int64_t quads, const int64_t* row,
+              int64_t count, const Int8Rows& rows);
+  void (*take)(const Int8Rows& rows, int64_t quads, const int64_t* row, int64_t count,
+               const Int8Points& points, float* norm2);
 
   // IN points, norm2 [tile], centers; OUT points.other, sweep.
-  void (*sweep)(const BytePoints& points, const float* norm2, const TileBound& bound,
-                const ByteCenters& centers, const Sweep& sweep);
+  void (*sweep)(const Int8Points& points, const float* norm2, const TileBound& bound,
+                const Int8Centers& centers, const Sweep& sweep);
 
   // OUT lists [count], one per point; far [tile]: above the scores of all that are no candidates.
   // TMP looks. False where too much is left.
-  bool (*shortlist)(const BytePoints& points, const ByteCenters& centers, const Sweep& sweep,
+  bool (*shortlist)(const Int8Points& points, const Int8Centers& centers, const Sweep& sweep,
                     int64_t count, Looks& looks, Shortlist* lists, float* far);
 
   // Shortens the list of row i. IN other: 2 r'. INOUT list; near, far. TMP row [stride], zero at
   // first behind the last column.
-  void (*compare)(const ByteRows& rows, const ByteCenters& centers, int64_t i, float other,
+  void (*compare)(const Int8Rows& rows, const Int8Centers& centers, int64_t i, float other,
                   float* row, Shortlist& list, float& near, float& far);
 };
 
@@ -132,11 +132,11 @@ struct ByteKernels {
 inline int64_t padded_quads(int64_t quads) { return (quads + 15) / 16 * 16; }
 
 // The centers of a filter as bytes.
-class ByteFilter {
+class Int8Filter {
  public:
-  ByteFilter(const Filter& filter, const ByteKernels& kernels, Team& team);
+  Int8Filter(const Filter& filter, const Int8Kernels& kernels, Team& team);
 
-  const ByteCenters& centers() const { return centers_; }
+  const Int8Centers& centers() const { return centers_; }
 
  private:
   Aligned<uint32_t> words_;
@@ -144,7 +144,7 @@ class ByteFilter {
   Aligned<int32_t> index_;
   Aligned<float> slack_, slacks_;
   Aligned<float> scale_, inverse_, residual_, length_, bias_, residuals_, lengths_, rows_;
-  ByteCenters centers_;
+  Int8Centers centers_;
 };
 
 }  // namespace shoal
