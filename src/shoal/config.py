@@ -62,53 +62,57 @@ class Parameters:
     columns: tuple[Any, ...] = ()  # names, of given centers that have any
 
     @classmethod
-    def checked(cls, named: Columns = ALL_COLUMNS, **given: Any) -> Parameters:
+    def checked(cls, named: Columns = ALL_COLUMNS, **parameters: Any) -> Parameters:
         """Check every parameter; ``num_clusters=None`` takes the number of given centers.
 
         ``named`` says which columns of given centers are used.
         """
-        initial, columns = check_initial_clusters(given["initial_clusters"], named)
-        given["initial_clusters"], given["columns"] = initial, columns
-        if given["num_clusters"] is None:
+        initial, columns = check_initial_clusters(parameters["initial_clusters"], named)
+        parameters["initial_clusters"], parameters["columns"] = initial, columns
+        if parameters["num_clusters"] is None:
             if not isinstance(initial, np.ndarray):
                 raise BadInputError(
                     "num_clusters is None; it must be a whole number >= 1, unless "
                     "initial_clusters is an array"
                 )
-            given["num_clusters"] = len(initial)
-        given["num_clusters"] = whole_number("num_clusters", given["num_clusters"], 1)
-        if isinstance(initial, np.ndarray) and len(initial) != given["num_clusters"]:
+            parameters["num_clusters"] = len(initial)
+        parameters["num_clusters"] = whole_number("num_clusters", parameters["num_clusters"], 1)
+        if isinstance(initial, np.ndarray) and len(initial) != parameters["num_clusters"]:
             raise BadInputError(
-                f"num_clusters is {given['num_clusters']}, but initial_clusters has "
+                f"num_clusters is {parameters['num_clusters']}, but initial_clusters has "
                 f"{len(initial)} rows: they must agree, or pass num_clusters=None"
             )
-        check_metric(given["distance_metric"])
+        check_metric(parameters["distance_metric"])
         if isinstance(initial, np.ndarray):
-            check_magnitude(initial, given["distance_metric"], "initial_clusters")
-        if given.get("random_seed") is None:
-            given["random_seed"] = secrets.randbits(63)
-        given["random_seed"] = whole_number("random_seed", given["random_seed"], 0, 2**128)
-        if not isinstance(given["use_mini_batch"], (bool, np.bool_)):
+            check_magnitude(initial, parameters["distance_metric"], "initial_clusters")
+        if parameters.get("random_seed") is None:
+            parameters["random_seed"] = secrets.randbits(63)
+        parameters["random_seed"] = whole_number(
+            "random_seed", parameters["random_seed"], 0, 2**128
+        )
+        if not isinstance(parameters["use_mini_batch"], (bool, np.bool_)):
             raise BadInputError(
-                f"use_mini_batch is {given['use_mini_batch']!r}; it must be True or False"
+                f"use_mini_batch is {parameters['use_mini_batch']!r}; it must be True or False"
             )
         for name, least in (("mini_batch_steps_per_iteration", 0), ("kmc2_chain_length", 1)):
-            given[name] = whole_number(name, given[name], least, LARGEST_COUNT)
-        retries = given["kmeans_plus_plus_num_retries"]
-        given["kmeans_plus_plus_num_retries"] = whole_number(
+            parameters[name] = whole_number(name, parameters[name], least, LARGEST_COUNT)
+        retries = parameters["kmeans_plus_plus_num_retries"]
+        parameters["kmeans_plus_plus_num_retries"] = whole_number(
             "kmeans_plus_plus_num_retries", retries, -(2**31), LARGEST_COUNT
         )
-        one_of("empty_clusters", given.get("empty_clusters", "relocate"), EMPTY_CLUSTERS)
-        check_reassignment(given)
-        threads = given.get("num_threads")
-        given["num_threads"] = (
+        one_of("empty_clusters", parameters.get("empty_clusters", "relocate"), EMPTY_CLUSTERS)
+        check_reassignment(parameters)
+        threads = parameters.get("num_threads")
+        parameters["num_threads"] = (
             available_threads()
             if threads is None
             else whole_number("num_threads", threads, 1, LARGEST_COUNT)
         )
-        if given.get("memory_budget") is not None:
-            given["memory_budget"] = whole_number("memory_budget", given["memory_budget"], 0)
-        return cls(**given)
+        if parameters.get("memory_budget") is not None:
+            parameters["memory_budget"] = whole_number(
+                "memory_budget", parameters["memory_budget"], 0
+            )
+        return cls(**parameters)
 
     @property
     def has_centers(self) -> bool:
@@ -134,23 +138,23 @@ class Parameters:
         return default if self.memory_budget is None else self.memory_budget
 
 
-def check_reassignment(given: dict[str, Any]) -> None:
+def check_reassignment(parameters: dict[str, Any]) -> None:
     """Check ``reassignment_ratio`` among the parameters, and that it has an effect."""
-    ratio = given.get("reassignment_ratio", 0)
+    ratio = parameters.get("reassignment_ratio", 0)
     real = isinstance(ratio, (int, float, np.number)) and not isinstance(ratio, bool)
     if not real or not 0 <= ratio <= 1:
         raise BadInputError(f"reassignment_ratio is {ratio!r:.80}; it must be a number from 0 to 1")
-    given["reassignment_ratio"] = float(ratio)
-    if ratio and not given["use_mini_batch"]:
+    parameters["reassignment_ratio"] = float(ratio)
+    if ratio and not parameters["use_mini_batch"]:
         raise BadInputError(
             f"reassignment_ratio is {ratio}, and use_mini_batch is False: full batches have "
             "empty_clusters for clusters without rows"
         )
-    if ratio and given["mini_batch_steps_per_iteration"] > 1:
+    period = parameters["mini_batch_steps_per_iteration"]
+    if ratio and period > 1:
         raise BadInputError(
-            f"reassignment_ratio is {ratio}, and mini_batch_steps_per_iteration is "
-            f"{given['mini_batch_steps_per_iteration']}: counts, by which clusters are compared, "
-            "then begin anew each period. Use 0 or 1 there"
+            f"reassignment_ratio is {ratio}, and mini_batch_steps_per_iteration is {period}: "
+            "counts, by which clusters are compared, then begin anew each period. Use 0 or 1 there"
         )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from shoal.batches import check_columns, make_data, to_block
-from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Parameters, RunConfig
+from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.data import Data
@@ -17,8 +17,7 @@ from shoal.executors.shards import Shards
 from shoal.metric import is_cosine
 from shoal.shards.part import Batch as Places
 from shoal.shards.part import Part
-from shoal.shards.rows import Block, Tally, ignore
-from shoal.shards.workspace import Workspace
+from shoal.shards.rows import Tally, ignore
 from shoal.sources.kept import bytes_of_rows, kept
 from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
@@ -26,6 +25,8 @@ from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
 from shoal.sources.stream import FULL_BATCH, StreamSource
 from shoal.state import State
+from shoal.steps.round import Round
+from shoal.task import Task
 
 logger = logging.getLogger("shoal")
 
@@ -41,35 +42,43 @@ class Batch:
     inputs: Callable[[], list[Matrix]]  # the rows themselves, for seeding by a callable
     position: tuple[int, int] | None = None  # epoch and row, for shuffled data in memory
     number: int = 0  # of a stream that can be read again: batches read, this one included
+    of_rows: int | None = None  # rows of the pass that it is from
 
-
-@dataclass(frozen=True)
-class Demand:
-    """What is asked of a source."""
-
-    parameters: Parameters
-    run: RunConfig
-    on_bad_rows: str = "error"
-    counted: bool = False  # a number of steps is asked for: epochs do not end the run
-    keep_seeding: bool = False  # data may end before all centers are found: more will come
-    progress: Callable[[int], None] = ignore  # of rows read in a pass, piece by piece
-    workspace: Workspace = field(default_factory=Workspace)  # of mini-batches
+    def behind(self, state: State) -> State:
+        """The state with the position behind this batch."""
+        epoch, row = self.position or (state.epoch, state.row)
+        return state.replace(epoch=epoch, row=row, batches=self.number)
 
 
 class Feed:
-    """Turns a source into the batches that seeding and training ask for."""
+    """Turns a source into the batches that seeding and training ask for.
 
-    def __init__(self, source: Source, demand: Demand) -> None:
-        self._source = self._given = source
-        self._demand = demand
-        self._more_comes = demand.keep_seeding
-        self._cosine = is_cosine(demand.parameters.distance_metric)
+    Parameters
+    ----------
+    source
+        The data.
+    task
+        What is done with it.
+    progress
+        Hears of rows read in a pass, piece by piece.
+    """
+
+    def __init__(
+        self, source: Source, task: Task, progress: Callable[[int], None] = ignore
+    ) -> None:
+        self._source = self._opened = source
+        self._task = task
+        self._progress = progress
+        self._parameters = task.parameters  # what kept rows take of the budget is gone from it
+        self._full = not task.parameters.use_mini_batch
+        self._more_comes = task.keep_seeding
+        self._cosine = is_cosine(task.parameters.distance_metric)
         self._all: Batch | None = None
         self._looked = self._kept_there = False  # whether there is room to keep the rows
         self._everything: Shards | None = None
         self._passing: Data | None = None  # of the last batch of a stream
         # What comes as a stream comes to this process, and is computed in it.
-        there = demand.run.executor if source.any_order else None
+        there = task.run.executor if source.any_order else None
         self._executor: Executor = LocalExecutor() if there is None else there
         self._kept: list[list[Rows]] = []  # batches of a one-shot stream that seeding used up
         self._kept_rows = self._lost_rows = 0
@@ -77,17 +86,17 @@ class Feed:
         self._stream: Iterator[list[Rows]] | None = None
         self._seen = False  # any batch with rows
         self._dropped = Tally(source.name)
-        if not demand.parameters.use_mini_batch:
+        if self._full:
             source.must_end(*FULL_BATCH)
         if not source.rereadable:
-            if not demand.parameters.use_mini_batch:
+            if self._full:
                 raise BadInputError(
                     "full-batch training reads the data once per step, and an iterator can be "
                     "read only once: pass a callable that returns a new iterator, or use "
                     "use_mini_batch=True"
                 )
             self._stream = source.batches()
-        if source.batch_size is not None and not demand.parameters.use_mini_batch:
+        if source.batch_size is not None and self._full:
             logger.warning(
                 "batch_size=%d has no effect: full-batch training uses all rows in every step",
                 source.batch_size,
@@ -107,50 +116,57 @@ class Feed:
     def check_unchanged(self) -> None:
         """Refuse files that have changed, where a step reads what lies in them (memory maps)."""
         source = self._source
-        if source.resident and source is self._given:
+        if source.resident and source is self._opened:
             source.check_unchanged()
 
     @property
-    def parameters(self) -> Parameters:
-        """Those of the run; what rows that are kept take of the budget is gone from it."""
-        return self._demand.parameters
+    def num_batches(self) -> int | None:
+        """How many batches there will be, where the data says so and steps do."""
+        return None if self._full else self._opened.num_batches
 
     @property
-    def whole(self) -> bool:
+    def _whole_at_once(self) -> bool:
         """Whether seeding sees the whole data set at once and can reach every row."""
-        if self._given.any_order:
-            by_batch = callable(self._demand.parameters.initial_clusters)
-            return not self._more_comes and (self._given.resident or not by_batch)
-        by_access = self._demand.parameters.initial_clusters in (KMC2_INIT, AFKMC2_INIT)
-        return by_access and not self._demand.parameters.use_mini_batch
+        if self._opened.any_order:
+            return not self._more_comes and (self._opened.resident or not self._by_batch)
+        return self._full and self._parameters.initial_clusters in (KMC2_INIT, AFKMC2_INIT)
+
+    @property
+    def _by_batch(self) -> bool:
+        """Whether a function of the user's chooses, which is given the rows of a batch."""
+        return callable(self._parameters.initial_clusters)
 
     @property
     def _in_one_batch(self) -> bool:
         """Whether all rows are offered to seeding together, though more will come."""
-        source = self._given  # kept or not, a callable is given the same
-        by_batch = callable(self._demand.parameters.initial_clusters)
-        return source.resident or (not by_batch and _takes_all(source))
+        source = self._opened  # kept or not, a callable is given the same
+        return source.resident or (not self._by_batch and _takes_all(source))
 
     # --- seeding ---------------------------------------------------------------------------
 
     def seeding_batches(self) -> Iterator[Batch]:
         """Batches to choose centers from; those of a one-shot stream are kept for training."""
-        if self.whole or self._in_one_batch:
+        if self._whole_at_once or self._in_one_batch:
             whole = self._whole()
             yield whole
-            while callable(self._demand.parameters.initial_clusters) and not self._more_comes:
+            while self._by_batch and not self._more_comes:
                 yield whole
             return
-        for shards in self._given.batches() if self._stream is None else self._stream:
+        for shards in self._opened.batches() if self._stream is None else self._stream:
             self._seen = True
             if self._stream is not None:
                 self._keep(shards)
             if (batch := self._if_usable(shards)) is not None:
                 yield batch
 
+    def offered(self, batch: Batch, state: State, progress: Callable[[int], None]) -> Round:
+        """A batch as seeding sees it; ``progress`` hears how many centers there are."""
+        whole = self._whole_at_once
+        return Round(batch.data, state, self._parameters, batch.inputs, whole, progress)
+
     def _keep(self, shards: list[Rows]) -> None:
         """Copy a batch of a one-shot stream for training, while there is room."""
-        room = self._demand.run.init_buffer_rows
+        room = self._task.run.init_buffer_rows
         size = sum(len(shard) for shard in shards)
         if self._kept_rows + size <= room:
             self._kept.append([shard.copy() for shard in shards])
@@ -169,16 +185,18 @@ class Feed:
 
     # --- training --------------------------------------------------------------------------
 
-    def batches(self, state: State) -> Generator[Batch, None, None]:
-        """The batches of the steps to come."""
-        if not self._demand.parameters.use_mini_batch:
+    def batches(self, state: State, last_epoch: int | None) -> Generator[Batch, None, None]:
+        """The batches of the steps to come; epochs end before ``last_epoch`` (None: never)."""
+        if self._full:
             whole = self._whole()
             check_columns(state, len(whole.data.scan().magnitude), self._source.name)
+            if not self._task.stop.given:  # then it matters which labels change
+                whole.data.follow(state.clusters_before)
             while True:
                 self._source.check_unchanged()
                 yield whole
         elif self._source.any_order:
-            yield from self._epochs(state)
+            yield from self._epochs(state, last_epoch)
         else:
             yield from self._streamed(state)
 
@@ -210,13 +228,11 @@ class Feed:
         assert isinstance(self._source, PagedSource)
         return self._source
 
-    def _epochs(self, state: State) -> Iterator[Batch]:
+    def _epochs(self, state: State, last_epoch: int | None) -> Iterator[Batch]:
         """Shuffled batches, epoch after epoch; the position is (epoch, row)."""
-        source, given = self._pages(), self._given
+        source, opened = self._pages(), self._opened
         rows = source.rows or 0
-        size = source.batch_size or max(
-            DEFAULT_BATCH_ROWS, 8 * self._demand.parameters.num_clusters
-        )
+        size = source.batch_size or max(DEFAULT_BATCH_ROWS, 8 * self._parameters.num_clusters)
         seed = state.seed if source.seed is None else source.seed
         epoch, row = state.epoch, state.row
         if row >= rows > 0:
@@ -229,16 +245,15 @@ class Feed:
                 epoch,
             )
             row = 0
-        last = epoch + self._demand.run.max_epochs
         first = epoch
-        while self._demand.counted or epoch < last:
+        while last_epoch is None or epoch < last_epoch:
             if epoch > first:  # what is read only once is not kept
                 self._keep_rows()
             source = self._pages()
             source.pages.check_unchanged(local=True)
             used = row > 0
-            if not given.resident and row == 0 and size >= rows:  # by pieces, not joined
-                yield replace(self._whole(), position=(epoch + 1, 0))
+            if not opened.resident and row == 0 and size >= rows:  # by pieces, not joined
+                yield replace(self._whole(), position=(epoch + 1, 0), of_rows=rows)
                 epoch += 1
                 continue
             self._dropped.begin()
@@ -247,7 +262,7 @@ class Feed:
                 if (data := self._at(places)).usable:
                     used = True
                     position = (epoch, places.last) if places.last < rows else (epoch + 1, 0)
-                    yield Batch(data, list, position)
+                    yield Batch(data, list, position, of_rows=rows)
                 self.check_unchanged()  # a memory map of a file that is cut ends the process
             self._dropped.say()
             if not used:
@@ -267,12 +282,12 @@ class Feed:
 
     def _keep_rows(self) -> None:
         """Decode files that fit into memory once for all, where they will be read again."""
-        source, given = self._source, self._demand.parameters
+        source = self._source
         if not isinstance(source, PagedSource) or source.resident or self._looked:
             return
         self._looked = True
         size = bytes_of_rows(source.pages)
-        fits = given.keeps(size)
+        fits = self._parameters.keeps(size)
         logger.info(
             "%s: its rows take %.1f MB, %s",
             source.name,
@@ -285,8 +300,8 @@ class Feed:
             return
         self._kept_there = not self._executor.here  # by the shards
         if self._executor.here:
-            self._source = kept(source, self._demand.progress)
-        self._demand = replace(self._demand, parameters=given.without(size))
+            self._source = kept(source, self._progress)
+        self._parameters = self._parameters.without(size)
         if self._everything is not None:
             self._everything.close()
         self._everything = self._all = None
@@ -301,7 +316,8 @@ class Feed:
             self._dropped.begin()
             self._dropped.add(data.scan())
             self._dropped.say()
-            self._all = Batch(data.checked(), self._inputs_of_all)
+            rows = data.scan().rows
+            self._all = Batch(data.checked(), self._all_matrices, of_rows=rows)
         return self._all
 
     def _shards(self) -> Shards:
@@ -313,16 +329,16 @@ class Feed:
         return self._everything
 
     def _parts(self) -> list[Part]:
-        source, demand, parameters = self._source, self._demand, self._demand.parameters
+        source, task, parameters = self._source, self._task, self._parameters
         part = Part(
             source,
             parameters.distance_metric,
             parameters.num_threads,
-            demand.on_bad_rows,
+            task.on_bad_rows,
             parameters.budget(0),
             self._kept_there,
-            demand.progress,
-            demand.workspace,
+            self._progress,
+            task.workspace,
         )
         if not isinstance(source, PagedSource):
             return [part]
@@ -340,34 +356,36 @@ class Feed:
         if source.resident:
             sizes = [share.nbytes for share in shares]
             size = max(sum(sizes), 1)
-            budget = 0 if parameters.use_mini_batch else parameters.budget(size)
+            budget = parameters.budget(size) if self._full else 0
             budgets = [budget * one // size for one in sizes]
-        workspace = demand.workspace if len(shares) == 1 else None  # what is merged is apart
+        workspace = task.workspace if len(shares) == 1 else None  # what is merged is apart
         return [
             replace(part, rows=share, budget=budget, workspace=workspace)
             for share, budget in zip(shares, budgets, strict=True)
         ]
 
-    def _inputs_of_all(self) -> list[Matrix]:
-        return [self._block(part).rows for part in self._source.held]
-
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
         """The batch, or None where no row is left of it or has a weight."""
         if self._passing is not None:
             self._passing.close()
-        demand = self._demand
-        data = make_data(shards, demand.parameters, demand.workspace, demand.on_bad_rows)
+        task = self._task
+        data = make_data(shards, self._parameters, task.workspace, task.on_bad_rows)
         self._passing = data
         self._dropped.add(data.scan())
         self._barren = 0 if data.usable else self._barren + 1
         if self._barren:
-            if isinstance(self._given, StreamSource):
-                self._given.check_some(self._barren)
+            if isinstance(self._opened, StreamSource):
+                self._opened.check_some(self._barren)
             return None
-        return Batch(data.checked(), lambda: [self._block(shard).rows for shard in shards])
+        rows = self._opened.rows
+        return Batch(data.checked(), lambda: self._matrices(shards), of_rows=rows)
 
-    def _block(self, shard: Rows) -> Block:
-        return to_block(shard, self._demand.parameters, self._demand.on_bad_rows)
+    def _all_matrices(self) -> list[Matrix]:
+        return self._matrices(self._source.held)
+
+    def _matrices(self, shards: Sequence[Rows]) -> list[Matrix]:
+        bad_rows = self._task.on_bad_rows
+        return [to_block(shard, self._parameters, bad_rows).rows for shard in shards]
 
 
 def _takes_all(source: Source) -> bool:

@@ -7,41 +7,38 @@ it always holds the last completed one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
-
-import numpy as np
 
 from shoal.batches import check_columns
-from shoal.config import Parameters, RunConfig
+from shoal.config import Parameters
 from shoal.errors import TooFewRowsError
 from shoal.executors.data import Data
-from shoal.feed import Demand, Feed
-from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
+from shoal.feed import Batch, Feed
+from shoal.hooks.base import SEEDING, TRAINING, Context
+from shoal.hooks.watching import watched
 from shoal.metric import is_cosine, to_unit
-from shoal.shards.kernels import as_loss, loss_of
-from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
-from shoal.state import Partial, State, empty_state
-from shoal.steps import lloyd, minibatch, seeding
-from shoal.steps.convergence import Judge, Stop
+from shoal.state import State, empty_state
+from shoal.steps import seeding
+from shoal.steps.algorithm import Step, chosen
+from shoal.steps.ending import Ending, after_step, finished, is_over
+from shoal.task import Task
 from shoal.types import Floats
 
 logger = logging.getLogger("shoal")
 
 
-@dataclass(frozen=True)
-class Task:
-    """A run: parameters, how it behaves, when it ends, who watches."""
-
-    parameters: Parameters
-    run: RunConfig = field(default_factory=RunConfig)
-    stop: Stop = field(default_factory=Stop)
-    monitors: Monitors = field(default_factory=lambda: Monitors([]))
-    on_bad_rows: str = "error"
-    keep_seeding: bool = False  # data may end before all centers are found: more will come
-    workspace: Workspace = field(default_factory=Workspace)  # of mini-batches
+def run(
+    state: State, batches: Iterable[Batch], step: Callable[[State, Data], Step], ending: Ending
+) -> Iterator[Step]:
+    """Assign, move, until it is time to stop (Lloyd 1982; by mini-batches: Sculley 2010)."""
+    for batch in batches:
+        moved, found, loss = step(state, batch.data)
+        state = after_step(ending, batch.behind(moved), found, loss)
+        yield Step(state, found, loss)
+        if state.unfinished is None:
+            return
 
 
 def train(state: State | None, source: Source, task: Task) -> Generator[State, None, None]:
@@ -56,22 +53,12 @@ def train(state: State | None, source: Source, task: Task) -> Generator[State, N
     task
         What to do.
     """
-    given = task.parameters
     context = Context(
-        lambda state: users_clusters(state, given),
+        lambda state: users_clusters(state, task.parameters),
         state,
         lambda context: task.monitors.tell("progress", context),
     )
-    demand = Demand(
-        given,
-        task.run,
-        task.on_bad_rows,
-        task.stop.counted,
-        task.keep_seeding,
-        context.read,
-        task.workspace,
-    )
-    feed = Feed(source, demand)
+    feed = Feed(source, task, context.read)
     try:
         context.enter(SEEDING, source.rows)
         context.state = state = initialise(state, source, feed, task, context.chose)
@@ -93,55 +80,34 @@ def steps(
     state: State, source: Source, feed: Feed, task: Task, context: Context
 ) -> Generator[State, None, None]:
     """Yield the state as it is, and after each step, until it is time to stop."""
-    given, last_step = task.parameters, task.stop.last_step(state)
-    if not state.initialized or (last_step is not None and state.global_step >= last_step):
+    algorithm = chosen(task.parameters)
+    ending = algorithm.ending(task.stop, task.run, source.rows, state)
+    if is_over(ending, state):
         yield state
         return
-    current = state
-    if given.use_mini_batch:
-        current = minibatch.resume(state.replace(clusters_before=None), given)
-    judge = Judge(task.stop, task.run, given.use_mini_batch, source.rows, current)
-    current = current.replace(unfinished=judge.unfinished)
-    yield current
-    context.state, context.total_steps = current, last_step
+    state = algorithm.resume(state, task.parameters).replace(unfinished=ending.losses.memory)
+    yield state
+    context.state, context.last_epoch = state, ending.last_epoch
+    context.total_steps = ending.last_step
+    if ending.last_step is None and feed.num_batches is not None:
+        context.total_steps = state.global_step + feed.num_batches
     context.enter(TRAINING, source.rows)
-    context.last_epoch = judge.last_epoch
-    ahead = source.num_batches
-    if ahead is not None and last_step is None and given.use_mini_batch:
-        context.total_steps = current.global_step + ahead
-    task.monitors.tell("begin", context)
-    before = None if given.use_mini_batch or task.stop.given else current.clusters_before
-    with closing(feed.batches(current)) as batches:
-        while True:
-            context.step_begins()
-            batch = next(batches, None)
-            if batch is None:
-                break
-            whole = batch.data.scan().rows if not given.use_mini_batch else source.rows
-            context.enter(TRAINING, whole)
-            if batch.position is not None and judge.out_of_epochs(*batch.position):
-                break
-            task.monitors.tell("before_step", context)
-            feed.check_unchanged()
-            # Whether a label changes is told from those of the step before.
-            current, found, loss = apply_step(current, batch.data, given, before)
-            before = None
-            feed.check_unchanged()
-            epoch, row = batch.position or (current.epoch, current.row)
-            done = judge.says_stop(epoch, loss, found) or current.global_step == last_step
-            current = current.replace(
-                epoch=epoch, row=row, batches=batch.number, unfinished=judge.unfinished
-            )
-            if done:
-                current = finished(current)
-            context.step_ends(current, loss, found)
-            yield current
-            task.monitors.tell("after_step", context)
-            if done or context.stop_requested:
-                break
-    if current.unfinished is not None:
-        context.state = current = finished(current)
-        yield current
+
+    def step(state: State, data: Data) -> Step:
+        feed.check_unchanged()
+        made = algorithm.apply(state, data, task.parameters)
+        feed.check_unchanged()
+        return made
+
+    with closing(feed.batches(state, ending.last_epoch)) as batches:
+        first = state
+        for state in watched(
+            lambda batches: run(first, batches, step, ending), batches, context, task.monitors
+        ):
+            yield state
+    if state.unfinished is not None:  # the data ended, or a monitor ends the run
+        context.state = state = finished(state)
+        yield state
 
 
 def initialise(
@@ -150,7 +116,7 @@ def initialise(
     """Choose centers until there are enough; ``progress`` hears how many there are."""
     parameters = task.parameters
     if parameters.has_centers and (state is None or not state.initialized):
-        state = seeding.given(parameters)  # whatever was chosen before them
+        state = seeding.from_centers(parameters)  # whatever was chosen before them
     if state is not None and state.initialized:
         if source.dim is not None:
             check_columns(state, source.dim, source.name)
@@ -165,8 +131,7 @@ def initialise(
         if state is None:
             state = empty_state(dim, scan.dtype, parameters.random_seed)
         check_columns(state, dim, "a later batch")
-        given = feed.parameters
-        state = seeding.step(state, batch.data, batch.inputs, given, feed.whole, progress)
+        state = seeding.step(feed.offered(batch, state, progress))
         if state.initialized:
             logger.info("%d centers chosen", state.num_found)
             return state
@@ -182,30 +147,6 @@ def too_few_rows(parameters: Parameters, how: str) -> TooFewRowsError:
         f"num_clusters is {parameters.num_clusters}, but {how}: "
         "use fewer clusters or give more rows"
     )
-
-
-def apply_step(
-    state: State, data: Data, parameters: Parameters, before: Floats | None = None
-) -> tuple[State, Partial, float]:
-    """One step of either kind, and its loss; float64 rows make float64 centers of float32 ones."""
-    if data.scan().double and state.clusters.dtype != np.float64:
-        state = state.replace(
-            clusters=state.clusters.astype(np.float64),
-            clusters_updated=state.clusters_updated.astype(np.float64),
-        )
-    if parameters.use_mini_batch:
-        after, found = minibatch.step(state, data, parameters)
-    else:
-        after, found = lloyd.step(state, data, parameters, before)
-    loss = loss_of(found, state.clusters, parameters.distance_metric, parameters.num_threads)
-    if loss is None:
-        loss = as_loss(data.loss(state.clusters))
-    return after, found, loss
-
-
-def finished(state: State) -> State:
-    """The state of a run that came to its end: nothing is left to go on with."""
-    return state.replace(batches=0, unfinished=None, clusters_before=None)
 
 
 def users_clusters(state: State, parameters: Parameters) -> Floats:

@@ -21,7 +21,7 @@ from shoal.row_dicts import RowDicts
 from shoal.sources.columns import Columns
 from shoal.sources.open import Source
 from shoal.state import State
-from shoal.steps.seeding import given
+from shoal.steps.seeding import from_centers
 from shoal.storage.checkpoint import Checkpoint
 from shoal.storage.model_dir import ModelDir, read_file
 from shoal.storage.values import parameters_to_keep
@@ -255,7 +255,7 @@ class Model:
     def _with_centers(self, state: State | None) -> State | None:
         """The state, or that of given centers where none are trained yet."""
         if self._parameters.has_centers and (state is None or not state.initialized):
-            return given(self._parameters)
+            return from_centers(self._parameters)
         return state
 
     def _state_of(self, checkpoint_path: str) -> State:

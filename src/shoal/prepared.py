@@ -107,20 +107,17 @@ class Prepared:
     def seeded(self, seed: int, run: int = 0) -> State:
         """Centers chosen among the rows, by the method of the parameters; others for each run."""
         none = np.empty((0, self.columns), self.dtype)
-        return self.started(self._method(self._round(none, (seed, run))))
+        return self.started(self._chosen(none, seed, run))
 
-    def _method(self, offered: Round) -> Floats:
+    def _chosen(self, found: Floats, seed: int, run: int) -> Floats:
         method = self.parameters.initial_clusters
         assert isinstance(method, str)
-        return seeding.METHODS[method](offered)
-
-    def _round(self, found: Floats, path: tuple[int, int]) -> Round:
-        missing = self.parameters.num_clusters - len(found)
-        return Round(self.data, list, True, found, missing, path, self.parameters)
+        state = State(found, found, np.zeros(len(found)), 0, False, 0, seed, run)
+        return seeding.METHODS[method](Round(self.data, state, self.parameters))
 
     def grown(self, centers: Floats, seed: int) -> Floats:
         """These centers and further ones, chosen as if they had been the first."""
-        more = self._method(self._round(centers, (seed, len(centers))))
+        more = self._chosen(centers, seed, len(centers))
         return np.concatenate([centers, more.astype(centers.dtype)])
 
     def started(self, centers: Floats) -> State:

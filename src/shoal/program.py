@@ -13,7 +13,7 @@ from shoal.batches import check_columns, make_data, to_block
 from shoal.config import RANDOM_INIT, InitialClusters, Parameters, check_executor
 from shoal.errors import BadInputError, EndOfDataError, NotInitializedError
 from shoal.executors.data import Data
-from shoal.loop import apply_step, too_few_rows, users_clusters
+from shoal.loop import too_few_rows, users_clusters
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, as_scores
 from shoal.other_names import ATTRIBUTES, ESTIMATORS_METHODS, PROGRAM_OR_ESTIMATOR, own_inputs
 from shoal.shards.kernels import nearest, nearest_labels
@@ -26,6 +26,8 @@ from shoal.sources.sparse import Matrix
 from shoal.sphere import warn_of_degrees
 from shoal.state import State, empty_state
 from shoal.steps import seeding
+from shoal.steps.algorithm import chosen
+from shoal.steps.round import Round
 from shoal.types import Array
 
 
@@ -182,7 +184,7 @@ class KMeans:
     def _given_state(self) -> State | None:
         if not self._parameters.has_centers:
             return None
-        state = seeding.given(self._parameters)
+        state = seeding.from_centers(self._parameters)
         if self._source.dim is not None:
             check_columns(state, self._source.dim, "inputs")
         return state
@@ -241,17 +243,17 @@ class KMeans:
             if state is None:
                 state = empty_state(columns, scan.dtype, self._parameters.random_seed)
             check_columns(state, columns, "inputs")
-            self._state = seeding.step(
-                state, data, self._current_rows, self._parameters, self._whole
-            )
+            offered = Round(data, state, self._parameters, self._current_rows, self._whole)
+            self._state = seeding.step(offered)
 
     def _train(self) -> float:
         with self._lock:
             state = self._require("training_op")
             data = self._next()
             check_columns(state, len(data.scan().magnitude), "inputs")
-            self._state, _, loss = apply_step(state, data, self._parameters)
-            return loss
+            made = chosen(self._parameters).apply(state, data, self._parameters)
+            self._state = made.state
+            return made.loss
 
     def _require(self, operation: str) -> State:
         if self._state is None or not self._state.initialized:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -241,6 +241,16 @@ class Farthest:
         return Farthest(self.rows[kept], self.distances[kept], self.labels[kept], self.counts)
 
 
+class Unfinished(NamedTuple):
+    """What a run that is not over remembers, to end where it would have ended."""
+
+    first_epoch: int
+    loss: float | None = None  # of the last step
+    smoothed: float | None = None  # loss per row
+    lowest: float = float("inf")  # that the smoothed loss has reached
+    without_improvement: int = 0  # steps since
+
+
 @dataclass(frozen=True)
 class State:
     """Everything a run needs to continue; arrays are read-only.
@@ -261,7 +271,7 @@ class State:
     epoch: int = 0  # the position in the source: which shuffle, and which row of it
     row: int = 0
     batches: int = 0  # read by a run that is not over, of a stream that can be read again
-    unfinished: tuple[float, ...] | None = None  # of a run that is not over: see Judge
+    unfinished: Unfinished | None = None  # of a run that is not over
     clusters_before: Floats | None = None  # [k, d]: what the last full-batch pass assigned with
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from shoal.errors import BadInputError, CheckpointError, ShoalError
 from shoal.hooks import Monitors, check_monitors, progress_monitor, summary_monitors
 from shoal.hooks.idle import IdleClusters
 from shoal.hooks.saving import CheckpointSaver
-from shoal.loop import Task, train
+from shoal.loop import train
 from shoal.model import Model
 from shoal.opening import learned_names
 from shoal.shards.workspace import Workspace
@@ -26,10 +26,11 @@ from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
 from shoal.sphere import warn_of_degrees
 from shoal.state import State
-from shoal.steps.convergence import Stop
+from shoal.steps.ending import Stop
 from shoal.storage.checkpoint import Checkpoint
 from shoal.storage.jsonl import plain
 from shoal.storage.model_dir import ModelDir
+from shoal.task import Task
 
 logger = logging.getLogger("shoal")
 

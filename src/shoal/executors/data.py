@@ -56,6 +56,7 @@ class Data:
     def __init__(self, shards: Shards, unit_rows: bool, batch: Batch | None = None) -> None:
         self._shards = shards
         self._batch = batch
+        self._before: Floats | None = None
         if batch is None:
             scans: list[Scan] = shards.ask("scan")
         else:
@@ -115,12 +116,17 @@ class Data:
         """Size and magnitudes of the rows."""
         return self._scan
 
-    def assign(self, centers: Floats, before: Floats | None = None) -> Partial:
-        """Assign every row to its nearest center.
+    def follow(self, before: Floats | None) -> None:
+        """The next pass follows one with these centers, which shards have not seen.
 
-        ``before``: the centers of the pass before, for shards that do not know its labels.
+        So it can be told which labels change.
         """
+        self._before = before
+
+    def assign(self, centers: Floats) -> Partial:
+        """Assign every row to its nearest center."""
         shards = self._shards
+        before, self._before = self._before, None
         if len(shards) == 1 and shards.executor.here:
             shared = centers
         else:

@@ -25,7 +25,7 @@ from shoal.sources.pieces import cut
 from shoal.sources.rows import Rows, joined
 from shoal.state import Partial, State, exact_to_float
 from shoal.steps import minibatch
-from shoal.steps.convergence import Smoothed
+from shoal.steps.ending import Smoothed
 from shoal.steps.order import Order
 from shoal.types import Floats
 

@@ -15,14 +15,21 @@ from shoal.state import Partial, State
 from shoal.types import Floats
 
 
-def step(
-    state: State, data: Data, parameters: Parameters, before: Floats | None = None
-) -> tuple[State, Partial]:
-    """Assign all rows, move every center, and return what was found before the move.
+def start(state: State, parameters: Parameters) -> State:
+    """Freshly chosen centers need nothing more."""
+    del parameters
+    return state
 
-    ``before``: the centers of the step before, where labels are not known of it any more.
-    """
-    found = partial = data.assign(state.clusters, before)
+
+def resume(state: State, parameters: Parameters) -> State:
+    """Trained centers need nothing either: ``clusters_before`` tells of which step labels were."""
+    del parameters
+    return state
+
+
+def step(state: State, data: Data, parameters: Parameters) -> tuple[State, Partial]:
+    """Assign all rows, move every center, and return what was found before the move."""
+    found = partial = data.assign(state.clusters)
     if np.count_nonzero(found.weights) < len(found.weights):
         empty = np.flatnonzero(found.weights == 0)
         if parameters.empty_clusters == "error":

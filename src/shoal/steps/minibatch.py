@@ -32,6 +32,8 @@ def start(state: State, parameters: Parameters) -> State:
 
 def resume(state: State, parameters: Parameters) -> State:
     """Prepare trained centers: a period begins where the state is not within one."""
+    if state.clusters_before is not None:
+        state = state.replace(clusters_before=None)
     if parameters.mini_batch_steps_per_iteration <= 1:
         within = state.update_in_steps == 0 and len(state.counts) == parameters.num_clusters
     else:

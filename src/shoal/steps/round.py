@@ -17,6 +17,7 @@ from shoal.metric import as_stored, is_cosine
 from shoal.shards.kernels import nearest
 from shoal.shards.values import Drawn
 from shoal.sources.sparse import Matrix, dense
+from shoal.state import State
 from shoal.steps.random import SEEDING, Random
 from shoal.types import Floats, Indices
 
@@ -33,18 +34,26 @@ class Round:
     """One batch offered to a seeding method."""
 
     data: Data
-    inputs: Callable[[], list[Matrix]]  # gives the rows themselves, to callables
-    whole: bool  # the batch is the whole data set, which random access reaches
-    found: Floats  # centers chosen in earlier rounds
-    remaining: int
-    path: tuple[int, int]  # of the random numbers: seed, round
+    state: State  # with the centers chosen in earlier rounds
     parameters: Parameters
+    inputs: Callable[[], list[Matrix]] = list  # gives the rows themselves, to callables
+    whole: bool = True  # the batch is the whole data set, which random access reaches
     progress: Callable[[int], None] | None = None  # hears how many centers there are
 
     def tell(self, chosen: int) -> None:
         """Say that ``chosen`` centers of this round are there."""
         if self.progress is not None:
             self.progress(len(self.found) + chosen)
+
+    @property
+    def found(self) -> Floats:
+        """Centers chosen in earlier rounds."""
+        return self.state.clusters
+
+    @property
+    def remaining(self) -> int:
+        """How many are missing."""
+        return self.parameters.num_clusters - len(self.state.clusters)
 
     @property
     def rows(self) -> int:
@@ -68,8 +77,7 @@ class Round:
 
     def random(self, chain: int = 0) -> Random:
         """Random numbers of this round; each chain has its own."""
-        seed, number = self.path
-        return Random(seed, SEEDING, number, chain)
+        return Random(self.state.seed, SEEDING, self.state.seeding_rounds, chain)
 
     def measure(self, rows: Matrix, centers: Floats) -> Floats:
         """Distance of each row to its nearest center; 0 for a row without direction."""

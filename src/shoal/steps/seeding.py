@@ -27,9 +27,9 @@ from shoal.executors.potential import Potential
 from shoal.metric import as_stored, check_magnitude
 from shoal.shards.values import Drawn, joined
 from shoal.sources.foreign import to_array
-from shoal.sources.sparse import Matrix, as_given, dense, without_gaps
-from shoal.state import State
-from shoal.steps import minibatch
+from shoal.sources.sparse import as_given, dense, without_gaps
+from shoal.state import State, empty_state
+from shoal.steps.algorithm import chosen as chosen_algorithm
 from shoal.steps.chains import afkmc2, kmc2
 from shoal.steps.random import Random
 from shoal.steps.round import Round, say_if_repeated
@@ -43,29 +43,9 @@ PICKS_AT_ONCE = 64
 PICKED_VALUES = 1 << 24
 
 
-def step(
-    state: State,
-    data: Data,
-    inputs: Callable[[], list[Matrix]],
-    parameters: Parameters,
-    whole: bool,
-    progress: Callable[[int], None] | None = None,
-) -> State:
-    """Choose centers from one batch: at most as many as are missing.
-
-    ``progress`` hears how many centers there are, while they are chosen.
-    """
-    remaining = parameters.num_clusters - state.num_found
-    offered = Round(
-        data,
-        inputs,
-        whole,
-        state.clusters,
-        remaining,
-        (state.seed, state.seeding_rounds),
-        parameters,
-        progress,
-    )
+def step(offered: Round) -> State:
+    """Choose centers from one batch: at most as many as are missing."""
+    state, parameters = offered.state, offered.parameters
     if callable(parameters.initial_clusters):
         chosen = _called(offered, parameters.initial_clusters)
     else:
@@ -93,7 +73,7 @@ def step(
     return ready(after, parameters)
 
 
-def given(parameters: Parameters) -> State:
+def from_centers(parameters: Parameters) -> State:
     """The state of centers that were given: no batch is used up."""
     centers = as_stored(np.array(parameters.initial_clusters), parameters.distance_metric)
     counts = np.zeros(len(centers))
@@ -103,7 +83,7 @@ def given(parameters: Parameters) -> State:
 def ready(state: State, parameters: Parameters) -> State:
     """Mark the centers as complete and prepare them for the first step."""
     state = state.replace(initialized=True, clusters_updated=state.clusters)
-    return minibatch.start(state, parameters) if parameters.use_mini_batch else state
+    return chosen_algorithm(parameters).start(state, parameters)
 
 
 def random(offered: Round) -> Floats:
@@ -136,9 +116,8 @@ def plus_plus(offered: Round) -> Floats:
 
 def picked(data: Data, parameters: Parameters, seed: int) -> npt.NDArray[np.int64]:
     """Indices of the rows that k-means++ chooses, with the seed of a state, as first centers."""
-    none = np.empty((0, len(data.scan().magnitude)))
-    offered = Round(data, list, True, none, parameters.num_clusters, (seed, 0), parameters)
-    return _picked(offered).indices
+    none = empty_state(len(data.scan().magnitude), np.float64, seed)
+    return _picked(Round(data, none, parameters)).indices
 
 
 def _picked(offered: Round) -> Drawn:

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from shoal.state import State
+from shoal.state import State, Unfinished
 from shoal.storage.jsonl import plain
 from shoal.types import Array
 
 #: Arrays of every state; a full-batch run under way has one more, ``clusters_before``.
 ARRAYS = ("clusters", "clusters_updated", "counts")
+
+#: What files have where there is no loss yet: all are 0 or more.
+NO_LOSS = -1.0
 
 #: Parameters that are kept. Those that say how to run, not what to compute of which rows, are not.
 PARAMETERS = (
@@ -72,6 +75,8 @@ def state_to_parts(state: State) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {name: fields.pop(name) for name in (*ARRAYS, "clusters_before")}
     if arrays["clusters_before"] is None:
         del arrays["clusters_before"]
+    if state.unfinished is not None:
+        fields["unfinished"] = [NO_LOSS if one is None else one for one in state.unfinished]
     return arrays, {name: plain(value) for name, value in fields.items()}
 
 
@@ -90,7 +95,19 @@ def state_from_parts(arrays: Mapping[str, Array], fields: Mapping[str, Any]) -> 
     for name, value in values.items():
         if not _is_right(name, value):
             raise ValueError(f"{name} is {value!r:.80}")
+    if (memory := values.get("unfinished")) is not None:
+        values["unfinished"] = unfinished_from(memory)
     return State(**{**arrays, **values})
+
+
+def unfinished_from(memory: tuple[float, ...]) -> Unfinished:
+    """What a run remembers, as files have it."""
+    epoch, loss, smoothed, lowest, misses = memory
+    return Unfinished(int(epoch), _known(loss), _known(smoothed), lowest, int(misses))
+
+
+def _known(loss: float) -> float | None:
+    return None if loss < 0 else loss
 
 
 def _check_arrays(arrays: Mapping[str, Array]) -> None:
