@@ -100,6 +100,8 @@ LONG_CPP = {
 # Signatures that follow an interface users already know.
 MANY_POSITIONAL = {
     "estimator.KMeansClustering.__init__",
+    "export.original.export",
+    "export.original.export_savedmodel",
     "training.Training.fit",
     "model.Model.evaluate",
     "program.KMeans.__init__",

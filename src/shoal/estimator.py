@@ -12,6 +12,7 @@ from shoal import config as names
 from shoal.checks import one_of, positive
 from shoal.config import InitialClusters, Parameters, RunConfig
 from shoal.errors import BadInputError
+from shoal.export import original
 from shoal.hooks.idle import IdleClusters
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
@@ -125,6 +126,11 @@ class KMeansClustering(Training):
     CLUSTERS = "clusters"
     SCORES = SCORES
     LOSS_OP_NAME = "kmeans_loss"
+    # What the later estimator called three of them, to be used as keys of the same results.
+    CLUSTER_INDEX = CLUSTER_IDX
+    ALL_DISTANCES = ALL_SCORES
+    SCORE = SCORES
+    CLUSTER_CENTERS_VAR_NAME = CLUSTERS
 
     @own_parameters
     def __init__(
@@ -298,6 +304,19 @@ class KMeansClustering(Training):
     def predict_cluster_index(self, input_fn: Any = None) -> Iterator[int]:
         """``predict_cluster_idx(input_fn)``, by its later name."""
         return self.predict_cluster_idx(input_fn)
+
+    # --- exports ---------------------------------------------------------------------------
+
+    export = original.export
+    export_savedmodel = original.export_savedmodel
+    export_saved_model = original.export_saved_model
+
+    def _to_export(
+        self, method: str, checkpoint_path: str | None
+    ) -> tuple[State, Parameters, tuple[Any, ...] | None]:
+        """What exporters take."""
+        state = self._inference(method, checkpoint_path).state
+        return state, self._parameters, self.columns
 
     # --- as a step of a pipeline of scikit-learn --------------------------------------------
 
