@@ -288,9 +288,7 @@ def scalars(found: Any, tag: str) -> dict[int, float]:
 
 
 @pytest.fixture
-def with_tensorboard(
-    recwarn: pytest.WarningsRecorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def with_tensorboard(recwarn: pytest.WarningsRecorder, monkeypatch: pytest.MonkeyPatch) -> None:
     del recwarn  # what other libraries warn of when they are imported is not ours
     # Its reader would load TensorFlow, where that is installed, and has a double of its own.
     monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", types.ModuleType("notf"))
