@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from shoal import config as names
 from shoal.checks import one_of, positive
 from shoal.config import InitialClusters, Parameters, RunConfig
 from shoal.errors import BadInputError
-from shoal.export import original
+from shoal.export import back, models, original
 from shoal.hooks.idle import IdleClusters
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
@@ -25,6 +25,9 @@ from shoal.training import Training, check_model_dir
 from shoal.types import Array
 
 MODES = ("train", "eval", "infer")
+
+#: The type of what makes a model of centers from elsewhere.
+_Makes: TypeAlias = "Callable[..., KMeansClustering]"
 
 
 class ModelFnOps(NamedTuple):
@@ -305,11 +308,18 @@ class KMeansClustering(Training):
         """``predict_cluster_idx(input_fn)``, by its later name."""
         return self.predict_cluster_idx(input_fn)
 
-    # --- exports ---------------------------------------------------------------------------
+    # --- exports, and back -----------------------------------------------------------------
 
     export = original.export
     export_savedmodel = original.export_savedmodel
     export_saved_model = original.export_saved_model
+    export_onnx = models.to_onnx
+    to_sklearn = models.to_sklearn
+    to_faiss_index = models.to_faiss_index
+    from_centers: _Makes = classmethod(back.from_centers)  # type: ignore[assignment]
+    from_sklearn: _Makes = classmethod(back.from_sklearn)  # type: ignore[assignment]
+    from_faiss_index: _Makes = classmethod(back.from_faiss_index)  # type: ignore[assignment]
+    from_onnx: _Makes = classmethod(back.from_onnx)  # type: ignore[assignment]
 
     def _to_export(
         self, method: str, checkpoint_path: str | None
@@ -350,6 +360,9 @@ class KMeansClustering(Training):
             if isinstance(shape := getattr(value, "shape", None), tuple) and len(shape) == 2:
                 kind = "array" if isinstance(value, np.ndarray) else type(value).__name__
                 shown.append(f"{name}={kind}{shape}")
+            elif name == "initial_clusters" and isinstance(value, Mapping):
+                shape = len(next(iter(value.values()))), len(value)
+                shown.append(f"{name}={type(value).__name__}{shape}")
             elif name == "feature_columns" and value is not None:
                 shown.append(f"{name}={list(self._named.features or ())}")
             elif default is inspect.Parameter.empty or value != default:

@@ -170,6 +170,16 @@ class KMeans:
         """The centers [k, d], of length one under cosine, a copy; before: NotInitializedError."""
         return users_clusters(self._require("clusters"), self._parameters)
 
+    @property
+    def distance_metric(self) -> str:
+        """``"squared_euclidean"`` or ``"cosine"``."""
+        return self._metric
+
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """Names of the columns, in the order of the centers; () where inputs have none."""
+        return tuple(self._named.learned or self._source.columns or ())
+
     def training_graph(self) -> TrainingGraph:
         """Return the operations; several calls return views of the same state."""
         return TrainingGraph(

@@ -71,6 +71,26 @@ and the loss per row (per unit of weight). A model trained with weights is measu
 """
 
 
+#: What ``export`` writes, and how names of such files end.
+FORMATS = {
+    "onnx": ".onnx",
+    "savedmodel": "",
+    "npy": ".npy",
+    "npz": ".npz",
+    "faiss": ".faiss",
+    "safetensors": ".safetensors",
+}
+EXPORTS = """\
+onnx         predicts in onnxruntime and others: centers, metric, names of columns (shoal[onnx])
+savedmodel   a directory, predicts in TensorFlow and TensorFlow Serving (shoal[tensorflow])
+npy          the centers, [k, d]
+npz          the whole model, for NumPy; shoal reads it too
+faiss        a flat index of the centers, or with --ivf an empty IVF index of them (shoal[faiss])
+safetensors  the whole model, as fit writes it
+
+The file appears when all of it is written.
+"""
+
 #: What ``choose-k`` prints.
 CHOOSING = """\
 Fits each k by full batches over the same rows, and prints inertia, silhouettes, Calinski-Harabasz
@@ -106,13 +126,18 @@ def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., obje
         "evaluate": add(
             "evaluate", help="measure a model on data", formatter_class=kept, epilog=MEASURES
         ),
-        "inspect": add("inspect", help="say what a model holds"),
+        "export": add(
+            "export", help="write a model in another form", formatter_class=kept, epilog=EXPORTS
+        ),
+        "inspect": add("inspect", help="say what a model holds, in any form"),
     }
     _add_fit_options(made["fit"])
     _add_choose_options(made["choose-k"])
-    made["inspect"].add_argument(
-        "model", type=_path, help="model file, or directory of checkpoints"
-    )
+    for name in ("export", "inspect"):
+        made[name].add_argument(
+            "model", type=_path, help="model file, or directory of checkpoints", metavar="MODEL"
+        )
+    _add_export_options(made["export"])
     for name in ("predict", "transform", "evaluate"):
         _add_options_to_apply(made[name])
     for name in ("predict", "transform"):
@@ -121,7 +146,7 @@ def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., obje
     skipped = {"fit": "does not train on them", "evaluate": "does not count them"}
     for command in commands:
         name = command.__name__.replace("_", "-")
-        if name not in ("inspect", "choose-k"):
+        if name not in ("inspect", "choose-k", "export"):
             remembered = ON_BAD_ROWS[0] if name == "fit" else "as the model was trained"
             _add_run_options(made[name], skipped.get(name, "writes fewer rows"), remembered)
         made[name].set_defaults(command=command)
@@ -260,6 +285,17 @@ def _add_choose_options(choose: argparse.ArgumentParser) -> None:
     add("--plot", type=_path, help="picture to write: .png, .svg or .pdf (needs shoal[plot])")
     add("--force", action="store_true", help="replace an existing picture")
     add("--threads", type=int, help="threads (default: all there are)")
+    add("-q", "--quiet", action="store_true", help="no log lines")
+
+
+def _add_export_options(export: argparse.ArgumentParser) -> None:
+    add = export.add_argument
+    add("--format", choices=FORMATS, help="see below (as the name of the output ends)")
+    add("-o", "--output", type=_path, required=True, help="file or directory to write")
+    add("--force", action="store_true", help="replace an existing file")
+    add("--dtype", choices=("float32", "float64"), help="of onnx (float32)")
+    add("--opset", type=int, help="version of the operators of onnx (17)")
+    add("--ivf", action="store_true", help="of faiss: an IVF index whose lists are the clusters")
     add("-q", "--quiet", action="store_true", help="no log lines")
 
 

@@ -18,7 +18,9 @@ from shoal.cli.arguments import add_arguments
 from shoal.cli.carry import Carried, carried
 from shoal.cli.choose import choose_k
 from shoal.cli.data import STANDARD, files_of, is_read, label, readable
+from shoal.cli.export import export
 from shoal.cli.fit import fit
+from shoal.cli.inspect import inspect
 from shoal.cli.models import trained_columns, trained_model, with_progress
 from shoal.cli.output import (
     Result,
@@ -33,11 +35,10 @@ from shoal.cli.writers import check_suffix, writing
 from shoal.errors import BadInputError
 from shoal.hooks import rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, ROW, SCORES
-from shoal.saving import load_model
 from shoal.shards.kernels import as_loss
 from shoal.sources.limits import USUAL, Limits
 from shoal.sources.paged import PagedSource
-from shoal.sphere import from_sphere, sphere_km
+from shoal.sphere import sphere_km
 from shoal.state import exact_sum
 from shoal.types import Array
 
@@ -92,7 +93,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
             prog="shoal", description="k-means clustering: exact, reproducible to the bit, fast."
         )
-        add_arguments(parser, fit, choose_k, predict, transform, evaluate, inspect)
+        add_arguments(parser, fit, choose_k, predict, transform, evaluate, export, inspect)
         return parser.parse_args(arguments)
     except SystemExit:
         print(end="", flush=True)  # --help into a closed pipe fails here, not at exit
@@ -238,38 +239,3 @@ def evaluate(options: argparse.Namespace) -> Result:
         "loss": measured["scores"],
         "loss_per_row": measured["loss"],
     }
-
-
-def inspect(options: argparse.Namespace) -> Result:
-    """Say what a model file, or a directory of checkpoints, holds."""
-    model = load_model(options.model)
-    state, given = model.state, model.get_params()
-    counts = np.sort(state.counts)[::-1]
-    return {
-        "model": str(options.model),
-        "clusters": len(state.clusters),
-        "columns": trained_columns(model) or state.clusters.shape[1],
-        "dtype": str(state.clusters.dtype),
-        "metric": given["distance_metric"],
-        "training": "mini-batch" if given["use_mini_batch"] else "full batch",
-        "steps": state.global_step,
-        "seed": state.seed,
-        "largest_counts": [round(float(count), 3) for count in counts[:5]],
-        "smallest_count": round(float(counts[-1]), 3),
-        **({"on_bad_rows": "skip"} if given["on_bad_rows"] == "skip" else {}),
-        **_places(model),
-        **({"complete": not model.is_interrupted} if model.model_dir else {}),
-    }
-
-
-def _places(model: shoal.KMeansClustering) -> Result:
-    """Centers in degrees, of models of places."""
-    if not names_of_places(trained_columns(model)):
-        return {}
-    centers = model.clusters()
-    known = np.any(
-        centers != 0, axis=1
-    )  # opposite places have their mean in the middle, which is no place
-    lat, lon = (np.round(one, 6).tolist() for one in from_sphere(centers[known]))
-    found = iter(zip(lat, lon, strict=True))
-    return {"centers": [list(next(found)) if one else None for one in known.tolist()]}

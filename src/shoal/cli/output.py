@@ -22,6 +22,8 @@ MOST_PLACES = 20
 #: What the parameters that messages name are called on the command line.
 OPTIONS = {
     "on_bad_rows='skip'": "--on-bad-rows skip",
+    "dtype='float64'": "--dtype float64",
+    "opset": "--opset",
     "use_mini_batch=True": "--mini-batch",
     "distance_metric": "--metric",
     "num_clusters": "--clusters",

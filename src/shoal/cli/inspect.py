@@ -1,0 +1,105 @@
+"""The command ``inspect``: what a model holds, in any of its forms."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import shoal
+from shoal.cli.models import trained_columns
+from shoal.cli.output import Result
+from shoal.cli.places import names_of_places
+from shoal.config import check_centers
+from shoal.export import faiss, npy, onnx
+from shoal.saving import load_model
+from shoal.sphere import from_sphere
+
+#: First bytes of a .npy file.
+NPY = b"\x93NUMPY"
+
+
+def inspect(options: argparse.Namespace) -> Result:
+    """Say what a model file, an export of one, or a directory of checkpoints holds."""
+    path = Path(options.model)
+    first = b""
+    if path.is_file():
+        with open(path, "rb") as file:
+            first = file.read(len(NPY))
+    if path.suffix == ".onnx":
+        found = _of_onnx(path)
+    elif path.suffix == ".faiss" or first[:4] in faiss.MAGIC:
+        found = _of_faiss(path)
+    elif first == NPY:
+        found = _of_npy(path)
+    else:
+        found = _of_model(load_model(path))
+    return {"model": str(options.model), **found}
+
+
+def _of_onnx(path: Path) -> Result:
+    found = onnx.read(path)
+    return {
+        "format": "onnx",
+        **_centers(found.centers, found.columns),
+        "metric": found.metric,
+        "opset": found.opset,
+        "version": f"shoal {found.version}",
+    }
+
+
+def _of_faiss(path: Path) -> Result:
+    index = faiss.read(path)
+    found = faiss.from_index(index)
+    lists = {"vectors": index.ntotal} if hasattr(index, "nlist") else {}
+    return {
+        "format": "faiss",
+        "index": type(index).__name__,
+        **_centers(found.centers),
+        "metric": found.metric,
+        **lists,
+    }
+
+
+def _of_npy(path: Path) -> Result:
+    return {"format": "npy", **_centers(check_centers(npy.read(path), path.name))}
+
+
+def _centers(centers: Any, columns: Any = None) -> Result:
+    return {
+        "clusters": len(centers),
+        "columns": list(columns) if columns else centers.shape[1],
+        "dtype": str(centers.dtype),
+    }
+
+
+def _of_model(model: shoal.KMeansClustering) -> Result:
+    state, given = model.state, model.get_params()
+    counts = np.sort(state.counts)[::-1]
+    return {
+        **_centers(state.clusters, trained_columns(model)),
+        "metric": given["distance_metric"],
+        "training": "mini-batch" if given["use_mini_batch"] else "full batch",
+        "steps": state.global_step,
+        "seed": state.seed,
+        "largest_counts": [round(float(count), 3) for count in counts[:5]],
+        "smallest_count": round(float(counts[-1]), 3),
+        **({"on_bad_rows": "skip"} if given["on_bad_rows"] == "skip" else {}),
+        **_places(model),
+        **({"complete": not model.is_interrupted} if model.model_dir else {}),
+    }
+
+
+def _places(model: shoal.KMeansClustering) -> Result:
+    """Centers in degrees, of models of places."""
+    if not names_of_places(trained_columns(model)):
+        return {}
+    centers = model.clusters()
+    known = np.any(
+        centers != 0, axis=1
+    )  # opposite places have their mean in the middle, which is no place
+    lat, lon = (np.round(one, 6).tolist() for one in from_sphere(centers[known]))
+    found = iter(zip(lat, lon, strict=True))
+    return {"centers": [list(next(found)) if one else None for one in known.tolist()]}

@@ -1,0 +1,46 @@
+"""Centers as a .npy file, which everything reads: an array [k, d] of float32 or float64."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shoal.config import Parameters
+from shoal.errors import BadInputError
+from shoal.export.shifted import users_centers
+from shoal.state import State
+from shoal.storage.files import whole_file
+from shoal.types import Array
+
+
+def write(
+    state: State,
+    parameters: Parameters,
+    columns: tuple[Any, ...] | None,
+    path: str | os.PathLike[str],
+) -> None:
+    """Write a file, which appears whole or not at all; names of columns have no place in it."""
+    del columns
+    with whole_file(path) as file:
+        np.save(file, users_centers(state, parameters.distance_metric), allow_pickle=False)
+
+
+def read(path: str | os.PathLike[str]) -> Array:
+    """An array of numbers; BadInputError for any other file."""
+    file = Path(path)
+    if not file.is_file():
+        raise BadInputError(f"there is no file {file}")
+    try:
+        found = np.load(file, allow_pickle=False)
+    except OSError as error:
+        raise BadInputError(f"{file} cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise BadInputError(f"{file} is no .npy file, or damaged: {error}") from None
+    if not isinstance(found, np.ndarray):
+        raise BadInputError(
+            f"{file} holds several arrays, {found.files}, and centers are one: give the array"
+        )
+    return found
