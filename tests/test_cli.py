@@ -453,7 +453,7 @@ ERRORS: list[tuple[str, tuple[str, ...]]] = [
     ("predict none.npy -m model -o l.npy", ("there is no file none.npy",)),
     ("predict line.npy -m model -o l.npy", ("line.npy has shape (3,)",)),
     ("inspect none.npz", ("there is no model file none.npz",)),
-    ("inspect x.npy", ("x.npy is not a model", "one array (400, 3)")),
+    ("inspect line.npy", ("line.npy has shape (3,)", "(k, d)")),
     ("inspect x.npz", ("x.npz is not a model", "['x']", "header")),
     ("inspect x.csv", ("x.csv is not a model",)),
     ("inspect empty", ("empty is not a model",)),

@@ -151,6 +151,22 @@ def test_rows_without_direction_go_to_the_first_center(
     compare(path, model, x)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("offset", [0, 20])
+def test_rows_that_are_not_finite_are_told(tmp_path: Path, offset: float, metric: str) -> None:
+    x = (BLOBS[:40] + offset).astype(np.float32)
+    model, path = trained(x, distance_metric=metric), tmp_path / "m.onnx"
+    model.export_onnx(path)
+    whole, bad = run(path, x), np.arange(40) % 4 == 1
+    x[bad, 2] = np.resize([np.nan, np.inf, -np.inf], 10)
+    found = run(path, x)
+    assert (found.cluster_idx[bad] == -1).all()
+    assert np.isnan(found.scores[bad]).all()
+    assert np.isnan(found.all_scores[bad]).all()
+    for one, before in zip(found, whole, strict=True):
+        assert np.array_equal(one[~bad], before[~bad])
+
+
 def test_a_center_without_direction_is_at_distance_one(tmp_path: Path) -> None:
     centers = np.array([[1, 0], [0, 0], [1, 1]], np.float32)
     model = KMeansClustering.from_centers(centers, "cosine")

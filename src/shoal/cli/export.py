@@ -6,19 +6,26 @@ import argparse
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import shoal
 from shoal.cli.arguments import FORMATS
 from shoal.cli.data import STANDARD, is_read
 from shoal.cli.models import trained_columns
 from shoal.cli.output import Result
 from shoal.errors import BadInputError
-from shoal.export import npz, to_faiss, to_npy, to_onnx
+from shoal.export import npz, to_faiss, to_npy, to_onnx, to_savedmodel
 from shoal.saving import load_model, save_model
 
 logger = logging.getLogger("shoal")
 
+#: What writes each format.
+WRITERS: dict[str, Callable[..., None]] = {
+    "onnx": to_onnx,
+    "savedmodel": to_savedmodel,
+    "npy": to_npy,
+    "npz": npz.save_model,
+    "faiss": to_faiss,
+    "safetensors": save_model,
+}
 #: Options that some formats have alone, with what they are if they are not given.
 OWN = {"dtype": ("onnx", None), "opset": ("onnx", None), "ivf": ("faiss", False)}
 #: Formats in which columns have no names.
@@ -37,7 +44,7 @@ def export(options: argparse.Namespace) -> Result:
         given[option] = getattr(options, option)
     target = _target(options)
     model = load_model(options.model)
-    _writer(name)(model, target, **given)
+    WRITERS[name](model, target, **given)
     columns = trained_columns(model)
     if columns and name in NAMELESS:
         names = ", ".join(map(str, columns))
@@ -83,21 +90,6 @@ def _target(options: argparse.Namespace) -> Path:
     elif target.exists() and not options.force:
         raise BadInputError(f"{target} exists: pass --force to replace it")
     return target
-
-
-def _writer(name: str) -> Callable[..., Any]:
-    writers: dict[str, Callable[..., Any]] = {
-        "onnx": to_onnx,
-        "npy": to_npy,
-        "npz": npz.save_model,
-        "faiss": to_faiss,
-        "safetensors": save_model,
-    }
-    if name not in writers:
-        raise BadInputError(
-            f"shoal {shoal.__version__} writes no SavedModel: most runtimes read --format onnx"
-        )
-    return writers[name]
 
 
 def _files(target: Path) -> list[Path]:

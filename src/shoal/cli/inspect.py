@@ -13,7 +13,7 @@ from shoal.cli.models import trained_columns
 from shoal.cli.output import Result
 from shoal.cli.places import names_of_places
 from shoal.config import check_centers
-from shoal.export import faiss, npy, onnx
+from shoal.export import faiss, npy, onnx, savedmodel
 from shoal.saving import load_model
 from shoal.sphere import from_sphere
 
@@ -34,6 +34,8 @@ def inspect(options: argparse.Namespace) -> Result:
         found = _of_faiss(path)
     elif first == NPY:
         found = _of_npy(path)
+    elif savedmodel.is_savedmodel(path):
+        found = _of_savedmodel(path)
     else:
         found = _of_model(load_model(path))
     return {"model": str(options.model), **found}
@@ -65,6 +67,19 @@ def _of_faiss(path: Path) -> Result:
 
 def _of_npy(path: Path) -> Result:
     return {"format": "npy", **_centers(check_centers(npy.read(path), path.name))}
+
+
+def _of_savedmodel(path: Path) -> Result:
+    said = savedmodel.describe(path)
+    return {
+        "format": "savedmodel",
+        "clusters": said["num_clusters"],
+        "columns": said.get("columns") or said["num_columns"],
+        "dtype": said.get("dtype"),
+        "metric": said["distance_metric"],
+        "steps": said.get("global_step"),
+        "version": f"shoal {said.get('version')}",
+    }
 
 
 def _centers(centers: Any, columns: Any = None) -> Result:

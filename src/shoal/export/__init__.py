@@ -5,6 +5,13 @@ The functions here take a model of any face: ``shoal.KMeansClustering``, ``shoal
 ``shoal.sklearn``.
 """
 
-from shoal.export.models import to_faiss, to_faiss_index, to_npy, to_onnx, to_sklearn
+from shoal.export.models import (
+    to_faiss,
+    to_faiss_index,
+    to_npy,
+    to_onnx,
+    to_savedmodel,
+    to_sklearn,
+)
 
-__all__ = ["to_faiss", "to_faiss_index", "to_npy", "to_onnx", "to_sklearn"]
+__all__ = ["to_faiss", "to_faiss_index", "to_npy", "to_onnx", "to_savedmodel", "to_sklearn"]

@@ -10,7 +10,6 @@ from shoal.config import Parameters
 from shoal.errors import BadInputError, not_fitted
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 from shoal.state import State
-from shoal.steps.seeding import given
 
 #: The metrics of shoal.sklearn, by our names.
 METRICS = {"euclidean": SQUARED_EUCLIDEAN_DISTANCE, "cosine": COSINE_DISTANCE}
@@ -72,6 +71,9 @@ def _of_scikit_learn(model: Any, names: dict[str, Any], method: str) -> Exported
     if not hasattr(model, "cluster_centers_"):
         raise not_fitted(method)
     centers, metric = np.array(model.cluster_centers_), METRICS[names.get("metric", "euclidean")]
-    parameters = Parameters(len(centers), centers, metric)
     columns = tuple(getattr(model, "feature_names_in_", ()))
-    return Exported(given(parameters), parameters, tuple(map(str, columns)) or None)
+    return Exported(
+        State(centers, centers, np.zeros(len(centers)), 0, True, 0, 0),
+        Parameters(len(centers), distance_metric=metric),
+        tuple(map(str, columns)) or None,
+    )

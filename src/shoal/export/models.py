@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
-from shoal.export import faiss, npy, onnx, sklearn
+from shoal.errors import BadInputError
+from shoal.export import faiss, npy, onnx, savedmodel, sklearn
 from shoal.export.faces import exported
+from shoal.export.folders import check_base, write_numbered
 
 
 def to_onnx(
@@ -17,8 +20,8 @@ def to_onnx(
     Input ``X`` [N, d]; outputs ``cluster_idx`` [N] int64, ``scores`` [N] and ``all_scores`` [N, k],
     as of ``predict``. The number of rows N is free; the centers are inside. Runtimes compute in
     ``dtype``: rows that are as far from two centers, but for its rounding, may get the other of
-    them (``docs/exporting.md`` has the bound), and distances agree to about 1e-6. Rows must be
-    finite: nothing refuses others. The names of the columns are in the metadata.
+    them (``docs/exporting.md`` has the bound), and distances agree to about 1e-6. Rows that
+    are not finite get the label -1 and NaN. The names of the columns are in the metadata.
 
     Parameters
     ----------
@@ -152,3 +155,43 @@ def to_faiss(model: Any, path: str | os.PathLike[str], ivf: bool = False) -> Non
         The file to write; what is there is replaced.
     """
     faiss.write(*exported(model, "to_faiss"), path, ivf=ivf)
+
+
+def to_savedmodel(model: Any, path: str | os.PathLike[str]) -> None:
+    """Write a TensorFlow SavedModel into a directory, which appears whole or not at all.
+
+    The signatures are those of ``KMeansClustering.export_savedmodel``, which has more to choose.
+
+    Parameters
+    ----------
+    model
+        A trained model of any face.
+    path
+        The directory, which must be new or empty.
+
+    Raises
+    ------
+    NotFittedError
+        Before training.
+    BadInputError
+        If the directory is not empty or cannot be written.
+    MissingExtraError
+        Without ``shoal[tensorflow]``.
+    """
+    target = check_base("path", path)
+    found = exported(model, "to_savedmodel")
+    savedmodel.tensorflow("a SavedModel")
+    empty = target.is_dir()
+    if empty and any(target.iterdir()):
+        raise BadInputError(f"directory {target} is not empty: choose another one")
+
+    def write(part: Path) -> None:
+        savedmodel.write(*found, part, savedmodel.Wishes())
+
+    if empty:
+        target.rmdir()
+    try:
+        write_numbered(target.parent, target.name, write)
+    finally:
+        if empty:
+            target.mkdir(exist_ok=True)

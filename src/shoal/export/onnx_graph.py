@@ -2,7 +2,7 @@
 
 One ``Gemm`` has all products of rows and centers, whatever runs it. The nearest of them is then
 measured by itself, from the differences: its distance is as good as the numbers allow, where the
-product cancels.
+product cancels. Rows that are not finite, or whose distances are not, get the label -1 and NaN.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shoal.export.shifted import Shifted, halves, split_factor
-from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
+from shoal.inference import ALL_SCORES, CLUSTER_IDX, LEFT_OUT, SCORES
 from shoal.types import Array
 
 #: Names in the graph.
@@ -145,7 +145,7 @@ def _outputs(build: _Builder, model: Shifted, rows: str, far: str, none: str | N
     """The nearest by the products, measured by itself, and the distances of all."""
     helper, dim = build.helper, model.centers.shape[1]
     at = build.add("ArgMin", far, axis=1, keepdims=1, select_last_index=0)
-    label = build.add("Squeeze", at, build.axis(), name=CLUSTER_IDX)
+    label = build.add("Squeeze", at, build.axis())
     centers = CENTERS
     if none is not None:  # without the column of constants
         first = build.constant("first_column", np.array([0]), np.int64)
@@ -154,6 +154,7 @@ def _outputs(build: _Builder, model: Shifted, rows: str, far: str, none: str | N
     mine = build.add("Gather", centers, label, axis=0)
     nearest = build.squares(build.add("Sub", rows, mine))
     rest = build.squares(rows)
+    nan = build.add("Sub", nearest, nearest)  # where it is not finite, else 0
     if none is not None:
         half = build.constant("half", np.array(0.5))
         nearest, rest = build.add("Mul", nearest, half), build.add("Mul", rest, half)
@@ -163,6 +164,7 @@ def _outputs(build: _Builder, model: Shifted, rows: str, far: str, none: str | N
         two = build.constant("two", np.array(2.0))
         nearest = build.unless(none, build.add("Min", nearest, two), "one")
         rest = build.unless(none, rest, "one")
+    nearest, rest = build.add("Add", nearest, nan), build.add("Add", rest, nan)
     found = build.add("Add", far, rest)
     if none is not None:
         found = build.add("Min", found, "two")
@@ -170,6 +172,9 @@ def _outputs(build: _Builder, model: Shifted, rows: str, far: str, none: str | N
     found = build.add("Max", found, nearest)
     build.add("ScatterElements", found, at, nearest, axis=1, name=ALL_SCORES)
     build.add("Squeeze", nearest, build.axis(), name=SCORES)
+    bad = build.add("Squeeze", build.add("IsNaN", nan), build.axis())
+    left_out = build.constant("left_out", np.array(LEFT_OUT), np.int64)
+    build.add("Where", bad, left_out, label, name=CLUSTER_IDX)
     value, k = helper.make_tensor_value_info, len(model.centers)
     return helper.make_graph(
         build.nodes,
