@@ -25,7 +25,8 @@ RANDOM_INIT = "random"
 KMEANS_PLUS_PLUS_INIT = "kmeans_plus_plus"
 KMC2_INIT = "kmc2"
 AFKMC2_INIT = "afkmc2"
-SEEDINGS = (RANDOM_INIT, KMEANS_PLUS_PLUS_INIT, KMC2_INIT, AFKMC2_INIT)
+KMEANS_PARALLEL_INIT = "kmeans_parallel"
+SEEDINGS = (RANDOM_INIT, KMEANS_PLUS_PLUS_INIT, KMEANS_PARALLEL_INIT, KMC2_INIT, AFKMC2_INIT)
 EMPTY_CLUSTERS = ("relocate", "keep", "error")
 ON_BAD_ROWS = ("error", "skip")
 
@@ -55,6 +56,8 @@ class Parameters:
     mini_batch_steps_per_iteration: int = 1
     kmeans_plus_plus_num_retries: int = 2
     kmc2_chain_length: int = 200
+    kmeans_parallel_rounds: int = 5
+    kmeans_parallel_oversampling: float = 2.0
     empty_clusters: str = "relocate"
     reassignment_ratio: float = 0.0
     num_threads: int = 1
@@ -96,6 +99,9 @@ class Parameters:
             )
         for name, least in (("mini_batch_steps_per_iteration", 0), ("kmc2_chain_length", 1)):
             parameters[name] = whole_number(name, parameters[name], least, LARGEST_COUNT)
+        rounds, oversampling = "kmeans_parallel_rounds", "kmeans_parallel_oversampling"
+        parameters[rounds] = whole_number(rounds, parameters.get(rounds, 5), 1, LARGEST_COUNT)
+        parameters[oversampling] = positive(oversampling, parameters.get(oversampling, 2.0))
         retries = parameters["kmeans_plus_plus_num_retries"]
         parameters["kmeans_plus_plus_num_retries"] = whole_number(
             "kmeans_plus_plus_num_retries", retries, -(2**31), LARGEST_COUNT

@@ -57,10 +57,11 @@ class KMeansClustering(Training):
         train. None: the state is in memory alone, and nothing is written (unless
         ``save_checkpoints_steps`` of ``config`` is set: then into a temporary directory).
     initial_clusters
-        ``"random"``, ``"kmeans_plus_plus"``, ``"kmc2"``, ``"afkmc2"``; an array [k, d], taken as
-        it is, with which ``predict``, ``score``, ``clusters`` … work before any training, or a
-        frame, table or dict of k rows, whose columns are matched with those of the data by name;
-        or a callable ``f(inputs, remaining)`` that gets the arrays of a batch and returns
+        ``"random"``, ``"kmeans_plus_plus"``, ``"kmeans_parallel"`` (k-means||: a few passes, for
+        rows that are not in memory), ``"kmc2"``, ``"afkmc2"``; an array [k, d], taken as it is,
+        with which ``predict``, ``score``, ``clusters`` … work before any training, or a frame,
+        table or dict of k rows, whose columns are matched with those of the data by name; or a
+        callable ``f(inputs, remaining)`` that gets the arrays of a batch and returns
         at most ``remaining`` rows.
     distance_metric
         ``"squared_euclidean"``: |x - c|²; ``"cosine"``: 1 - x·c of unit vectors, in [0, 2].
@@ -79,6 +80,9 @@ class KMeansClustering(Training):
         A RunConfig: checkpoints, summaries, progress, logging, limits of a run.
     kmc2_chain_length
         Length of a Markov chain of k-MC² and AFK-MC².
+    kmeans_parallel_rounds, kmeans_parallel_oversampling
+        Of k-means||: passes in which candidates are drawn (more where these would be too few), and
+        how many are expected in each, times k.
     empty_clusters
         What a full-batch step does with a cluster without rows: ``"relocate"`` it to the row
         farthest from its center, ``"keep"`` it where it is, or raise an ``"error"``.
@@ -123,6 +127,7 @@ class KMeansClustering(Training):
     COSINE_DISTANCE = COSINE_DISTANCE
     RANDOM_INIT = names.RANDOM_INIT
     KMEANS_PLUS_PLUS_INIT = names.KMEANS_PLUS_PLUS_INIT
+    KMEANS_PARALLEL_INIT = names.KMEANS_PARALLEL_INIT
     KMC2_INIT = names.KMC2_INIT
     ALL_SCORES = ALL_SCORES
     CLUSTER_IDX = CLUSTER_IDX
@@ -150,6 +155,8 @@ class KMeansClustering(Training):
         config: RunConfig | None = None,
         *,
         kmc2_chain_length: int = 200,
+        kmeans_parallel_rounds: int = 5,
+        kmeans_parallel_oversampling: float = 2.0,
         empty_clusters: str = "relocate",
         reassignment_ratio: float = 0,
         feature_columns: Sequence[Any] | None = None,

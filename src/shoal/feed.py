@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from shoal.batches import check_columns, make_data, to_block
-from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT
+from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PARALLEL_INIT, KMEANS_PLUS_PLUS_INIT
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.data import Data
@@ -129,7 +129,8 @@ class Feed:
         """Whether seeding sees the whole data set at once and can reach every row."""
         if self._opened.any_order:
             return not self._more_comes and (self._opened.resident or not self._by_batch)
-        return self._full and self._parameters.initial_clusters in (KMC2_INIT, AFKMC2_INIT)
+        by_access = KMC2_INIT, AFKMC2_INIT, KMEANS_PARALLEL_INIT
+        return self._full and self._parameters.initial_clusters in by_access
 
     @property
     def _by_batch(self) -> bool:
@@ -346,9 +347,10 @@ class Feed:
         by_distance = isinstance(method, str) and method == KMEANS_PLUS_PLUS_INIT
         if by_distance and not source.resident:
             logger.info(
-                "%s is not in memory: k-means++ reads it once per center, k-MC² (kmc2) about "
-                "once per 40",
+                "%s is not in memory: k-means++ reads it once per center, k-means|| "
+                "(kmeans_parallel) %d times in all, k-MC² (kmc2) about once per 40 centers",
                 source.name,
+                parameters.kmeans_parallel_rounds + 1,
             )
         number = self._executor.num_parts
         shares = [source] if number == 1 and self._executor.here else source.split(number)

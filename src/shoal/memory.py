@@ -12,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.checks import whole_number
-from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PLUS_PLUS_INIT, Parameters
+from shoal.config import (
+    AFKMC2_INIT,
+    KMC2_INIT,
+    KMEANS_PARALLEL_INIT,
+    KMEANS_PLUS_PLUS_INIT,
+    Parameters,
+)
 from shoal.dtypes import check_dtype, is_double
 from shoal.errors import BadInputError
 from shoal.feed import DEFAULT_BATCH_ROWS
@@ -245,6 +251,11 @@ def _seeding(planned: Parameters, shape: _Shape) -> int:
             return 20 * n + weights + (64 + 64 * planned.num_threads) * d
         budget = planned.budget(shape.bytes if shape.held else 0)
         return 20 * n + weights + min(budget, (d + 12) * n)
+    if method == KMEANS_PARALLEL_INIT:
+        rounds = planned.kmeans_parallel_rounds * planned.kmeans_parallel_oversampling
+        candidates = min(n, int(rounds * planned.num_clusters) + 1)
+        # Distances and labels; rows noted and as candidates, wide, and what weighs them.
+        return 12 * n + weights + candidates * (2 * row + 32 * d)
     if method == AFKMC2_INIT:
         return 16 * n + weights + CHAIN_ROWS * row
     if method == KMC2_INIT:

@@ -16,7 +16,8 @@ P = ParamSpec("P")
 #: Parameters of scikit-learn's KMeans, MiniBatchKMeans and BisectingKMeans, and ours.
 PARAMETERS = {
     "n_clusters": "num_clusters",
-    "init": "initial_clusters: 'random', 'kmeans_plus_plus', 'kmc2', 'afkmc2', an array [k, d]",
+    "init": "initial_clusters: 'random', 'kmeans_plus_plus', 'kmeans_parallel', 'kmc2', "
+    "'afkmc2', an array [k, d]",
     "n_init": "nothing: fit models with several random_seed, and keep that of the lowest score(x)",
     "max_iter": "fit(x, steps=...) or fit(x, max_steps=...)",
     "tol": "relative_tolerance",

@@ -28,7 +28,7 @@ from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import as_given
 from shoal.state import Partial, State
-from shoal.steps import seeding
+from shoal.steps import plus_plus, seeding
 from shoal.steps.round import Round
 from shoal.types import Floats, Indices
 
@@ -144,7 +144,7 @@ class Prepared:
 
     def picked(self, seed: int) -> Indices:
         """Indices of rows chosen by k-means++."""
-        return seeding.picked(self.data, self.parameters, seed)
+        return plus_plus.picked(self.data, self.parameters, seed)
 
     def loss(self, found: Partial, centers: Floats) -> float:
         """Sum of weight * distance of the last pass, made with ``centers``."""

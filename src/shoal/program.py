@@ -78,8 +78,8 @@ class KMeans:
     num_clusters
         Number of centers k; None with given centers.
     initial_clusters
-        ``"random"``, ``"kmeans_plus_plus"``, ``"kmc2"``, ``"afkmc2"``, an array [k, d], or a
-        callable ``f(inputs, remaining)`` that returns at most ``remaining`` rows.
+        ``"random"``, ``"kmeans_plus_plus"``, ``"kmeans_parallel"``, ``"kmc2"``, ``"afkmc2"``, an
+        array [k, d], or a callable ``f(inputs, remaining)`` that returns at most ``remaining`` rows.
     distance_metric
         ``"squared_euclidean"`` or ``"cosine"``.
     use_mini_batch
@@ -92,6 +92,9 @@ class KMeans:
         Further candidates per pick of k-means++; negative: 2 + floor(ln k).
     kmc2_chain_length
         Length of a Markov chain of k-MC² and AFK-MC².
+    kmeans_parallel_rounds, kmeans_parallel_oversampling
+        Of k-means||: passes in which candidates are drawn (more where these would be too few), and
+        how many are expected in each, times k.
     empty_clusters
         ``"relocate"``, ``"keep"`` or ``"error"``: a full-batch cluster without rows.
     reassignment_ratio
@@ -121,6 +124,8 @@ class KMeans:
         kmeans_plus_plus_num_retries: int = 2,
         kmc2_chain_length: int = 200,
         *,
+        kmeans_parallel_rounds: int = 5,
+        kmeans_parallel_oversampling: float = 2.0,
         empty_clusters: str = "relocate",
         reassignment_ratio: float = 0,
         num_threads: int | None = None,
@@ -135,6 +140,8 @@ class KMeans:
             random_seed=random_seed,
             kmeans_plus_plus_num_retries=kmeans_plus_plus_num_retries,
             kmc2_chain_length=kmc2_chain_length,
+            kmeans_parallel_rounds=kmeans_parallel_rounds,
+            kmeans_parallel_oversampling=kmeans_parallel_oversampling,
             empty_clusters=empty_clusters,
             reassignment_ratio=reassignment_ratio,
             num_threads=num_threads,

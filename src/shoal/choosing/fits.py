@@ -53,7 +53,8 @@ def choose_k(
         ``"squared_euclidean"`` or ``"cosine"``; indices are in terms of the same distance, not
         squared.
     initial_clusters
-        ``"kmeans_plus_plus"``, ``"random"``, ``"kmc2"`` or ``"afkmc2"``.
+        ``"kmeans_plus_plus"``, ``"random"``, ``"kmeans_parallel"``, ``"kmc2"`` or
+        ``"afkmc2"``.
     num_runs
         How often each k is fitted, from other first centers; the best inertia counts.
     warm_start

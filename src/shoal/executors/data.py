@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
+from shoal.executors.candidates import Candidates
 from shoal.executors.potential import Potential
 from shoal.executors.shards import Shards
 from shoal.metric import SMALLEST_VALUE, is_cosine
@@ -41,7 +42,7 @@ def too_wide(scan: Scan, column: int) -> BadInputError:
 
 
 class Data:
-    """What the loop and its steps ask of the rows: seven things, each of all shards.
+    """What the loop and its steps ask of the rows: eight things, each of all shards.
 
     Parameters
     ----------
@@ -210,6 +211,19 @@ class Data:
             inside = excluded[(excluded >= start) & (excluded < end)] - start
             each.append((negligible, budget * (end - start) // max(self._scan.rows, 1), inside))
         return Potential(self._shards, self._starts, centers, each)
+
+    def candidates(self, before: Floats, negligible: float = 0.0) -> Candidates:
+        """Distances to candidates that are drawn in passes; to be closed.
+
+        Parameters
+        ----------
+        before
+            [k, d] centers from before, which are no candidates; k may be 0.
+        negligible
+            Distances up to this have no mass.
+        """
+        each = [(start, negligible) for start in self._starts[:-1]]
+        return Candidates(self._shards, before, each)
 
     def _with_rows(self) -> list[int]:
         """Shards that have rows."""

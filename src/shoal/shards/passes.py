@@ -10,6 +10,7 @@ import numpy as np
 
 from shoal import _core
 from shoal.metric import is_cosine
+from shoal.shards.candidates import CandidatesOfBlocks
 from shoal.shards.kernels import assign_block, measured_loss, total_weight
 from shoal.shards.lottery import lowest
 from shoal.shards.part import Part
@@ -148,6 +149,21 @@ class Passes:
             negligible=negligible,
             budget=budget if self.blocks.resident else min(budget, self._budget),
         )
+
+    def candidates(self, first: int, negligible: float) -> CandidatesOfBlocks:
+        """Distances to candidates for centers, of which there are none yet; see ``Shard``."""
+        return CandidatesOfBlocks(
+            self.blocks,
+            first,
+            metric=self._metric,
+            threads=self._threads,
+            negligible=negligible,
+        )
+
+    def weigh(self, of: CandidatesOfBlocks, candidates: Floats) -> Partial:
+        """The weight of the rows nearest to each candidate, the last of which are these."""
+        assert self._grid is not None
+        return of.weigh(candidates, self._grid)
 
     def farthest(self, centers: Floats, number: int) -> Farthest:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""

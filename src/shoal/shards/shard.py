@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from shoal.shards.answers import Answered, Reading, Sink
+from shoal.shards.candidates import CandidatesOfBlocks, Draw
 from shoal.shards.part import Batch, Part
 from shoal.shards.passes import Passes
 from shoal.shards.potential import Gains, PotentialOfBlocks
@@ -32,6 +33,7 @@ class Shard:
         self._batch: tuple[Batch, Passes] | None = None
         self._epoch: _Epoch | None = None
         self._potentials: dict[int, PotentialOfBlocks] = {}
+        self._candidates: dict[int, CandidatesOfBlocks] = {}
         self._reading: Reading | None = None
 
     def _hold(self, part: Part) -> None:
@@ -191,9 +193,36 @@ class Shard:
         picked = potential.pick(draws)
         return None if picked is None else (self._whole.take(picked), potential.mass())
 
+    def candidates(
+        self,
+        name: int,
+        draw: Draw,
+        further: Floats,
+        before: Floats | None,
+        first: int,
+        negligible: float,
+    ) -> int:
+        """Measure ``further`` candidates [m, d], and note what ``draw`` may reach; the mass.
+
+        ``before`` [k, d], k may be 0: begin anew, with these centers, which are no candidates.
+        ``first`` is the index of the first row here in the data set.
+        """
+        if before is not None:
+            self._candidates[name] = self._whole.candidates(first, negligible)
+        return self._candidates[name].measure(before, further, draw)
+
+    def drawn(self, name: int, bar: float) -> Drawn | None:
+        """The rows that the last draw reaches, by their index in the data set; None: none."""
+        return self._candidates[name].drawn(bar)
+
+    def weigh(self, name: int, further: Floats) -> Partial:
+        """The weight of the rows nearest to each candidate, of which the last are ``further``."""
+        return self._whole.weigh(self._candidates[name], further)
+
     def forget(self, name: int) -> None:
         """Keep these distances no longer."""
         self._potentials.pop(name, None)
+        self._candidates.pop(name, None)
 
 
 class _Epoch:

@@ -23,7 +23,7 @@ class KMeans(KMeansBase):
     Parameters
     ----------
     n_clusters, init, n_init, max_iter, tol, verbose, random_state
-        As scikit-learn's. ``init`` may also be ``"k-mc2"`` or ``"afk-mc2"``.
+        As scikit-learn's. ``init`` may also be ``"k-means||"``, ``"k-mc2"`` or ``"afk-mc2"``.
     copy_x
         Accepted; X is never written to.
     algorithm

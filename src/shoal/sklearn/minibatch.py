@@ -58,7 +58,7 @@ class MiniBatchKMeans(KMeansBase):
     Parameters
     ----------
     n_clusters, init, max_iter, batch_size, verbose, compute_labels, random_state
-        As scikit-learn's. ``init`` may also be ``"k-mc2"`` or ``"afk-mc2"``.
+        As scikit-learn's. ``init`` may also be ``"k-means||"``, ``"k-mc2"`` or ``"afk-mc2"``.
     tol, max_no_improvement, init_size, n_init, reassignment_ratio
         As scikit-learn's.
     metric, n_threads

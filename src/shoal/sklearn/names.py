@@ -11,6 +11,7 @@ from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 SEEDINGS = {
     "k-means++": "kmeans_plus_plus",
     "random": "random",
+    "k-means||": "kmeans_parallel",
     "k-mc2": "kmc2",
     "afk-mc2": "afkmc2",
 }

@@ -21,6 +21,12 @@ class Random:
     def __init__(self, seed: int, *path: int) -> None:
         self._bits = np.random.Philox(np.random.SeedSequence(seed, spawn_key=path))
 
+    def after(self, number: int) -> Random:
+        """The same sequence behind its first ``number`` numbers, if none was taken yet."""
+        self._bits.advance(number // 4)  # a step of the counter is four numbers
+        self._bits.random_raw(number % 4)
+        return self
+
     def uniform(self, size: int) -> npt.NDArray[np.float64]:
         """Numbers in [0, 1), multiples of 2**-53."""
         return self.shares(size).astype(np.float64) * 2.0**-53

@@ -120,14 +120,14 @@ def say_if_repeated(offered: Round, clusters: Floats) -> None:
     By distance, a row that is a center already is chosen only then. Random draws look at no values:
     whether there are other rows is then found out.
     """
-    repeated = len(clusters) - len(_distinct(clusters, offered))
+    repeated = len(clusters) - len(distinct(clusters, offered))
     if not repeated:
         return
     at_random = offered.parameters.initial_clusters == RANDOM_INIT
     if at_random and _has_more(offered, clusters, repeated):
         logger.info(
             "%d of the %d centers repeat others: rows were drawn at random, whatever their values; "
-            "kmeans_plus_plus, kmc2 and afkmc2 draw other ones where there are",
+            "the other ways to choose them draw other ones where there are",
             repeated,
             len(clusters),
         )
@@ -139,7 +139,7 @@ def say_if_repeated(offered: Round, clusters: Floats) -> None:
     )
 
 
-def _distinct(rows: Floats, offered: Round) -> set[Any]:
+def distinct(rows: Floats, offered: Round) -> set[Any]:
     """Each distinct row once, as it would be stored as a center."""
     stored = as_stored(
         rows.astype(offered.found.dtype, copy=False), offered.parameters.distance_metric
@@ -156,7 +156,7 @@ def _has_more(offered: Round, clusters: Floats, repeated: int) -> bool:
     size = max(1, DISTINCT_VALUES // offered.found.shape[1])
     first = offered.data.take(np.arange(min(offered.rows, size)))
     rows = dense(first.rows if first.weights is None else first.rows[first.weights > 0])
-    if len(_distinct(clusters, offered) | _distinct(rows, offered)) >= len(clusters):
+    if len(distinct(clusters, offered) | distinct(rows, offered)) >= len(clusters):
         return True
     potential = offered.potential(clusters)
     picked = potential.pick(offered.random(1).shares(repeated, 1))

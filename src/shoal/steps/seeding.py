@@ -6,41 +6,34 @@ float64, so a seed gives the same centers for any split of the data and any numb
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from shoal.config import (
     AFKMC2_INIT,
     KMC2_INIT,
+    KMEANS_PARALLEL_INIT,
     KMEANS_PLUS_PLUS_INIT,
     RANDOM_INIT,
     Parameters,
 )
 from shoal.dtypes import is_bfloat16
 from shoal.errors import BadInputError
-from shoal.executors.data import Data
-from shoal.executors.potential import Potential
 from shoal.metric import as_stored, check_magnitude
-from shoal.shards.values import Drawn, joined
 from shoal.sources.foreign import to_array
 from shoal.sources.sparse import as_given, dense, without_gaps
-from shoal.state import State, empty_state
+from shoal.state import State
 from shoal.steps.algorithm import chosen as chosen_algorithm
 from shoal.steps.chains import afkmc2, kmc2
-from shoal.steps.random import Random
+from shoal.steps.parallel import parallel
+from shoal.steps.plus_plus import plus_plus
 from shoal.steps.round import Round, say_if_repeated
 from shoal.types import Floats
 
 #: A callable may give no rows for this many batches in a row, no more.
 MOST_IDLE_ROUNDS = 100
-#: Picks of k-means++ between two moments at which a run can be stopped and its progress is told,
-#: and how many values of rows they may pass over together, if there are several.
-PICKS_AT_ONCE = 64
-PICKED_VALUES = 1 << 24
 
 
 def step(offered: Round) -> State:
@@ -105,63 +98,6 @@ def random(offered: Round) -> Floats:
     return np.concatenate(parts)
 
 
-def plus_plus(offered: Round) -> Floats:
-    """k-means++ (Arthur & Vassilvitskii 2007), greedy over 1 + retries candidates per pick.
-
-    Each pick is drawn in proportion to weight times distance to the nearest center so far; of the
-    candidates, the one with the lowest resulting potential wins, the first on equality.
-    """
-    return dense(_picked(offered).rows)
-
-
-def picked(data: Data, parameters: Parameters, seed: int) -> npt.NDArray[np.int64]:
-    """Indices of the rows that k-means++ chooses, with the seed of a state, as first centers."""
-    none = empty_state(len(data.scan().magnitude), np.float64, seed)
-    return _picked(Round(data, none, parameters)).indices
-
-
-def _picked(offered: Round) -> Drawn:
-    if offered.too_few:
-        return offered.data.take(None)
-    retries = offered.parameters.kmeans_plus_plus_num_retries
-    if retries < 0:
-        retries = 2 + math.floor(math.log(offered.remaining))
-    random = offered.random()
-    potential, chosen = _first_center(offered, random)
-    missing = offered.remaining - len(chosen)
-    values = offered.rows * offered.found.shape[1]
-    at_once = max(1, min(PICKS_AT_ONCE, PICKED_VALUES // values))
-    while missing:
-        offered.tell(offered.remaining - missing)
-        draws = random.shares(min(missing, at_once), 1 + retries)
-        rows = potential.pick(draws)
-        done = 0 if rows is None else len(rows.indices)
-        if rows is not None:
-            chosen.append(rows)
-        missing -= done
-        if done < len(draws):  # every row is a center already
-            chosen.append(offered.drawn(random, missing))
-            break
-    potential.close()
-    return joined(chosen)
-
-
-def _first_center(offered: Round, random: Random) -> tuple[Potential, list[Drawn]]:
-    """Distances to the centers so far, after a uniform first pick if there were none."""
-    found = offered.found
-    if len(found):
-        return offered.potential(found), []
-    if not offered.weighted and not offered.cosine:  # rows have the same mass: the same row
-        index = offered.rows * int(random.shares(1)[0]) >> 53
-        first = offered.data.take(np.array([index]))
-        return offered.potential(dense(first.rows)), [first]
-    even = offered.potential(found)
-    # Without mass, no row has a direction.
-    first = even.draw_by(random.shares(1)) if even.mass() else offered.drawn(random, 1)
-    even.close()
-    return offered.potential(dense(first.rows)), [first]
-
-
 def _all_rows(offered: Round) -> Floats:
     return dense(offered.data.take(None).rows)
 
@@ -206,4 +142,5 @@ METHODS: dict[str, Callable[[Round], Floats]] = {
     KMEANS_PLUS_PLUS_INIT: plus_plus,
     KMC2_INIT: kmc2,
     AFKMC2_INIT: afkmc2,
+    KMEANS_PARALLEL_INIT: parallel,
 }

@@ -29,6 +29,8 @@ PARAMETERS = (
     "kmeans_plus_plus_num_retries",
     "relative_tolerance",
     "kmc2_chain_length",
+    "kmeans_parallel_rounds",
+    "kmeans_parallel_oversampling",
     "empty_clusters",
     "reassignment_ratio",
     "feature_columns",

@@ -1,0 +1,91 @@
+"""k-means++ (Arthur & Vassilvitskii 2007), greedy: centers drawn one after the other by distance."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from shoal.config import Parameters
+from shoal.executors.data import Data
+from shoal.executors.potential import Potential
+from shoal.shards.values import Drawn, joined
+from shoal.sources.sparse import dense
+from shoal.state import empty_state
+from shoal.steps.random import Random
+from shoal.steps.round import Round
+from shoal.types import Floats, Indices
+
+#: Picks between two moments at which a run can be stopped and its progress is told, and how many
+#: values of rows they may pass over together, if there are several.
+PICKS_AT_ONCE = 64
+PICKED_VALUES = 1 << 24
+
+
+def plus_plus(offered: Round) -> Floats:
+    """k-means++, greedy over 1 + retries candidates per pick.
+
+    Each pick is drawn in proportion to weight times distance to the nearest center so far; of the
+    candidates, the one with the lowest resulting potential wins, the first on equality.
+    """
+    return dense(_picked(offered).rows)
+
+
+def picked(data: Data, parameters: Parameters, seed: int) -> Indices:
+    """Indices of the rows that k-means++ chooses, with the seed of a state, as first centers."""
+    none = empty_state(len(data.scan().magnitude), np.float64, seed)
+    return _picked(Round(data, none, parameters)).indices
+
+
+def _picked(offered: Round) -> Drawn:
+    if offered.too_few:
+        return offered.data.take(None)
+    random = offered.random()
+    potential, chosen = first_center(offered, random)
+    missing = pick(offered, potential, random, chosen)
+    potential.close()
+    if missing:  # every row is a center already
+        chosen.append(offered.drawn(random, missing))
+    return joined(chosen)
+
+
+def pick(offered: Round, potential: Potential, random: Random, chosen: list[Drawn]) -> int:
+    """Pick further rows, which go to ``chosen``; returns how many are missing where all are."""
+    retries = offered.parameters.kmeans_plus_plus_num_retries
+    if retries < 0:
+        retries = 2 + math.floor(math.log(offered.remaining))
+    missing = offered.remaining - sum(len(rows.indices) for rows in chosen)
+    values = offered.rows * offered.found.shape[1]
+    at_once = max(1, min(PICKS_AT_ONCE, PICKED_VALUES // values))
+    while missing:
+        offered.tell(offered.remaining - missing)
+        draws = random.shares(min(missing, at_once), 1 + retries)
+        rows = potential.pick(draws)
+        done = 0 if rows is None else len(rows.indices)
+        if rows is not None:
+            chosen.append(rows)
+        missing -= done
+        if done < len(draws):
+            break
+    return missing
+
+
+def first_center(offered: Round, random: Random) -> tuple[Potential, list[Drawn]]:
+    """Distances to the centers so far, after a uniform first pick if there were none."""
+    found = offered.found
+    if len(found):
+        return offered.potential(found), []
+    first = first_row(offered, random)
+    return offered.potential(dense(first.rows)), [first]
+
+
+def first_row(offered: Round, random: Random) -> Drawn:
+    """A row drawn evenly, or in proportion to weight, of those that have a direction."""
+    if not offered.weighted and not offered.cosine:  # rows have the same mass: the same row
+        index = offered.rows * int(random.shares(1)[0]) >> 53
+        return offered.data.take(np.array([index]))
+    even = offered.potential(offered.found)
+    # Without mass, no row has a direction.
+    first = even.draw_by(random.shares(1)) if even.mass() else offered.drawn(random, 1)
+    even.close()
+    return first
