@@ -29,7 +29,7 @@ from shoal import KMeansClustering as Model
 
 # ---- Parameters, given to the constructor, to set_params and to the training program ----
 
-SEEDINGS = ("initial_clusters", "'kmeans_plus_plus'", "'kmc2'", "'afkmc2'")
+SEEDINGS = ("initial_clusters", "'kmeans_plus_plus'", "'kmeans_parallel'", "'kmc2'", "'afkmc2'")
 
 #: Name, bad values, words of the message beside the name.
 PARAMETERS: list[tuple[str, list[Any], tuple[str, ...]]] = [
@@ -54,6 +54,8 @@ PARAMETERS: list[tuple[str, list[Any], tuple[str, ...]]] = [
     ("mini_batch_steps_per_iteration", [-1, 1.5, None], (">= 0",)),
     ("kmeans_plus_plus_num_retries", [1.5, None, "2"], ("whole number",)),
     ("kmc2_chain_length", [0, -5, 2.5], (">= 1",)),
+    ("kmeans_parallel_rounds", [0, -1, 2.5, None], (">= 1",)),
+    ("kmeans_parallel_oversampling", [0, -0.5, np.nan, np.inf, "2", None], ("> 0",)),
     ("empty_clusters", ["drop", None], ("'relocate'", "'keep'", "'error'")),
     ("num_threads", [0, -1, 1.5], (">= 1",)),
     ("num_threads", [2**31, 10**400], ("<= 2147483647",)),

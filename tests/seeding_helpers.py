@@ -20,7 +20,9 @@ STANDARD_ERRORS = 4
 
 METRICS = ("squared_euclidean", "cosine")
 #: Those that go by distance: a row that is a center already is never drawn.
-BY_DISTANCE = ("kmeans_plus_plus", "kmc2", "afkmc2")
+BY_DISTANCE = ("kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2")
+#: ... of which these draw each center in proportion to its distance, if candidates are enough.
+BY_MASS = ("kmeans_plus_plus", "kmc2", "afkmc2")
 
 Array = Any
 

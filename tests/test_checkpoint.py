@@ -233,7 +233,9 @@ def test_data_that_became_smaller(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     assert "200 rows, training had reached row 360 of epoch 0" in caplog.text
 
 
-@pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2", "array"])
+@pytest.mark.parametrize(
+    "seeding", ["random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2", "array"]
+)
 def test_killed_while_seeding_it_begins_anew(tmp_path: Path, seeding: str) -> None:
     initial: Any = X[:7] if seeding == "array" else seeding
     fit(new(tmp_path, initial_clusters=initial), max_steps=5)

@@ -174,7 +174,7 @@ def test_results_do_not_depend_on_threads_nor_on_the_kind_of_source(tmp_path: Pa
         assert np.array_equal(found.clusters[4], expected.clusters[4]), name
 
 
-@pytest.mark.parametrize("init", ["random", "kmc2", "afkmc2"])
+@pytest.mark.parametrize("init", ["random", "kmeans_parallel", "kmc2", "afkmc2"])
 def test_other_ways_to_choose_first_centers(init: str) -> None:
     choice = shoal.choose_k(X, range(2, 9), initial_clusters=init, num_runs=20)
     assert choice.suggested["silhouette"].k == 5

@@ -108,7 +108,9 @@ def seeding_lines(caplog):
     return [record.message for record in caplog.records if "one-shot" in record.message]
 
 
-@pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2"])
+@pytest.mark.parametrize(
+    "seeding", ["random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2"]
+)
 def test_one_shot_streams_train_on_the_batches_of_seeding(seeding, caplog):
     rows = make_rows()
     batches = np.split(rows, [2, 4, 150])

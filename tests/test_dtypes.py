@@ -22,7 +22,7 @@ from shoal import BadInputError, KMeansClustering, _core
 from shoal.sources.foreign import to_array
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-SEEDINGS = ("random", "kmeans_plus_plus", "kmc2", "afkmc2")
+SEEDINGS = ("random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2")
 SHORT = ["bfloat16", "int8", "uint8", "bool", "int16", "uint16"]
 LONG = ["int32", "uint32", "int64", "uint64"]
 DTYPES = pytest.mark.parametrize("name", [*SHORT, *LONG])

@@ -53,7 +53,9 @@ ENDLESS: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("method", ["random", "kmeans_plus_plus", "kmc2", "afkmc2", X[:3].copy()])
+@pytest.mark.parametrize(
+    "method", ["random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2", X[:3].copy()]
+)
 @pytest.mark.parametrize("kind", [*ENDLESS, "an iterable of cycle"])
 def test_full_batch_refuses_data_that_never_ends(kind: str, method: Any) -> None:
     model = shoal.KMeansClustering(3, use_mini_batch=False, initial_clusters=method)

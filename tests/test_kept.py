@@ -45,7 +45,9 @@ def fit(disk: Disk, mini: bool, seeding: Any, budget: int | None, **given: Any) 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("mini", [False, True])
 @pytest.mark.parametrize(
-    "seeding", [FIRST, "random", "kmeans_plus_plus", "kmc2", "afkmc2", spread], ids=str
+    "seeding",
+    [FIRST, "random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2", spread],
+    ids=str,
 )
 def test_the_same_bits_kept_or_not(seeding: Any, mini: bool, weighted: bool) -> None:
     disks = Disk(X, CUTS), Disk(X, CUTS)

@@ -41,7 +41,9 @@ def test_known_answer(dtype, metric, centers, scores):
     assert model.score(rows) == sum(scores)
 
 
-@pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2"])
+@pytest.mark.parametrize(
+    "seeding", ["random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2"]
+)
 def test_mini_batch_finds_separate_blobs(seeding):
     rows = np.repeat(np.array([[0, 0], [50, 0], [0, 50]], np.float32), 20, axis=0)
     rows += np.tile(np.arange(20, dtype=np.float32)[:, None] / 20, (3, 2))

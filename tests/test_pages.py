@@ -82,7 +82,9 @@ def same(a: shoal.KMeansClustering, b: shoal.KMeansClustering) -> None:
 
 
 @pytest.mark.parametrize("metric", ["squared_euclidean", "cosine"])
-@pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2"])
+@pytest.mark.parametrize(
+    "seeding", ["random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2"]
+)
 @pytest.mark.parametrize("mini_batch", [False, True])
 def test_the_bits_are_those_of_the_array(metric: str, seeding: str, mini_batch: bool) -> None:
     def model() -> shoal.KMeansClustering:

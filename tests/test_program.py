@@ -96,7 +96,9 @@ def test_init_op_after_initialisation_takes_no_batch():
     assert graph.training_op() == 1 + 4
 
 
-@pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2"])
+@pytest.mark.parametrize(
+    "seeding", ["random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2"]
+)
 def test_seeding_over_several_batches(seeding):
     batches = np.split(make_rows(k=0), [2, 3, 7])
     program, graph = seeded(
@@ -324,7 +326,9 @@ def test_weights():
 
 @pytest.mark.parametrize("use_mini_batch", [False, True])
 @pytest.mark.parametrize("metric", ["squared_euclidean", "cosine"])
-@pytest.mark.parametrize("seeding", ["random", "kmeans_plus_plus", "kmc2", "afkmc2"])
+@pytest.mark.parametrize(
+    "seeding", ["random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2"]
+)
 def test_shards_equal_one_array(seeding, metric, use_mini_batch):
     rows = make_rows(k=0, dtype=np.float32)
     cuts = [1, 1, 100, 220]

@@ -48,7 +48,10 @@ FACES = {
 }
 MIDDLE = {"steps", "executors", "hooks"}
 # Of the steps, shards know random numbers alone, by which they find the rows of a mini-batch.
-STEPS = {f"steps.{name}" for name in ("lloyd", "minibatch", "seeding", "chains", "round")}
+STEPS = {
+    f"steps.{name}"
+    for name in ("lloyd", "minibatch", "seeding", "plus_plus", "parallel", "chains", "round")
+}
 
 # A layer must not import these, nor `shoal` itself, which has them all.
 FORBIDDEN = {

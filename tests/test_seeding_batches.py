@@ -38,7 +38,7 @@ def found_by_round(program: shoal.KMeans) -> list[int]:
     return numbers
 
 
-@pytest.mark.parametrize("method", ["random", "kmeans_plus_plus"])
+@pytest.mark.parametrize("method", ["random", "kmeans_plus_plus", "kmeans_parallel"])
 def test_whole_batches_while_there_are_too_few(method: str) -> None:
     program = shoal.KMeans(numbered(4, 3, 1, 20), 10, method)
     assert found_by_round(program) == [4, 7, 8, 10]

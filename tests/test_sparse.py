@@ -19,7 +19,7 @@ MODES = {
     "mini": {"use_mini_batch": True},
     "two copies": {"use_mini_batch": True, "mini_batch_steps_per_iteration": 3},
 }
-SEEDINGS = ("random", "kmeans_plus_plus", "kmc2", "afkmc2")
+SEEDINGS = ("random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2")
 METRICS = ("squared_euclidean", "cosine")
 
 

@@ -153,7 +153,7 @@ def test_a_mini_batch_of_weight_zero_is_no_step():
 
 
 def test_seeding_passes_over_batches_of_weight_zero():
-    for seeding in ("random", "kmeans_plus_plus", "kmc2", "afkmc2"):
+    for seeding in ("random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2"):
         batches = [
             shoal.Weighted(column(1, 2), [0.0, 0.0]),
             shoal.Weighted(column(3, 9), [1.0, 2.0]),

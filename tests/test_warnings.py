@@ -69,7 +69,9 @@ def test_rows_left_out_are_told_once_at_the_users_line(
 
 
 @pytest.mark.parametrize("mini", [True, False])
-@pytest.mark.parametrize("method", ["random", "kmeans_plus_plus", "kmc2", "afkmc2"])
+@pytest.mark.parametrize(
+    "method", ["random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2"]
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_left_out_while_centers_are_chosen_and_trained_are_told_once(
     kind: str, method: str, mini: bool, tmp_path: Path

@@ -241,7 +241,7 @@ def test_rows_of_any_kind_take_sample_weight(kind: str, tmp_path: Path) -> None:
     assert found.clusters().tobytes() == trained(X, sample_weight=W)
     assert found.score(data, sample_weight=W) == found.score(X, sample_weight=W)
     for start in (0, 1):  # and seeding by weight
-        seeds = ("random", "kmeans_plus_plus", "kmc2", "afkmc2")
+        seeds = ("random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2")
         for name in seeds:
             given: Any = {"initial_clusters": name, "random_seed": start}
             one = shoal.KMeansClustering(3, use_mini_batch=False, **given)

@@ -79,7 +79,8 @@ class KMeans:
         Number of centers k; None with given centers.
     initial_clusters
         ``"random"``, ``"kmeans_plus_plus"``, ``"kmeans_parallel"``, ``"kmc2"``, ``"afkmc2"``, an
-        array [k, d], or a callable ``f(inputs, remaining)`` that returns at most ``remaining`` rows.
+        array [k, d], or a callable ``f(inputs, remaining)`` that returns at most ``remaining``
+        rows.
     distance_metric
         ``"squared_euclidean"`` or ``"cosine"``.
     use_mini_batch

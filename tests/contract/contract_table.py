@@ -16,9 +16,9 @@ import shoal
 from shoal.executors import PickledExecutor
 
 ROWS, COLUMNS, CLUSTERS = 240, 5, 6
-SEEDINGS = ("given", "random", "kmeans_plus_plus", "kmc2", "afkmc2", "callable")
+SEEDINGS = ("given", "random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2", "callable")
 # Drawing rows in proportion to weight uses other random numbers than drawing them evenly.
-PAGED_SEEDINGS = ("given", "kmeans_plus_plus", "afkmc2")
+PAGED_SEEDINGS = ("given", "kmeans_plus_plus", "kmeans_parallel", "afkmc2")
 WEIGHTED_SEEDINGS = tuple(name for name in SEEDINGS if name != "random")
 
 

@@ -341,7 +341,7 @@ def one_thread(seeding, metric, mode):
 
 @pytest.mark.parametrize("mode", ["full", "mini"])
 @metrics
-@pytest.mark.parametrize("seeding", ["kmeans_plus_plus", "afkmc2"])
+@pytest.mark.parametrize("seeding", ["kmeans_plus_plus", "kmeans_parallel", "afkmc2"])
 @pytest.mark.parametrize("threads", [2, 3])
 def test_threads_change_nothing(threads, seeding, metric, mode):
     assert compute(seeding, metric, mode, threads) == one_thread(seeding, metric, mode)

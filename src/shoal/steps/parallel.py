@@ -61,9 +61,9 @@ def _candidates(offered: Round) -> tuple[Floats, Floats]:
         last, number = last[:0], number + 1
         if mass == 0:  # every row is a candidate or a center already
             break
-        if (rows := of.drawn(draw.bar(mass))) is not None:
-            drawn.append(rows)
-            last = dense(rows.rows)
+        if (found := of.drawn(draw.bar(mass))) is not None:
+            drawn.append(found)
+            last = dense(found.rows)
         offered.tell(min(1, len(drawn)))
     weights = of.weigh(last)
     of.close()

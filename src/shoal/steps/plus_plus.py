@@ -1,4 +1,4 @@
-"""k-means++ (Arthur & Vassilvitskii 2007), greedy: centers drawn one after the other by distance."""
+"""k-means++ (Arthur & Vassilvitskii 2007), greedy: centers drawn by distance, one by one."""
 
 from __future__ import annotations
 
