@@ -72,7 +72,13 @@ LEAVES: dict[str, set[str]] = {
     "checks": {"errors"},
     "storage.jsonl": {"errors", "storage.files"},
     "sources": {"errors", "checks", "dtypes", "types"},
-    "sources.rows": {"types", "sources.places", "sources.sparse", "sources.weights"},
+    "sources.rows": {
+        "types",
+        "sources.mapped",
+        "sources.places",
+        "sources.sparse",
+        "sources.weights",
+    },
 }
 
 # These import nothing from outside but the standard library and these.
@@ -83,6 +89,7 @@ IMPORTERS = {
     "loop": {"training", "program", "model", "evaluation"},
     "feed": {"loop", "program", "inference", "memory"},
     "_core": {"shards", "metric", "build"},
+    "executors.cluster": {"executors.crew", "executors.ray"},
 }
 
 MAX_FILE_LINES = 400

@@ -6,6 +6,7 @@ from shoal.config import RunConfig
 from shoal.errors import (
     BadInputError,
     CheckpointError,
+    ClusterError,
     EndOfDataError,
     MissingExtraError,
     ModelDirLockedError,
@@ -27,6 +28,7 @@ from shoal.version import __version__ as __version__
 __all__ = [
     "BadInputError",
     "CheckpointError",
+    "ClusterError",
     "EndOfDataError",
     "KChoice",
     "KMeans",

@@ -46,14 +46,20 @@ class ShardLost(ShoalError):  # noqa: N818 - an event more than a mistake
     ----------
     which
         The number that the executor gave the shard.
+    why
+        What became of what it lived in.
     """
 
-    def __init__(self, which: int) -> None:
-        super().__init__(f"shard {which} is lost: what it lived in has ended")
-        self.which = which
+    def __init__(self, which: int, why: str = "what it lived in has ended") -> None:
+        super().__init__(f"shard {which} is lost: {why}")
+        self.which, self.why = which, why
 
     def __reduce__(self) -> Any:
-        return type(self), (self.which,), vars(self)
+        return type(self), (self.which, self.why), vars(self)
+
+
+class ClusterError(ShoalError):
+    """Other machines cannot do what is asked: they lack something, are gone, or fail on and on."""
 
 
 class MissingExtraError(ShoalError, ImportError):

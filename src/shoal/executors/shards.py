@@ -124,11 +124,12 @@ class Shards:
         """A new shard in the place of one that was lost, told what that knew."""
         gather, submit = self.executor.gather, self.executor.submit
         while True:
-            self.executor.close([self._numbers[which]])
+            lost = self._numbers[which]
             [self._numbers[which]] = self.executor.start([self._parts[which]])
+            self.executor.close([lost])  # behind it, so that there are shards all the time
             try:
                 for message in self._history.values():
                     gather([submit(self._numbers[which], *message(which))])
                 return
-            except ShardLost as lost:
-                logger.warning("%s; its part is started again", lost)
+            except ShardLost as again:
+                logger.warning("%s; its part is started again", again)

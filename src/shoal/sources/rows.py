@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.sources.mapped import Mapped, described
 from shoal.sources.places import Places
 from shoal.sources.sparse import Matrix, stacked
 from shoal.sources.weights import given_twice, weights_of_parts
@@ -33,6 +34,14 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is sent of them: of rows in a mapped file, where they are."""
+        return {**vars(self), "rows": described(self.rows)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        rows = state["rows"]
+        vars(self).update(state, rows=rows.opened() if isinstance(rows, Mapped) else rows)
 
     def index_of(self, row: Any) -> int:
         """Index of a row in the data set."""
