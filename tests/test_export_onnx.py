@@ -356,7 +356,7 @@ def test_files_that_are_not_ours_are_refused(tmp_path: Path) -> None:
     foreign = onnx.load_model_from_string(whole)
     del foreign.metadata_props[:]
     path.write_bytes(foreign.SerializeToString())
-    with pytest.raises(shoal.BadInputError, match="says its centers in its metadata"):
+    with pytest.raises(shoal.BadInputError, match="its metadata says nothing of shoal"):
         KMeansClustering.from_onnx(path)
     with pytest.raises(shoal.BadInputError, match="there is no file"):
         KMeansClustering.from_onnx(tmp_path / "none.onnx")

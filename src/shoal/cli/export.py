@@ -9,11 +9,11 @@ from pathlib import Path
 
 from shoal.cli.arguments import FORMATS
 from shoal.cli.data import STANDARD, is_read
-from shoal.cli.models import trained_columns
+from shoal.cli.models import trained_columns, with_centers
 from shoal.cli.output import Result
 from shoal.errors import BadInputError
 from shoal.export import npz, to_faiss, to_npy, to_onnx, to_savedmodel
-from shoal.saving import load_model, save_model
+from shoal.saving import save_model
 
 logger = logging.getLogger("shoal")
 
@@ -43,7 +43,7 @@ def export(options: argparse.Namespace) -> Result:
             raise BadInputError(f"--{option} is for --format {owner}, and the format is {name}")
         given[option] = getattr(options, option)
     target = _target(options)
-    model = load_model(options.model)
+    model = with_centers(options.model)
     WRITERS[name](model, target, **given)
     columns = trained_columns(model)
     if columns and name in NAMELESS:

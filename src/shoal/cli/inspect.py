@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 import shoal
-from shoal.cli.models import trained_columns
+from shoal.cli.models import trained_columns, with_centers
 from shoal.cli.output import Result
 from shoal.cli.places import names_of_places
 from shoal.config import check_centers
 from shoal.export import faiss, npy, onnx, savedmodel
-from shoal.saving import load_model
 from shoal.sphere import from_sphere
 
 #: First bytes of a .npy file.
@@ -37,7 +36,7 @@ def inspect(options: argparse.Namespace) -> Result:
     elif savedmodel.is_savedmodel(path):
         found = _of_savedmodel(path)
     else:
-        found = _of_model(load_model(path))
+        found = _of_model(with_centers(options.model))
     return {"model": str(options.model), **found}
 
 

@@ -116,6 +116,17 @@ def trained_model(
         ) from None
 
 
+def with_centers(path: str) -> shoal.KMeansClustering:
+    """A model from a file or directory, refused if it has no centers yet."""
+    model = load_model(path)
+    if not model.is_fitted:
+        raise BadInputError(
+            f"{path} was saved before all of its centers were chosen: train it further, with fit "
+            "--resume"
+        )
+    return model
+
+
 def trained_columns(model: shoal.KMeansClustering) -> list[str] | None:
     """Names of the columns, in the order of the centers; None where the data had none."""
     names = model.get_params()["feature_columns"] or model.columns

@@ -136,7 +136,7 @@ def read(path: str | os.PathLike[str]) -> Found:
         said = {one.key: one.value for one in model.metadata_props}
         if PREFIX + "version" not in said:
             raise BadInputError(
-                f"{file} is no ONNX file of shoal, which says its centers in its metadata"
+                f"{file} is no ONNX file of shoal, or damaged: its metadata says nothing of shoal"
             )
         tensors = model.graph.initializer
         arrays = {one.name: onnx.numpy_helper.to_array(one) for one in tensors}

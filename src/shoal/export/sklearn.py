@@ -32,7 +32,8 @@ def to_model(
     metric = parameters.distance_metric
     centers = np.array(users_centers(state, metric), order="C")
     if dtype is not None:
-        centers = centers.astype(check_dtype(dtype))
+        with np.errstate(over="ignore"):  # said below
+            centers = centers.astype(check_dtype(dtype))
     if not np.isfinite(centers).all():
         raise BadInputError(f"dtype is {dtype!r}, which has no room for the centers: use 'float64'")
     names = columns if columns and all(isinstance(name, str) for name in columns) else None
