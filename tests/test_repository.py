@@ -32,6 +32,7 @@ SRC = ROOT / "src" / "shoal"
 
 FACES = {
     "memory",
+    "directories",
     "estimator",
     "training",
     "program",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from shoal import config as names
+from shoal import directories
 from shoal.checks import one_of, positive
 from shoal.config import InitialClusters, Parameters, RunConfig
 from shoal.errors import BadInputError
@@ -313,6 +314,9 @@ class KMeansClustering(Training):
     def predict_cluster_index(self, input_fn: Any = None) -> Iterator[int]:
         """``predict_cluster_idx(input_fn)``, by its later name."""
         return self.predict_cluster_idx(input_fn)
+
+    latest_checkpoint = directories.latest_checkpoint
+    eval_dir = directories.eval_dir
 
     # --- exports, and back -----------------------------------------------------------------
 

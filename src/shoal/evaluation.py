@@ -193,6 +193,11 @@ def check_name(name: object) -> str | None:
     return name
 
 
+def eval_folder(directory: str | os.PathLike[str], name: str | None) -> Path:
+    """Where the results of evaluations of this name are written."""
+    return Path(directory) / ("eval" if name is None else f"eval_{name}")
+
+
 def write_evaluation(
     directory: str | os.PathLike[str], name: str | None, results: Mapping[str, Any]
 ) -> Path:
@@ -208,7 +213,7 @@ def write_evaluation(
     OSError
         Naming the file that cannot be written.
     """
-    folder = Path(directory) / ("eval" if name is None else f"eval_{name}")
+    folder = eval_folder(directory, name)
     folder.mkdir(parents=True, exist_ok=True)
     record = {**results, "time": round(time.time(), 3)}
     path = folder / f"step-{results['global_step']:09d}.json"

@@ -32,6 +32,9 @@ logger = logging.getLogger("shoal")
 
 PROTOCOL = ("begin", "before_step", "after_step", "end", "progress")
 
+#: What hooks and monitors of TensorFlow have instead of `before_step` and `after_step`.
+OF_SESSIONS = ("before_run", "after_run", "step_begin", "step_end", "every_n_step_end")
+
 READING = "reading"
 SEEDING = "choosing centers"
 TRAINING = "training"
@@ -225,6 +228,13 @@ def check_monitors(monitors: object, name: str = "monitors") -> list[object]:
             f"the methods {PROTOCOL}"
         )
     for i, monitor in enumerate(monitors):
+        foreign = [old for old in OF_SESSIONS if callable(getattr(monitor, old, None))]
+        if foreign and not any(callable(getattr(monitor, new, None)) for new in PROTOCOL[1:3]):
+            raise BadInputError(
+                f"{name}[{i}] is a {type(monitor).__name__} with {foreign[0]}, a hook of a session "
+                "of TensorFlow: give it before_step(context) or after_step(context) instead, see "
+                "shoal.hooks.base"
+            )
         if not any(callable(getattr(monitor, name, None)) for name in PROTOCOL):
             raise BadInputError(
                 f"{name}[{i}] is {monitor!r}, which has none of the methods {PROTOCOL}"
