@@ -8,7 +8,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import functools
 import json
-import re
 import resource
 import stat
 import subprocess
@@ -29,8 +28,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 import shoal
 from shoal.export import savedmodel
 
-ROOT = Path(__file__).resolve().parents[1]
-CITIES = ROOT / "examples" / "data" / "cities.parquet"
+CITIES = Path(__file__).resolve().parents[1] / "examples" / "data" / "cities.parquet"
 METRICS = ("squared_euclidean", "cosine")
 OUTPUTS = ("cluster_idx", "scores", "all_scores")
 #: Distances agree to so many of their last digits.
@@ -397,15 +395,3 @@ def test_so_many_exports_are_kept(tmp_path: Path) -> None:
     early = fitted(rows).export(tmp_path, exports_to_keep=1)  # of a lower step than those there
     assert left(tmp_path) == ["00000003", "00000010", "00000015", "00000020", "notes"]
     assert_answers_as(fitted(rows), early, rows)
-
-
-# ---- The page about it ----
-
-
-def test_the_page_about_serving_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs" / "serving.md").read_text("utf-8")
-    monkeypatch.chdir(tmp_path)
-    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(code) == 2
-    exec(compile("".join(code), "serving.md", "exec"), {})
-    assert len(left(Path("exports"))) == 2

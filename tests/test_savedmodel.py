@@ -7,12 +7,14 @@ no other library in it whose threads and warnings would meet those of TensorFlow
 from __future__ import annotations
 
 import platform
+import resource
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import make_rows
 
@@ -76,8 +78,8 @@ class TestEach:
     def test_a_missing_extra(
         self, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
         monkeypatch.setitem(sys.modules, "tensorflow", None)
+        monkeypatch.setitem(sys.modules, "onnx", None)
         with pytest.raises(shoal.MissingExtraError, match=r"tensorflow.*shoal\[tensorflow\]"):
             getattr(trained(), method)(tmp_path / "exports")
         assert list(tmp_path.iterdir()) == []
@@ -165,3 +167,57 @@ def test_what_is_not_asked_for_is_not_warned_of(method: str) -> None:
         warnings.simplefilter("error")
         with pytest.raises(WrittenError):
             getattr(trained(), method)("exports", checkpoint_path=None)
+
+
+# ---- Without TensorFlow ----
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_export_writes_onnx(
+    dtype: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    rows = X.astype(dtype)
+    model = shoal.KMeansClustering(5).fit(rows, steps=3)
+    path = model.export(tmp_path)
+    assert path == str(tmp_path / "00000003")
+    assert [file.name for file in Path(path).iterdir()] == ["model.onnx"]
+    assert "export writes model.onnx, as TensorFlow is not installed" in caplog.text
+    again = shoal.KMeansClustering.from_onnx(Path(path, "model.onnx"))
+    assert again.clusters().dtype == dtype
+    assert np.array_equal(again.labels(rows), model.labels(rows))
+    model.fit(rows, steps=1).export(tmp_path, exports_to_keep=1)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["00000004"]
+
+
+def test_two_exports_of_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    model = trained()
+    (tmp_path / "00000003").mkdir()  # an empty one would be replaced
+    with pytest.raises(shoal.BadInputError, match="00000003 is there already"):
+        model.export(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["00000003"]
+
+
+def test_no_room_for_onnx_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    model = trained()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(shoal.BadInputError, match="cannot be written: File too large"):
+            model.export(tmp_path / "new" / "exports")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a directory nobody can write in")
+def test_a_directory_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(shoal.BadInputError, match="cannot be written to /proc/exports"):
+        trained().export("/proc/exports")

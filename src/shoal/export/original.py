@@ -136,7 +136,7 @@ def export(
 ) -> str:
     """Write the model into a directory numbered by its step, ``export_dir/00001200``.
 
-    A SavedModel, as ``export_savedmodel`` writes it; needs ``shoal[tensorflow]``.
+    A SavedModel where TensorFlow is installed, else ``model.onnx``; the log says which.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def export(
     NotFittedError
         Before training.
     MissingExtraError
-        Without TensorFlow.
+        Without ``shoal[tensorflow]`` and without ``shoal[onnx]``.
     BadInputError
         If it cannot be written, or this step was exported there already. Nothing is left then.
     """

@@ -29,8 +29,9 @@ from shoal.config import Parameters
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.export.folders import write_stamped
 from shoal.export.serving_input import Received, received
+from shoal.export.shifted import shifted, users_centers
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
-from shoal.metric import is_cosine, to_unit
+from shoal.metric import is_cosine
 from shoal.state import State
 from shoal.storage.jsonl import write_json
 from shoal.types import Array
@@ -177,9 +178,9 @@ def _outputs(
     """The outputs for rows [n, d], by name."""
     dtype = state.clusters.dtype
     cosine = is_cosine(parameters.distance_metric)
-    shift, centers, squares = _prepared(state.clusters.astype(np.float64), cosine)
-    users = to_unit(state.clusters) if cosine else state.clusters
-    _variable(tf, session, "clusters", users)
+    metric = parameters.distance_metric
+    _variable(tf, session, "clusters", users_centers(state, metric))
+    near = shifted(state, metric, np.dtype(np.float64))
     rows = tf.cast(given, tf.float64)
     finite = tf.reduce_all(tf.math.is_finite(rows), axis=1)
     if cosine:
@@ -188,12 +189,12 @@ def _outputs(
         length = tf.sqrt(tf.reduce_sum(tf.square(rows), axis=1, keepdims=True))
         directed = length > 0
         rows = tf.math.divide_no_nan(rows, length)
-    rows -= _variable(tf, session, "shoal/shift", shift)
+    rows -= _variable(tf, session, "shoal/shift", near.shift)
     products = tf.linalg.matmul(
-        rows, _variable(tf, session, "shoal/centers", centers), transpose_b=True
+        rows, _variable(tf, session, "shoal/centers", near.centers), transpose_b=True
     )
     distances = tf.reduce_sum(tf.square(rows), axis=1, keepdims=True) - 2.0 * products
-    distances += _variable(tf, session, "shoal/squares", squares)
+    distances += _variable(tf, session, "shoal/constants", near.constants)
     distances = tf.maximum(distances, tf.constant(0.0, tf.float64))
     if cosine:
         distances = tf.where(directed, 0.5 * distances, tf.ones_like(distances))
@@ -205,18 +206,6 @@ def _outputs(
         SCORES: tf.cast(tf.reduce_min(distances, axis=1), dtype, name=SCORES),
         ALL_SCORES: tf.cast(distances, dtype, name=ALL_SCORES),
     }
-
-
-def _prepared(centers: Array, cosine: bool) -> tuple[Array, Array, Array]:
-    """The mean of the centers, the centers without it, and the squares of their lengths."""
-    if cosine:
-        centers = to_unit(centers)
-    shift = centers.mean(axis=0)
-    moved = centers - shift
-    squares = np.square(moved).sum(axis=1)
-    if cosine:  # a center without a direction is at distance 1 from every row
-        squares[~centers.any(axis=1)] += 1.0
-    return shift, moved, squares
 
 
 def _variable(tf: Any, session: Any, name: str, value: Array) -> Any:
