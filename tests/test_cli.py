@@ -271,7 +271,7 @@ def test_interrupted_elsewhere(
             if name == "open_path":
                 shell.error("fit x.npy", "interrupted", code=130)
             shell.error("predict x.npy -o l.npy -m m.npz", "interrupted", code=130)
-    monkeypatch.setattr("shoal.training.train", interrupt)
+    monkeypatch.setattr("shoal.loop.train", interrupt)
     shell.error("fit x.npy", "interrupted before the centers were chosen", code=130)
     assert not Path("model.safetensors").exists()
     monkeypatch.undo()

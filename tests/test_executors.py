@@ -17,6 +17,7 @@ import shoal
 from shoal import inference
 from shoal.executors import LocalExecutor, PickledExecutor
 from shoal.executors.data import Data
+from shoal.settings import Settings
 from shoal.shards import part
 from shoal.shards.part import Part
 from shoal.sources.open import open_source
@@ -337,7 +338,8 @@ def test_each_shard_writes_its_own_file(tmp_path: Path) -> None:
     rows = some_rows(100)
     model = trained(rows, None, use_mini_batch=False)
     executor = PickledExecutor(4, lose_at=2)
-    asked = inference.Inference(model.state, model._parameters, "error", executor)
+    parameters = Settings.checked(model.get_params()).parameters
+    asked = inference.Inference(model.state, parameters, "error", executor)
     assert asked.written(open_source(rows), ("row", "cluster_idx"), Files(tmp_path)) == 100
     parts = [np.load(tmp_path / f"part-{number}.npy") for number in range(4)]
     assert [part.shape[1] for part in parts] == [25] * 4

@@ -15,8 +15,9 @@ from shoal.errors import (
     ShoalError,
     TooFewRowsError,
 )
-from shoal.estimator import KMeansClustering, ModelFnOps
+from shoal.estimator import KMeansClustering
 from shoal.memory import MemoryEstimate, memory_estimate
+from shoal.model_fn import ModelFnOps
 from shoal.program import KMeans, TrainingGraph
 from shoal.saving import load_model, save_model
 from shoal.sources.open import open_source

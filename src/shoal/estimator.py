@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from shoal import config as names
 from shoal import directories
-from shoal.checks import one_of, positive
+from shoal.checks import whole_number
 from shoal.config import InitialClusters, Parameters, RunConfig
 from shoal.errors import BadInputError
+from shoal.evaluation import Metric, check_metrics, check_name, evaluate, write_evaluation
 from shoal.export import back, models, original
-from shoal.hooks.idle import IdleClusters
-from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
-from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
+from shoal.hooks import Monitors, check_monitors, rows_shown
+from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES, Inference
+from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE, users_clusters
+from shoal.model_fn import ModelFnOps, operations
+from shoal.opening import is_input_fn, open_either
 from shoal.other_names import own_parameters, refuse_attribute, refuse_parameters
-from shoal.shards.workspace import Workspace
-from shoal.sources.columns import Columns, check_label, check_labels, listed
+from shoal.row_dicts import RowDicts
+from shoal.settings import Settings
+from shoal.sources.open import Source
+from shoal.sources.paged import PagedSource
 from shoal.state import State
-from shoal.storage.model_dir import ModelDir
-from shoal.training import Training, check_model_dir
+from shoal.steps.ending import Stop
+from shoal.storage.home import Home
+from shoal.training import Trainer
 from shoal.types import Array
 
-MODES = ("train", "eval", "infer")
+logger = logging.getLogger("shoal")
+
 
 #: The type of what makes a model of centers from elsewhere.
 _Makes: TypeAlias = "Callable[..., KMeansClustering]"
 
 
-class ModelFnOps(NamedTuple):
-    """What ``model_fn`` returns: results, and callables that compute the rest."""
-
-    mode: str
-    predictions: dict[str, Array] | None
-    loss: float | None
-    train_op: Callable[[], float] | None
-    eval_metric_ops: dict[str, Any]
-
-
-class KMeansClustering(Training):
+class KMeansClustering:
     """k-means with a life cycle: train on anything, continue, predict, evaluate.
 
     Data may be an array of any real dtype, a frame or a dict of columns, a sparse matrix, a tensor,
@@ -165,111 +165,455 @@ class KMeansClustering(Training):
         memory_budget: int | None = None,
         num_threads: int | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name != "self"}
-        self._state: State | None = None
-        self._columns: tuple[Any, ...] | None = None
-        self._dir: ModelDir | None = None
-        self._workspace = Workspace()
-        self._idle = IdleClusters(streamed=True, whole=False)
-        self._configure(given)
+        arguments = {name: value for name, value in locals().items() if name != "self"}
+        self._home = Home(Settings.checked(arguments))
+        self._trainer = Trainer(self._home)
 
-    def _configure(self, given: dict[str, Any]) -> None:
-        """Check all parameters, then keep them: nothing changes where one is wrong."""
-        algorithm = {
-            name: value for name, value in given.items() if name in Parameters.__dataclass_fields__
-        }
-        named = Columns(
-            check_labels(given["feature_columns"], "feature_columns"),
-            check_label(given["weight_column"], "weight_column"),
-        )
-        parameters = Parameters.checked(named, **algorithm)
-        folder = check_model_dir(given["model_dir"])
-        if given["relative_tolerance"] is not None:
-            positive("relative_tolerance", given["relative_tolerance"])
-        config = given["config"]
-        if config is not None and not isinstance(config, RunConfig):
-            raise BadInputError(f"config is {config!r}; it must be a shoal.RunConfig or None")
-        one_of("on_bad_rows", given["on_bad_rows"], names.ON_BAD_ROWS)
-        if self._state is not None and (
-            parameters.num_clusters != self._parameters.num_clusters
-            or parameters.distance_metric != self._parameters.distance_metric
-        ):
-            raise BadInputError(
-                "num_clusters and distance_metric cannot change once there are centers: "
-                "make a new KMeansClustering"
-            )
-        known = self._columns if self._state is not None else None
-        if known and named.features not in (None, known):
-            raise BadInputError(
-                f"feature_columns is {listed(named.features or ())}, and the model was trained on "
-                f"{listed(known)}: they must agree. Make a new KMeansClustering"
-            )
-        self._attach(folder, parameters, named.features)
-        if self._state is None:
-            self._columns = None  # what was learned belongs to other centers
-        self._given, self._named = given, named
-        self._parameters = parameters
-        self._run = names.DEFAULT_CONFIG if config is None else config
+    def __copy__(self) -> KMeansClustering:
+        """A model that goes its own way from here."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._home = copy.copy(self._home)
+        other._trainer = Trainer(other._home)
+        return other
 
     # --- parameters ------------------------------------------------------------------------
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The parameters as given, by name."""
         del deep
-        return dict(self._given)
+        return dict(self._home.settings.arguments)
 
     def set_params(self, **params: Any) -> KMeansClustering:
         """Change parameters; the trained state is kept where it still fits them."""
-        refuse_parameters("KMeansClustering", params, self._given)
-        unknown = sorted(set(params) - set(self._given))
+        known = self._home.settings.arguments
+        refuse_parameters("KMeansClustering", params, known)
+        unknown = sorted(set(params) - set(known))
         if unknown:
             raise BadInputError(
-                f"KMeansClustering has no parameter {unknown[0]!r}; it has {sorted(self._given)}"
+                f"KMeansClustering has no parameter {unknown[0]!r}; it has {sorted(known)}"
             )
-        self._configure({**self._given, **params})
+        self._home.settle(Settings.checked({**known, **params}))
         return self
 
     @property
     def config(self) -> RunConfig:
         """The RunConfig."""
-        return self._run
+        return self._home.settings.run
 
     @property
     def model_fn(self) -> Callable[..., ModelFnOps]:
         """The model as a function ``(features, labels, mode, metrics=None)`` of this estimator."""
-        return self._model_fn
+        return functools.partial(operations, self)
 
-    def _model_fn(
+    # --- training --------------------------------------------------------------------------
+
+    def fit(
         self,
-        features: Any,
-        labels: Any,
-        mode: str,
-        metrics: Mapping[str, Callable[..., Any]] | None = None,
-    ) -> ModelFnOps:
-        """Predictions and loss of ``features``, and for ``mode="train"`` a step to run on them."""
-        del labels
-        one_of("mode", mode, MODES)
-        if hasattr(features, "__next__"):
-            raise BadInputError(
-                f"features is {type(features).__name__}, which can be read once, and is needed "
-                "several times: give the rows of one batch, or a callable that returns batches"
-            )
-        predictions, loss, results = None, None, {}
-        if mode != "train" or self.is_fitted:
-            predicted = self.predict(features, outputs=(ALL_SCORES, CLUSTER_IDX), as_iterable=False)
-            assert isinstance(predicted, dict)
-            predictions = predicted
-        if mode == "eval":
-            results = self.evaluate(features, metrics=metrics)
-            loss = results["scores"]
+        x: Any = None,
+        y: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+        monitors: Sequence[object] | None = None,
+        max_steps: int | None = None,
+        *,
+        sample_weight: Any = None,
+    ) -> KMeansClustering:
+        """Train, from where the last call ended; with a ``model_dir``, from its last checkpoint.
 
-        def train_op() -> float:
-            losses: list[float] = []
-            step = self.partial_fit if self._parameters.use_mini_batch else self.fit
-            step(features, steps=1, monitors=[_Recorder(losses)])
-            return losses[-1] if losses else float("nan")
+        A trained model always starts warm, and the log says from which step: there is no
+        ``warm_start`` to set. To start anew, make a new KMeansClustering, with a ``model_dir`` of
+        its own.
 
-        return ModelFnOps(mode, predictions, loss, train_op if mode == "train" else None, results)
+        A run that was killed or interrupted goes on when ``fit`` is called with the same data and
+        arguments, in a new process too, and ends with the same bits. ``steps`` counts from the
+        checkpoint, ``max_steps`` from the beginning: use that in a program that may be killed. One
+        that trains until it converges can ask ``is_interrupted`` whether there is anything to go on
+        with.
+
+        Parameters
+        ----------
+        x
+            The data; see ``shoal.open`` for all kinds. Rows are of any real dtype, [n, d].
+        y
+            Not used; accepted for pipelines.
+        input_fn
+            A callable that returns the data, instead of ``x``.
+        steps, max_steps
+            Train for ``steps`` more steps, or until ``max_steps`` in total (reached already:
+            nothing happens). Neither: until it converges (full batch: no label changes;
+            mini-batch: the smoothed loss stops improving, see RunConfig), and by mini-batches of
+            a stream until it ends.
+        batch_size
+            Rows per mini-batch, for data in memory and files (default: 4,096, or 8 k if that is
+            more). Streams come in batches of their own.
+        monitors
+            Objects with any of ``begin``, ``before_step``, ``after_step`` (return True to stop),
+            ``end`` and ``progress``, each called with a context: see ``shoal.hooks.base``.
+        sample_weight
+            A weight for each row of an array, a frame or files: [n] finite numbers >= 0, as an
+            array, a list or a Series; a row of weight 2 counts as two. Batches of a stream carry
+            theirs in ``shoal.Weighted(rows, weights)``.
+
+        Returns
+        -------
+        KMeansClustering
+            self
+
+        Raises
+        ------
+        BadInputError, TooFewRowsError
+            If the data cannot be used; the model is then as it was before the call. (With a
+            ``model_dir``, where bad data can come after hours, it is as after the last good step.)
+        CheckpointError
+            If a checkpoint cannot be written, or ``model_dir`` holds another model. The model is
+            then as after its last step, and the checkpoints before are there.
+        ModelDirLockedError
+            If another process is training in ``model_dir``.
+        """
+        del y
+        stop = Stop.checked(steps, max_steps, self._home.settings.relative_tolerance)
+        watching = check_monitors(monitors)
+        state = self._home.current()
+        if max_steps is not None and state is not None and state.global_step >= max_steps:
+            self._home.save_at_last()
+            return self
+        source = self._open(x, input_fn, batch_size, training=True, sample_weight=sample_weight)
+        self._trainer.fit(source, stop, watching)
+        return self
+
+    def partial_fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        steps: int = 1,
+        batch_size: int | None = None,
+        monitors: Sequence[object] | None = None,
+        *,
+        sample_weight: Any = None,
+    ) -> KMeansClustering:
+        """Train by mini-batch steps on the given data; successive calls continue.
+
+        Data in memory is one batch (or batches of ``batch_size``, in order); so are files, which
+        may be too large for that: give ``batch_size`` there. Centers are chosen
+        first where needed; while the data seen so far is too little for that, the call only
+        chooses centers. With a ``model_dir``, each call ends with a checkpoint.
+
+        Parameters
+        ----------
+        x, y, input_fn, batch_size, monitors, sample_weight
+            As for ``fit``.
+        steps
+            Number of steps.
+
+        Returns
+        -------
+        KMeansClustering
+            self
+
+        Raises
+        ------
+        BadInputError
+            If the data cannot be used; the model is then as it was before the call.
+        """
+        del y
+        stop = Stop(whole_number("steps", steps, 1), None, None)
+        watching = check_monitors(monitors)
+        self._home.current()
+        source = self._open(
+            x, input_fn, batch_size, shuffle=False, training=True, sample_weight=sample_weight
+        )
+        if isinstance(source, PagedSource):
+            source = source.like(source.batch_size or source.rows, shuffle=False)
+        self._trainer.partial_fit(source, stop, watching)
+        return self
+
+    # --- what it says of data --------------------------------------------------------------
+
+    def predict(
+        self,
+        x: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        batch_size: int | None = None,
+        outputs: Sequence[str] | None = None,
+        as_iterable: bool = True,
+        iterate_batches: bool = False,
+    ) -> Iterator[dict[str, Any]] | dict[str, Array]:
+        """Nearest center of every row of every batch, and its distances to all centers.
+
+        The labels alone, as one array: ``labels``.
+
+        Parameters
+        ----------
+        x, input_fn, batch_size
+            The data, as for ``fit``.
+        outputs
+            Which of ``cluster_idx`` (int64), ``scores`` (distance to the nearest center) and
+            ``all_scores`` (distance to every center); None: all three. And ``row``, the index of
+            the row in the data, which tells them apart where ``on_bad_rows="skip"`` drops some.
+        as_iterable
+            True: an iterator of one dict per row; False: one dict of arrays for all rows.
+        iterate_batches
+            With ``as_iterable``: one dict of arrays per batch; for data that has no batches of its
+            own, without ``batch_size``, per piece of bounded size.
+
+        Returns
+        -------
+        iterator or dict
+            ``cluster_idx`` [n] int64, ``scores`` [n] and ``all_scores`` [n, k] in the dtype of
+            the rows: float32 for narrower ones, float64 for whole numbers of 32 bits and more.
+
+        Raises
+        ------
+        NotFittedError
+            Before training.
+        """
+        inference = self._inference("predict")
+        source = self._open(x, input_fn, batch_size, weigh=False)
+        wanted = inference.check_outputs(outputs)
+        if not as_iterable:
+            with rows_shown(self.config, "predict", source.rows) as progress:
+                if outputs is None:
+                    progress = inference.warned_of_distances(source.rows, progress)
+                found = inference.collected(source, wanted, progress)
+            self._home.learn(source)
+            return found
+        size = inference.size_of_pieces(wanted)
+        if not iterate_batches:
+            return RowDicts(self._learning(source, inference.batches(source, wanted, size)))
+        size_given = None if source.batched else size
+        return self._learning(source, inference.batches(source, wanted, size_given))
+
+    def labels(
+        self,
+        x: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        batch_size: int | None = None,
+    ) -> Array:
+        """Nearest center of every row, as one array.
+
+        Parameters
+        ----------
+        x, input_fn, batch_size
+            The data, as for ``fit``: in memory, files, or a stream that ends.
+
+        Returns
+        -------
+        ndarray
+            [n] int64, one per row that was given, in their order: -1 for rows that
+            ``on_bad_rows="skip"`` left out.
+
+        Raises
+        ------
+        NotFittedError
+            Before training.
+        BadInputError
+            For data that cannot be used.
+
+        Examples
+        --------
+        >>> import numpy as np, shoal
+        >>> x = np.array([[0.0], [1.0], [10.0], [11.0]])
+        >>> shoal.KMeansClustering(None, initial_clusters=x[[0, 3]]).fit(x, steps=1).labels(x)
+        array([0, 0, 1, 1])
+        """
+        inference = self._inference("labels")
+        source = self._open(x, input_fn, batch_size, weigh=False)
+        with rows_shown(self.config, "labels", source.rows) as progress:
+            found = inference.labels(source, progress)
+        self._home.learn(source)
+        return found
+
+    def predict_cluster_idx(self, input_fn: Any = None) -> Iterator[int]:
+        """Yield the nearest center of each row; ``input_fn`` may be the data itself."""
+        inference = self._inference("predict_cluster_idx")
+        source = self._open_either(input_fn, weigh=False)
+        size = inference.size_of_pieces((CLUSTER_IDX,))
+        batches = self._learning(source, inference.batches(source, (CLUSTER_IDX,), size))
+        return (int(label) for batch in batches for label in batch[CLUSTER_IDX])
+
+    def transform(self, input_fn: Any = None, as_iterable: bool = False) -> Any:
+        """Distance of every row to every center, [n, k] in the dtype of the rows.
+
+        float32 for narrower rows, float64 for whole numbers of 32 bits and more. Squared for
+        ``squared_euclidean``. ``as_iterable=True`` yields the rows one by one. ``input_fn`` may be
+        the data itself.
+        """
+        inference = self._inference("transform")
+        source = self._open_either(input_fn, weigh=False)
+        if as_iterable:
+            size = inference.size_of_pieces((ALL_SCORES,))
+            batches = self._learning(source, inference.batches(source, (ALL_SCORES,), size))
+            return (row for batch in batches for row in batch[ALL_SCORES])
+        with rows_shown(self.config, "transform", source.rows) as progress:
+            found = inference.collected(source, (ALL_SCORES,), progress)
+        self._home.learn(source)
+        return found[ALL_SCORES]
+
+    def score(
+        self, input_fn: Any = None, steps: int | None = None, *, sample_weight: Any = None
+    ) -> float:
+        """Sum of the weighted distances of all rows of the first ``steps`` batches (None: all).
+
+        ``input_fn`` may be the data itself; ``sample_weight`` as for ``fit``.
+        """
+        inference = self._inference("score")
+        source = self._open_either(input_fn, sample_weight=sample_weight)
+        with rows_shown(self.config, "score", source.rows) as progress:
+            found = evaluate(inference, source, steps, {}, progress=progress)
+        self._home.learn(source)
+        return float(found["scores"])
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        input_fn: Callable[[], Any] | None = None,
+        batch_size: int | None = None,
+        steps: int | None = None,
+        metrics: Mapping[str, Metric] | None = None,
+        name: str | None = None,
+        checkpoint_path: str | None = None,
+        hooks: Sequence[object] | None = None,
+        *,
+        sample_weight: Any = None,
+    ) -> dict[str, Any]:
+        """Measure the model on data.
+
+        Parameters
+        ----------
+        x, y, input_fn, batch_size, sample_weight
+            The data, as for ``fit``.
+        steps
+            Number of batches (None: all).
+        metrics
+            Named callables of (rows, cluster_idx, scores, clusters), called once with all rows of
+            the batches that are evaluated, which are kept in memory until then. Or objects with
+            ``update(rows, cluster_idx, scores, clusters)``, called with the rows of one batch
+            after another, and ``result()``: nothing is kept for them. ``reset()`` is called
+            first, where they have it.
+        name
+            Tells the results of several data sets apart.
+        checkpoint_path
+            A checkpoint to measure instead: a path, or the name of a file in
+            ``model_dir/checkpoints``.
+        hooks
+            Monitors: ``begin``, ``before_step`` and ``after_step`` per batch, ``end``.
+
+        Returns
+        -------
+        dict
+            ``scores`` (sum of weighted distances), ``loss`` (mean per unit of weight: per row
+            without weights), ``num_rows``, ``global_step``, and each of ``metrics``. With a
+            ``model_dir`` also written under ``model_dir/eval``, or ``model_dir/eval_NAME``.
+        """
+        del y
+        name = check_name(name)
+        inference = self._inference("evaluate", checkpoint_path)
+        wanted = check_metrics(metrics)
+        watching = Monitors(check_monitors(hooks, "hooks")) if hooks else None
+        source = self._open(x, input_fn, batch_size, sample_weight=sample_weight)
+        with rows_shown(self.config, "evaluate", source.rows) as progress:
+            results = evaluate(inference, source, steps, wanted, watching, progress)
+        self._home.learn(source)
+        if (folder := self._home.directory) is not None:
+            try:
+                write_evaluation(folder.path, name, results)
+            except OSError as error:  # the results are here, and others may only read there
+                logger.warning("the results of evaluate are not written: %s", error)
+        return results
+
+    def _inference(self, method: str, checkpoint_path: str | None = None) -> Inference:
+        home, settings = self._home, self._home.settings
+        state = home.trained(method) if checkpoint_path is None else home.at(checkpoint_path)
+        executor = settings.run.executor
+        return Inference(state, settings.parameters, settings.on_bad_rows, executor)
+
+    def _open(
+        self,
+        x: Any,
+        input_fn: Callable[[], Any] | None,
+        batch_size: int | None = None,
+        *,
+        shuffle: bool = True,
+        weigh: bool = True,
+        training: bool = False,
+        sample_weight: Any = None,
+    ) -> Source:
+        named = self._home.asked(weigh, training)
+        return open_either(x, input_fn, batch_size, named, shuffle, sample_weight)
+
+    def _open_either(self, data: Any, **how: Any) -> Source:
+        """``data``: rows, or the callable that gives them."""
+        return self._open(None, data, **how) if is_input_fn(data) else self._open(data, None, **how)
+
+    def _learning(self, source: Source, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self._home.learn(source)
+            yield batch
+
+    # --- what it holds ---------------------------------------------------------------------
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there are centers to predict with, trained or given."""
+        state = self._home.to_predict()
+        return state is not None and state.initialized
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether the last ``fit`` did not come to its end: killed, interrupted, or failed.
+
+        Calling ``fit`` again, with the same data and arguments, goes on with it. After a run that
+        came to its end, ``fit`` would train further.
+        """
+        state = self._home.current()
+        return state is not None and state.unfinished is not None
+
+    @property
+    def state(self) -> State:
+        """The state after the last completed step, a value."""
+        return self._home.trained("state")
+
+    @property
+    def columns(self) -> tuple[Any, ...] | None:
+        """Names of the columns, in the order of the centers, of the first data that had any.
+
+        () where no data had names; None before training.
+        """
+        return self._home.columns
+
+    @property
+    def model_dir(self) -> str | None:
+        """The directory of checkpoints.
+
+        Without one, None; or, once training has begun with ``save_checkpoints_steps`` set, the
+        temporary directory, which is not removed.
+        """
+        return self._home.path
+
+    def restore(self, state: State, columns: tuple[Any, ...] | None = None) -> None:
+        """Continue from ``state``, which must fit the parameters."""
+        self._home.restore(state, columns)
+
+    def clusters(self) -> Array:
+        """The centers [k, d], of length one under cosine; a copy. Given ones before training."""
+        metric = self._home.settings.parameters.distance_metric
+        return users_clusters(self._home.trained("clusters").clusters, metric)
+
+    def get_variable_names(self) -> list[str]:
+        """Names that ``get_variable_value`` takes."""
+        return sorted(self._home.variables("get_variable_names"))
+
+    def get_variable_value(self, name: str) -> Any:
+        """A part of the state, as it is stored (cosine mini-batch centers: not of length one)."""
+        variables = self._home.variables("get_variable_value")
+        if name not in list(variables):
+            raise BadInputError(f"there is no variable {name!r}; there are {sorted(variables)}")
+        value = variables[name]
+        return value.copy() if isinstance(value, np.ndarray) else value
 
     # --- later names of the original -------------------------------------------------------
 
@@ -303,9 +647,12 @@ class KMeansClustering(Training):
         >>> model.state.global_step
         1
         """
-        if steps is None and max_steps is None:
-            return self._fit_once(input_fn, hooks)
-        return self.fit(input_fn=input_fn, steps=steps, max_steps=max_steps, monitors=hooks)
+        if steps is not None or max_steps is not None:
+            return self.fit(input_fn=input_fn, steps=steps, max_steps=max_steps, monitors=hooks)
+        watching = check_monitors(hooks, "hooks")
+        self._home.current()
+        self._trainer.fit_once(self._open(None, input_fn), watching)
+        return self
 
     def cluster_centers(self) -> Array:
         """``clusters()``, by its later name."""
@@ -336,7 +683,7 @@ class KMeansClustering(Training):
     ) -> tuple[State, Parameters, tuple[Any, ...] | None]:
         """What exporters take."""
         state = self._inference(method, checkpoint_path).state
-        return state, self._parameters, self.columns
+        return state, self._home.settings.parameters, self.columns
 
     # --- as a step of a pipeline of scikit-learn --------------------------------------------
 
@@ -347,7 +694,7 @@ class KMeansClustering(Training):
         return Tags(
             estimator_type="clusterer",
             target_tags=TargetTags(required=False),
-            input_tags=InputTags(sparse=True, allow_nan=self._given["on_bad_rows"] == "skip"),
+            input_tags=InputTags(sparse=True, allow_nan=self._home.settings.on_bad_rows == "skip"),
         )
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -364,25 +711,4 @@ class KMeansClustering(Training):
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
-        shown = []
-        for name, value in self._given.items():
-            default = defaults[name].default
-            if isinstance(shape := getattr(value, "shape", None), tuple) and len(shape) == 2:
-                kind = "array" if isinstance(value, np.ndarray) else type(value).__name__
-                shown.append(f"{name}={kind}{shape}")
-            elif name == "initial_clusters" and isinstance(value, Mapping):
-                shape = len(next(iter(value.values()))), len(value)
-                shown.append(f"{name}={type(value).__name__}{shape}")
-            elif name == "feature_columns" and value is not None:
-                shown.append(f"{name}={list(self._named.features or ())}")
-            elif default is inspect.Parameter.empty or value != default:
-                shown.append(f"{name}={value!r}")
-        return f"KMeansClustering({', '.join(shown)})"
-
-
-class _Recorder:
-    def __init__(self, losses: list[float]) -> None:
-        self._losses = losses
-
-    def after_step(self, context: Any) -> None:
-        self._losses.append(context.loss)
+        return f"KMeansClustering({self._home.settings.shown(defaults)})"

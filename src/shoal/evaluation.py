@@ -12,11 +12,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from shoal.checks import whole_number
 from shoal.errors import BadInputError
 from shoal.hooks.base import EVALUATING, Context, Monitors
 from shoal.inference import SCORES, Inference, check_ends
-from shoal.loop import users_clusters
-from shoal.metric import as_scores
+from shoal.metric import as_scores, users_clusters
 from shoal.shards.kernels import as_loss, assign_block, total_weight
 from shoal.shards.rows import Block, ignore
 from shoal.shards.values import Measure
@@ -82,12 +82,13 @@ def evaluate(
     Rows are kept, all of those evaluated, only for metrics that are callables. ``progress`` hears
     how many rows are done, again and again.
     """
+    steps = None if steps is None else whole_number("steps", steps, 1)
     if steps is None and hooks is None:
         check_ends(source)
-    parameters, state = inference.parameters, inference.state
-    clusters = users_clusters(state, parameters)
+    state, kind = inference.state, inference.parameters.distance_metric
+    clusters = users_clusters(state.clusters, kind)
     watching = hooks or Monitors([])
-    context = Context(lambda state: users_clusters(state, parameters), state)
+    context = Context(lambda state: users_clusters(state.clusters, kind), state)
     context.enter(EVALUATING, source.rows)
     streaming = {
         name: metric for name, metric in metrics.items() if isinstance(metric, StreamingMetric)

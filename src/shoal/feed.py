@@ -71,7 +71,7 @@ class Feed:
         self._progress = progress
         self._parameters = task.parameters  # what kept rows take of the budget is gone from it
         self._full = not task.parameters.use_mini_batch
-        self._more_comes = task.keep_seeding
+        self._more_comes = task.apart
         self._cosine = is_cosine(task.parameters.distance_metric)
         self._all: Batch | None = None
         self._looked = self._kept_there = False  # whether there is room to keep the rows
@@ -118,6 +118,11 @@ class Feed:
         source = self._source
         if source.resident and source is self._opened:
             source.check_unchanged()
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of the data, where it says so."""
+        return self._opened.rows
 
     @property
     def num_batches(self) -> int | None:

@@ -9,22 +9,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from dataclasses import replace
+from typing import Any
 
 from shoal.batches import check_columns
 from shoal.config import Parameters
-from shoal.errors import TooFewRowsError
+from shoal.errors import ShoalError, TooFewRowsError
 from shoal.executors.data import Data
 from shoal.feed import Batch, Feed
-from shoal.hooks.base import SEEDING, TRAINING, Context
+from shoal.hooks import progress_monitor, summary_monitors
+from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
 from shoal.hooks.watching import watched
-from shoal.metric import is_cosine, to_unit
+from shoal.metric import users_clusters
+from shoal.opening import learned_names
 from shoal.sources.open import Source
+from shoal.sphere import warn_of_degrees
 from shoal.state import State, empty_state
 from shoal.steps import seeding
 from shoal.steps.algorithm import Step, chosen
 from shoal.steps.ending import Ending, after_step, finished, is_over
+from shoal.storage.home import Home
+from shoal.storage.jsonl import plain
 from shoal.task import Task
-from shoal.types import Floats
 
 logger = logging.getLogger("shoal")
 
@@ -53,17 +59,18 @@ def train(state: State | None, source: Source, task: Task) -> Generator[State, N
     task
         What to do.
     """
+    metric, monitors = task.parameters.distance_metric, Monitors(task.monitors)
     context = Context(
-        lambda state: users_clusters(state, task.parameters),
+        lambda state: users_clusters(state.clusters, metric),
         state,
-        lambda context: task.monitors.tell("progress", context),
+        lambda context: monitors.tell("progress", context),
     )
     feed = Feed(source, task, context.read)
     try:
         context.enter(SEEDING, source.rows)
         context.state = state = initialise(state, source, feed, task, context.chose)
         context.centers_found = state.num_found
-        yield from steps(state, source, feed, task, context)
+        yield from steps(state, feed, task, context, monitors)
     except GeneratorExit:  # whoever drives the run ends it
         raise
     except BaseException as error:
@@ -73,15 +80,68 @@ def train(state: State | None, source: Source, task: Task) -> Generator[State, N
         try:
             feed.end()
         finally:
-            task.monitors.tell("end", context)
+            monitors.tell("end", context)
+
+
+def drive(home: Home, source: Source, task: Task) -> None:
+    """Train a model where it lives: it holds the state behind each step, whatever happens.
+
+    Parameters
+    ----------
+    home
+        Where it lives. It is as before where data cannot be used, unless it has a directory: then
+        it is as after the last step, which is saved.
+    source
+        The data.
+    task
+        What to do. ``apart``: the data is not that of ``fit``, whose position in its own stays.
+    """
+    parameters, metric = task.parameters, task.parameters.distance_metric
+    with home.writing() as saver:
+        before, learned, known = home.state, home.learned, home.known()
+        if home.directory is not None:
+            plain(source.columns)  # names that cannot be saved are told now
+        at: dict[str, Any] = {"epoch": 0, "row": 0, "batches": 0, "unfinished": None}
+        first = before
+        if task.apart and before is not None:
+            first = before.replace(**at)
+            at |= {"epoch": before.epoch, "row": before.row}
+        shown = progress_monitor(task.run, parameters.num_clusters)
+        if home.directory is not None:
+            shown += summary_monitors(task.run, home.directory.path, last=not task.apart)
+        if source.columns:
+            warn_of_degrees(source.columns, metric)
+        task = replace(task, monitors=(*shown, *task.monitors, *saver))
+        try:
+            with closing(train(first, source, task)) as states:
+                for state in states:
+                    if not task.apart:
+                        home.state = state
+                    elif before is None or _has_moved(before, state):
+                        home.state = state.replace(**at)
+                    news = home.learned is None and not source.any_order
+                    home.learned = learned_names(known, home.settings.named, source)
+                    if news and home.learned:
+                        warn_of_degrees(home.learned, metric)
+        except ShoalError:
+            if not saver:
+                home.state, home.learned = before, learned
+            raise
+        home.save()
+
+
+def _has_moved(before: State, state: State) -> bool:
+    """Whether there is anything new to keep."""
+    counted = (before.global_step, before.num_found, before.seeding_rounds)
+    return counted != (state.global_step, state.num_found, state.seeding_rounds)
 
 
 def steps(
-    state: State, source: Source, feed: Feed, task: Task, context: Context
+    state: State, feed: Feed, task: Task, context: Context, monitors: Monitors
 ) -> Generator[State, None, None]:
     """Yield the state as it is, and after each step, until it is time to stop."""
     algorithm = chosen(task.parameters)
-    ending = algorithm.ending(task.stop, task.run, source.rows, state)
+    ending = algorithm.ending(task.stop, task.run, feed.rows, state)
     if is_over(ending, state):
         yield state
         return
@@ -91,7 +151,7 @@ def steps(
     context.total_steps = ending.last_step
     if ending.last_step is None and feed.num_batches is not None:
         context.total_steps = state.global_step + feed.num_batches
-    context.enter(TRAINING, source.rows)
+    context.enter(TRAINING, feed.rows)
 
     def step(state: State, data: Data) -> Step:
         feed.check_unchanged()
@@ -102,7 +162,7 @@ def steps(
     with closing(feed.batches(state, ending.last_epoch)) as batches:
         first = state
         for state in watched(
-            lambda batches: run(first, batches, step, ending), batches, context, task.monitors
+            lambda batches: run(first, batches, step, ending), batches, context, monitors
         ):
             yield state
     if state.unfinished is not None:  # the data ended, or a monitor ends the run
@@ -123,7 +183,7 @@ def initialise(
         return state
     found = 0 if state is None else state.num_found
     enough = source.rows is None or source.rows + found >= parameters.num_clusters
-    if not enough and not task.keep_seeding:
+    if not enough and not task.apart:
         raise too_few_rows(parameters, f"the data has only {source.rows} rows")
     for batch in feed.seeding_batches():
         scan = batch.data.scan()
@@ -135,7 +195,7 @@ def initialise(
         if state.initialized:
             logger.info("%d centers chosen", state.num_found)
             return state
-    if state is not None and task.keep_seeding:
+    if state is not None and task.apart:
         return state
     found = 0 if state is None else state.num_found
     raise too_few_rows(parameters, f"the data ended after {found} centers were found")
@@ -147,10 +207,3 @@ def too_few_rows(parameters: Parameters, how: str) -> TooFewRowsError:
         f"num_clusters is {parameters.num_clusters}, but {how}: "
         "use fewer clusters or give more rows"
     )
-
-
-def users_clusters(state: State, parameters: Parameters) -> Floats:
-    """The centers as users read them: of length one under cosine. A copy."""
-    if is_cosine(parameters.distance_metric):
-        return to_unit(state.clusters)
-    return state.clusters.copy()

@@ -21,12 +21,15 @@ from shoal.config import (
 )
 from shoal.dtypes import check_dtype, is_double
 from shoal.errors import BadInputError
+from shoal.estimator import KMeansClustering
 from shoal.feed import DEFAULT_BATCH_ROWS
 from shoal.metric import is_cosine
-from shoal.model import Model
+from shoal.opening import is_input_fn, open_either
+from shoal.settings import Settings
 from shoal.shards.kernels import planned_bytes
 from shoal.sources.kept import bytes_of
 from shoal.sources.limits import USUAL
+from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
@@ -99,7 +102,7 @@ class _Shape:
 
 
 def memory_estimate(
-    model: Model,
+    model: KMeansClustering,
     x: Any = None,
     *,
     rows: int | None = None,
@@ -141,13 +144,14 @@ def memory_estimate(
     >>> estimate.data, estimate.labels
     (256000000, 4000000)
     """
-    planned = model._parameters
+    settings = Settings.checked(model.get_params())
+    planned = settings.parameters
     shape = _shape_of_numbers(rows, columns, dtype, on_disk, batch_size)
     if (x is None) == (shape is None):
         given = "neither" if x is None else "both"
         raise BadInputError(f"{given} of x and a shape given: pass x, or rows and columns")
     if shape is None:
-        shape = _shape_of_source(model._open_either(x, batch_size))
+        shape = _shape_of_source(_opened(model, settings, x, batch_size))
         data = 0  # it is there, or stays where it is
     else:
         data = shape.bytes if shape.held else 0
@@ -186,6 +190,14 @@ def _shape_of_numbers(
     kind = np.dtype(dtype)
     check_dtype(kind, "dtype")
     return _Shape(n, d, kind, not on_disk, size)
+
+
+def _opened(model: KMeansClustering, settings: Settings, x: Any, batch_size: int | None) -> Source:
+    """The data, as ``fit`` would open it."""
+    dim = model.state.clusters.shape[1] if model.is_fitted else None
+    named = dataclasses.replace(settings.named, learned=model.columns, dim=dim)
+    data, input_fn = (None, x) if is_input_fn(x) else (x, None)
+    return open_either(data, input_fn, batch_size, named, True, None)
 
 
 def _shape_of_source(source: Any) -> _Shape:

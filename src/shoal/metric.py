@@ -55,6 +55,11 @@ def as_stored(centers: Floats, metric: str) -> Floats:
     return to_unit(centers) if is_cosine(metric) else centers
 
 
+def users_clusters(clusters: Floats, metric: str) -> Floats:
+    """Centers as users read them: of length one under cosine. A copy."""
+    return to_unit(clusters) if is_cosine(metric) else clusters.copy()
+
+
 def score_dtype(rows: Matrix) -> npt.DTypeLike:
     """The dtype in which distances of these rows are given: float32 or float64, as they need."""
     return np.float64 if is_double(rows.dtype) else np.float32

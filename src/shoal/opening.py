@@ -35,6 +35,11 @@ def open_either(
     return source if sample_weight is None else with_sample_weight(source, sample_weight)
 
 
+def is_input_fn(data: Any) -> bool:
+    """Whether it is a callable that gives the data, and not the data."""
+    return callable(data) and not hasattr(data, "__array__")
+
+
 def known_names(
     parameters: Parameters,
     state: State | None,

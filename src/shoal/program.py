@@ -13,8 +13,8 @@ from shoal.batches import check_columns, make_data, to_block
 from shoal.config import RANDOM_INIT, InitialClusters, Parameters, check_executor
 from shoal.errors import BadInputError, EndOfDataError, NotInitializedError
 from shoal.executors.data import Data
-from shoal.loop import too_few_rows, users_clusters
-from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, as_scores
+from shoal.loop import too_few_rows
+from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, all_distances, as_scores, users_clusters
 from shoal.other_names import ATTRIBUTES, ESTIMATORS_METHODS, PROGRAM_OR_ESTIMATOR, own_inputs
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.workspace import Workspace
@@ -176,7 +176,7 @@ class KMeans:
     @property
     def clusters(self) -> Array:
         """The centers [k, d], of length one under cosine, a copy; before: NotInitializedError."""
-        return users_clusters(self._require("clusters"), self._parameters)
+        return users_clusters(self._require("clusters").clusters, self._metric)
 
     @property
     def distance_metric(self) -> str:

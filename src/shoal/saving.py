@@ -9,6 +9,7 @@ from typing import Any
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
 from shoal.export import npz
+from shoal.settings import to_keep
 from shoal.storage import checkpoint, safetensors
 from shoal.storage.checkpoint import Checkpoint
 from shoal.storage.files import whole_file
@@ -54,7 +55,9 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
     if Path(path).suffix == NPZ:
         npz.save_model(model, path)
         return
-    held = Checkpoint(model.state, model._kept_parameters(), model.columns)
+    held = Checkpoint(
+        model.state, to_keep(model.get_params(), model.state.num_found), model.columns
+    )
     parts = checkpoint.to_parts(held)
     with whole_file(path) as file:
         file.writelines(parts)

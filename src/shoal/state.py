@@ -241,6 +241,10 @@ class Farthest:
         return Farthest(self.rows[kept], self.distances[kept], self.labels[kept], self.counts)
 
 
+#: Parts of a state that a run that goes on remembers.
+OF_A_RUN = ("batches", "unfinished", "clusters_before")
+
+
 class Unfinished(NamedTuple):
     """What a run that is not over remembers, to end where it would have ended."""
 
@@ -281,6 +285,10 @@ class State:
     def num_found(self) -> int:
         """Centers chosen so far."""
         return len(self.clusters)
+
+    def variables(self) -> dict[str, Any]:
+        """Its parts, but for what a run that goes on remembers."""
+        return {name: value for name, value in vars(self).items() if name not in OF_A_RUN}
 
     def replace(self, **changes: Any) -> State:
         """Return a copy with some fields changed."""

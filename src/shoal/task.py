@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shoal.config import Parameters, RunConfig
-from shoal.hooks.base import Monitors
 from shoal.shards.workspace import Workspace
 from shoal.steps.ending import Stop
 
@@ -17,7 +17,7 @@ class Task:
     parameters: Parameters
     run: RunConfig = field(default_factory=RunConfig)
     stop: Stop = field(default_factory=Stop)
-    monitors: Monitors = field(default_factory=lambda: Monitors([]))
+    monitors: Sequence[object] = ()
     on_bad_rows: str = "error"
-    keep_seeding: bool = False  # data may end before all centers are found: more will come
+    apart: bool = False  # a piece of the data: more will come, and its position is nowhere's
     workspace: Workspace = field(default_factory=Workspace)  # of mini-batches

@@ -19,6 +19,7 @@ import numpy as np
 
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
+from shoal.settings import to_keep
 from shoal.storage.checkpoint import Checkpoint
 from shoal.storage.files import whole_file
 from shoal.storage.jsonl import plain
@@ -58,7 +59,7 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
     header = {
         "format": FORMAT,
         "state": fields,
-        "parameters": model._kept_parameters(),
+        "parameters": to_keep(model.get_params(), state.num_found),
         "columns": plain(model.columns),
     }
     text = json.dumps(header)

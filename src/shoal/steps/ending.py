@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from shoal.checks import whole_number
 from shoal.config import RunConfig
+from shoal.errors import BadInputError
 from shoal.state import Partial, State, Unfinished
 
 
@@ -16,6 +18,17 @@ class Stop:
     steps: int | None = None
     max_steps: int | None = None
     relative_tolerance: float | None = None
+
+    @classmethod
+    def checked(
+        cls, steps: object, max_steps: object, relative_tolerance: float | None = None
+    ) -> Stop:
+        """Check what the caller said."""
+        more = None if steps is None else whole_number("steps", steps, 1)
+        most = None if max_steps is None else whole_number("max_steps", max_steps, 1)
+        if more is not None and most is not None:
+            raise BadInputError(f"steps is {steps} and max_steps is {max_steps}: give one of them")
+        return cls(more, most, relative_tolerance)
 
     @property
     def given(self) -> bool:
