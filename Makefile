@@ -11,6 +11,8 @@ STAMPS := $(VENV)/stamps
 CPP    := build/cpp
 # -qq: errors, and the compiler's output when a build fails, are still shown.
 PIP    := $(BIN)/python -m pip -qq --no-input --disable-pip-version-check
+# A process per CPU, of about a gigabyte each; `PYTEST_ARGS="-n 0 --pdb"` makes it one.
+PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 # What each kind of work installs: extras of pyproject.toml.
 EXTRAS_demo  := parquet,progress
@@ -38,7 +40,7 @@ demo: $(STAMPS)/demo  ## cluster 144,563 cities and show the result
 	$(BIN)/shoal inspect build/demo/cities.safetensors
 
 test: test-cpp  ## every test, C++ and Python (PYTEST_ARGS=...)
-	$(BIN)/pytest -q $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-cpp: $(STAMPS)/test  ## the C++ tests alone
 	$(BIN)/cmake -S . -B $(CPP) -G Ninja -DCMAKE_MAKE_PROGRAM="$(abspath $(BIN)/ninja)" \
@@ -47,7 +49,7 @@ test-cpp: $(STAMPS)/test  ## the C++ tests alone
 	$(BIN)/ctest --test-dir $(CPP) --output-on-failure --no-tests=error
 
 quick: $(STAMPS)/test  ## the Python tests without the slow ones (PYTEST_ARGS=...)
-	$(BIN)/pytest -q -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 lint: $(STAMPS)/lint  ## style and types, changing nothing
 	$(BIN)/ruff check .

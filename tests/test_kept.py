@@ -46,8 +46,10 @@ def fit(disk: Disk, mini: bool, seeding: Any, budget: int | None, **given: Any) 
 @pytest.mark.parametrize("mini", [False, True])
 @pytest.mark.parametrize(
     "seeding",
-    [FIRST, "random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2", spread],
-    ids=str,
+    [
+        pytest.param(FIRST, id="given"),
+        *("random", "kmeans_plus_plus", "kmeans_parallel", "kmc2", "afkmc2", spread),
+    ],
 )
 def test_the_same_bits_kept_or_not(seeding: Any, mini: bool, weighted: bool) -> None:
     disks = Disk(X, CUTS), Disk(X, CUTS)
