@@ -123,6 +123,7 @@ def test_interrupted_while_the_thread_is_started(
     assert none_is_left()
 
 
+@pytest.mark.slow
 def test_an_interrupt_in_a_finalizer_is_raised_when_it_is_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -160,6 +160,7 @@ def test_proposal_of_afkmc2(monkeypatch: pytest.MonkeyPatch) -> None:
         assert_likely(chi_square(counts[expected > 0], expected[expected > 0]), "proposals")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", BY_MASS)
 def test_both_centers_without_retries_or_with_long_chains(method: str) -> None:
     n = len(ROWS)

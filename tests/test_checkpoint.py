@@ -130,6 +130,7 @@ def test_a_fresh_seed_is_kept(tmp_path: Path) -> None:
 # ---- Going on ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", [0, 1, 5, 11])
 def test_interrupted_and_resumed_is_uninterrupted(tmp_path: Path, kind: str, step: int) -> None:

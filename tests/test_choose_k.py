@@ -35,6 +35,7 @@ def nearest(rows: Any, centers: Any, metric: str) -> tuple[Any, Any]:
 # ---- Known answers ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [X, FLAT, FLAT[:, :1]], ids=["clusters", "none", "one column"])
 @pytest.mark.parametrize("more", [{}, {"tolerance": 0}, {"warm_start": True}, {"num_runs": 3}])
 def test_indices_are_those_of_scikit_learn(rows: Any, more: dict[str, Any]) -> None:

@@ -61,6 +61,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("run", RUNS)
 def test_a_shard_lost_at_any_message_changes_nothing(run: str, weighted: bool) -> None:

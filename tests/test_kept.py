@@ -191,6 +191,7 @@ def opened_so(path: Path) -> Any:
     return shoal.open(path, limits=limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [None, 0])
 @pytest.mark.parametrize("mini", [False, True])
 @pytest.mark.parametrize("change", [replaced, overwritten, cut_short, gone])

@@ -27,6 +27,7 @@ def test_a_permutation_has_every_number_once_and_any_part_of_it_is_found_alone(n
         np.testing.assert_array_equal(permutation(first, n), whole[first:])
 
 
+@pytest.mark.slow
 def test_permutations_of_few_are_about_equally_likely() -> None:
     draws = 6000
     found = Counter(tuple(Permutation(4, Random(seed, 1, 0))(0, 4)) for seed in range(draws))
@@ -80,6 +81,7 @@ def test_windows_mix_rows_from_all_over_the_data_and_epochs_differ() -> None:
         assert np.ptp(first[start : start + 100]) > 7_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_windows")
 @pytest.mark.parametrize("group", [1000, 64, 7])
 @pytest.mark.parametrize("batch_size", [50, 330])

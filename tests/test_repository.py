@@ -474,6 +474,7 @@ def python_of(markdown: str) -> str:
     return "\n".join(code) + "\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 def test_documents_run(document: Path, tmp_path: Path) -> None:
     code = python_of(document.read_text("utf-8"))

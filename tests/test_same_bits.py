@@ -150,6 +150,7 @@ def in_parts(
     return Result(np.concatenate(labels), np.concatenate(distances), sum(losses)), sums
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @DTYPES
@@ -341,6 +342,7 @@ def moves(rng: np.random.Generator, X: np.ndarray, k: int, passes: int) -> Itera
             C[rng.integers(k)] = C[rng.integers(k)]
 
 
+@pytest.mark.slow
 @METRICS
 @DTYPES
 @pytest.mark.parametrize("weighted", [False, True])

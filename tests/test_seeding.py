@@ -78,6 +78,7 @@ def reference_plus_plus(generator: np.random.Generator, retries: int) -> list[in
     return chosen
 
 
+@pytest.mark.slow
 def test_plus_plus_without_retries_is_as_recorded(picks: dict[str, Array]) -> None:
     recorded = RECORDED["picks_retries_0"]
     found = potentials(picks["0"])
@@ -89,6 +90,7 @@ def test_plus_plus_without_retries_is_as_recorded(picks: dict[str, Array]) -> No
         assert_likely(same_counts(first, second), f"pick {i}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["1", "2", "5", "neg"])
 def test_plus_plus_with_retries_follows_the_rule(picks: dict[str, Array], name: str) -> None:
     generator = np.random.default_rng(20_000 + RETRIES[name])
@@ -109,6 +111,7 @@ def test_first_pick_is_uniform(picks: dict[str, Array], name: str) -> None:
         assert chi_square(recorded, np.ones(40)) < LEVEL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RETRIES)
 def test_later_picks_are_as_recorded(name: str) -> None:
     """From the recorded first center on, there is no difference left."""
@@ -208,6 +211,7 @@ def test_random_goes_by_weight() -> None:
     assert_likely(chi_square(pairs.ravel(), exact.ravel()), "ordered pairs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", BY_MASS)
 def test_seeding_goes_by_weight(method: str) -> None:
     n = len(ROWS)
@@ -432,6 +436,7 @@ def test_rows_of_no_weight_are_never_chosen(method: str, metric: str) -> None:
     assert (off < 1e-6).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("method", METHODS)

@@ -83,6 +83,7 @@ def same(one: Any, other: Any) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [KMeans, MiniBatchKMeans, BisectingKMeans])
 def test_any_kind_of_rows_gives_the_bits_of_an_array(
     kind: type, kinds: Callable[..., Kinds]

@@ -57,6 +57,7 @@ def everything(model, data):
     return found, model.score(data), evaluated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("seeding", SEEDINGS)
@@ -180,6 +181,7 @@ def shuffled_within_rows(rows):
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeding", SEEDINGS)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("wide", [False, True])

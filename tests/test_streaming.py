@@ -152,6 +152,7 @@ def test_batches_that_are_asked_for_stay_whole(
         assert sum(sizes) == 3000
 
 
+@pytest.mark.slow
 @methods
 def test_memory_does_not_grow_with_the_stream(model: shoal.KMeansClustering, method: str) -> None:
     def stream() -> Iterator[Any]:

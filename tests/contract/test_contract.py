@@ -76,6 +76,7 @@ def test_source_equals_array(source, dtype, seeding, executor, metric, mode, tmp
     assert found == plain(seeding, metric, mode, dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", table.MODES)
 @metrics
 @pytest.mark.parametrize("source", table.ON_DISK, ids=lambda source: source.name)
