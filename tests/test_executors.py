@@ -171,6 +171,39 @@ def test_a_part_of_a_file_is_a_description(tmp_path: Path) -> None:
     assert data.take(np.array([8_999, 0, 4_500])).rows.tolist() == rows[[8_999, 0, 4_500]].tolist()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("opened", ["path", "memory map"])
+def test_a_part_of_a_mapped_file_is_a_description(tmp_path: Path, order: Any, opened: str) -> None:
+    rows = some_rows(9_000)
+    np.save(tmp_path / "rows.npy", np.array(rows, order=order))
+    path = tmp_path / "rows.npy"
+    data = path if opened == "path" else np.load(path, mmap_mode="r")[::-1][10:, 1:]
+    expected = trained(data, None, use_mini_batch=False)
+    executor = PickledExecutor(3)
+    assert bits(trained(data, executor, use_mini_batch=False)) == bits(expected)
+    assert max(executor.parts) < 2_000
+    share = open_source(data).split(3)[1].held[0]
+    assert not pickle.loads(pickle.dumps(share)).rows.flags.writeable
+    content = pickle.dumps(share)
+    np.save(path, rows[::-1])
+    with pytest.raises(shoal.BadInputError, match=r"source changed .*rows\.npy is not as it was"):
+        pickle.loads(content)
+    path.unlink()
+    with pytest.raises(
+        shoal.BadInputError, match=r"rows\.npy cannot be read on .*: keep them where"
+    ):
+        pickle.loads(content)
+
+
+def test_what_a_memory_map_holds_that_is_not_in_its_file_is_sent(tmp_path: Path) -> None:
+    rows = some_rows(300)
+    np.save(tmp_path / "rows.npy", rows)
+    data = np.load(tmp_path / "rows.npy", mmap_mode="c")
+    data[7] = 3.0
+    expected = bits(trained(data, None, use_mini_batch=False))
+    assert bits(trained(data, PickledExecutor(2), use_mini_batch=False)) == expected
+
+
 @pytest.mark.parametrize("use_mini_batch", [False, True])
 @pytest.mark.parametrize("memory_budget", [None, 0])
 def test_files_are_kept_by_the_shards_that_read_them(

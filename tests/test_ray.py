@@ -15,6 +15,7 @@ from pyarrow import parquet
 from ray_helpers import assert_nothing_left, cluster
 
 import shoal
+from shoal.config import SEEDINGS
 from shoal.executors.ray import RayExecutor
 
 __all__ = ["cluster"]
@@ -62,7 +63,6 @@ def trained(data: Any, executor: Any, fit: dict[str, Any], **options: Any) -> li
 FULL = ({"use_mini_batch": False}, {"steps": 4})
 MINI = ({"use_mini_batch": True}, {"steps": 9, "batch_size": 70})
 TWO_COPIES = ({"use_mini_batch": True, "mini_batch_steps_per_iteration": 3}, MINI[1])
-SEEDINGS = ("random", "kmeans_plus_plus", "kmc2", "afkmc2")
 
 
 def rows_of(kind: str) -> Any:

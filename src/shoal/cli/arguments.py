@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from shoal.cli.machines import add_machines
 from shoal.config import EMPTY_CLUSTERS, ON_BAD_ROWS, SEEDINGS
 from shoal.metric import COSINE_DISTANCE, METRICS
 from shoal.version import __version__
@@ -45,6 +46,9 @@ when all of it is written; one that is there already is replaced with --force on
 order of DATA. Where rows are skipped (--on-bad-rows, or as in training), .csv and .parquet files
 begin with a column "row", the index in DATA of each row that is written, from 0; a .npy file is
 just shorter. "-o -" writes CSV to standard output as it comes, the summary to standard error.
+
+"-o DIR/" writes DIR/part-00000.parquet and so on, a file for each part of DATA, which appears when
+all of it is written; with --ray each worker writes its own. The column "row" is the index in DATA.
 
 --keep and --keep-all put columns of DATA before those of the result, with their types; of CSV they
 are text in .csv, and in .parquet whole numbers, numbers or text, as all of their values are.
@@ -166,7 +170,7 @@ def _add_options_to_apply(command: argparse.ArgumentParser) -> None:
 
 def _add_output(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    output = "file to write: .npy, .csv or .parquet, see below; - is standard output"
+    output = "file to write: .npy, .csv or .parquet, or a directory; - is standard output"
     add("-o", "--output", type=_path, required=True, help=output)
     add("--force", action="store_true", help="replace an existing file")
     beside = command.add_mutually_exclusive_group()
@@ -193,6 +197,7 @@ def _add_run_options(command: argparse.ArgumentParser, skipped: str, remembered:
         f"{skipped} ({remembered})",
     )
     command.add_argument("--threads", type=int, help="threads (default: all there are)")
+    add_machines(command)
     command.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
 

@@ -21,6 +21,7 @@ from shoal.cli.data import STANDARD, files_of, is_read, label, readable
 from shoal.cli.export import export
 from shoal.cli.fit import fit
 from shoal.cli.inspect import inspect
+from shoal.cli.machines import executor_of
 from shoal.cli.models import trained_columns, trained_model, with_progress
 from shoal.cli.output import (
     Result,
@@ -30,6 +31,7 @@ from shoal.cli.output import (
     show_result,
     silence_stdout,
 )
+from shoal.cli.parts import KM, PartFiles, check_directory, is_directory, write_parts
 from shoal.cli.places import names_of_places
 from shoal.cli.writers import check_suffix, writing
 from shoal.errors import BadInputError
@@ -41,9 +43,6 @@ from shoal.sources.paged import PagedSource
 from shoal.sphere import sphere_km
 from shoal.state import exact_sum
 from shoal.types import Array
-
-#: The column of distances in kilometres, of models of places.
-KM = "km"
 
 #: Exit codes beside 0, 1 for an error and 2 for wrong usage: 128 and the signal, as shells have it.
 SIGNALLED = 128
@@ -139,8 +138,10 @@ def _interruptions() -> Iterator[list[int]]:
 def predict(options: argparse.Namespace) -> Result:
     """Write the nearest center of every row, and its distance."""
     model, source = _to_apply(options)
-    rows, loss, used = 0, 0, np.zeros(len(model.state.clusters), bool)
     names = {CLUSTER_IDX: CLUSTER_IDX, SCORES: SCORES}
+    if is_directory(options.output):
+        return _in_parts(options, model, source, names)
+    rows, loss, used = 0, 0, np.zeros(len(model.state.clusters), bool)
     with closing(_written(options, model, source, names)) as batches:
         for batch in batches:
             rows += len(batch[SCORES])
@@ -157,6 +158,8 @@ def predict(options: argparse.Namespace) -> Result:
 def transform(options: argparse.Namespace) -> Result:
     """Write the distance of every row to every center."""
     model, source = _to_apply(options)
+    if is_directory(options.output):
+        return _in_parts(options, model, source, {ALL_SCORES: "distances"})
     flat = options.output == STANDARD or Path(options.output).suffix == ".csv"
     names = {ALL_SCORES: "d" if flat else "distances"}
     with closing(_written(options, model, source, names)) as batches:
@@ -167,7 +170,9 @@ def transform(options: argparse.Namespace) -> Result:
 def _to_apply(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, PagedSource]:
     """A trained model and data, where the file of results can be written."""
     keeps = options.keep or options.keep_all
-    if options.output != STANDARD:
+    if options.output != STANDARD and is_directory(options.output):
+        check_directory(options)
+    elif options.output != STANDARD:
         target = Path(options.output)
         check_suffix(target)
         if keeps and target.suffix == ".npy":
@@ -179,6 +184,21 @@ def _to_apply(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Page
         if target.exists() and not options.force:
             raise BadInputError(f"{target} exists: pass --force to replace it")
     return trained_model(options)
+
+
+def _in_parts(
+    options: argparse.Namespace,
+    model: shoal.KMeansClustering,
+    source: PagedSource,
+    named: dict[str, str],
+) -> Result:
+    """Write results as the files of a directory."""
+    places = names_of_places(trained_columns(model)) is not None
+    metric = model.get_params()["distance_metric"] if places else None
+    executor = executor_of(options)
+    parts = 1 if executor is None else executor.num_parts
+    folder = str(Path(options.output).absolute())
+    return write_parts(options, model, source, PartFiles(folder, named, parts, metric))
 
 
 @contextmanager

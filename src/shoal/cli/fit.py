@@ -23,7 +23,15 @@ from shoal.storage.model_dir import has_checkpoints
 logger = logging.getLogger("shoal")
 
 #: Options of ``fit`` that a command that goes on with it needs again (``--steps``: what is left).
-RUN_OPTIONS = ("batch_size", "tolerance", "threads", "on_bad_rows", *CHECKPOINT_OPTIONS)
+RUN_OPTIONS = (
+    "batch_size",
+    "tolerance",
+    "threads",
+    "on_bad_rows",
+    "ray",
+    "workers",
+    *CHECKPOINT_OPTIONS,
+)
 
 
 def fit(options: argparse.Namespace) -> Result:

@@ -8,6 +8,7 @@ from typing import Any
 import shoal
 from shoal.cli.arguments import CHECKPOINT_OPTIONS, MODEL_OPTIONS
 from shoal.cli.data import open_data, say_columns
+from shoal.cli.machines import executor_of
 from shoal.cli.places import name_of_places, names_of_places
 from shoal.config import ON_BAD_ROWS
 from shoal.errors import BadInputError
@@ -65,7 +66,9 @@ def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "model_dir": options.model_dir,
         "relative_tolerance": options.tolerance,
         "num_threads": options.threads,
-        "config": shoal.RunConfig(progress=False, **_checkpoint_parameters(options)),
+        "config": shoal.RunConfig(
+            progress=False, executor=executor_of(options), **_checkpoint_parameters(options)
+        ),
     }
 
 
@@ -84,8 +87,9 @@ def _checkpoint_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def with_progress(options: argparse.Namespace) -> shoal.RunConfig:
-    """A RunConfig that shows progress, unless it is to be quiet."""
-    return shoal.RunConfig(progress=False if options.quiet else "auto")
+    """A RunConfig that shows progress, unless it is to be quiet, and has rows where they live."""
+    progress = False if options.quiet else "auto"
+    return shoal.RunConfig(progress=progress, executor=executor_of(options))
 
 
 def trained_model(

@@ -36,6 +36,10 @@ class Gone(Exception):  # noqa: N818 - an event more than a mistake
     """A worker has ended, or an answer of it is lost."""
 
 
+class Missing(Gone):
+    """The worker is there, but an answer of another one that it was sent is lost."""
+
+
 class Cluster:
     """Connected to Ray: makes workers, takes values, waits for answers.
 
@@ -194,7 +198,7 @@ class Cluster:
         except errors.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, errors.RayError) or not isinstance(cause, Exception):
-                raise Gone(_first(error)) from error
+                raise Missing(_first(error)) from error
             raise cause from error
         except errors.RayError as error:
             raise Gone(_first(error)) from error

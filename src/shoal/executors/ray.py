@@ -10,7 +10,7 @@ from typing import Any
 
 from shoal.checks import positive, whole_number
 from shoal.errors import BadInputError, ClusterError, ShardLost
-from shoal.executors.cluster import Cluster, Gone
+from shoal.executors.cluster import Cluster, Gone, Missing
 from shoal.executors.crew import Crew, Member, SentPart, Terms
 from shoal.shards.part import Part
 
@@ -177,6 +177,10 @@ class RayExecutor:
     def _read(self, cluster: Cluster, answer: _Handle) -> Any:
         try:
             return cluster.read(answer.ref)
+        except Missing:
+            for one in answer.needs:
+                self._read(cluster, one)  # tells whose it was
+            raise self._lost(answer.which, "what it was sent is lost") from None
         except Gone as gone:
             raise self._lost(answer.which, str(gone)) from None
 

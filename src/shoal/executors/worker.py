@@ -61,11 +61,12 @@ class Worker:
         """What this is."""
         return About(os.getpid(), socket.gethostname(), available_threads(), __version__)
 
-    def hold(self, packed: Packed, threads: int) -> Said:
+    def hold(self, sent: Packed | Part, threads: int) -> Said:
         """Make a shard of a part, which uses so many threads."""
         self.let_go()
         try:
-            self._shard = Shard(replace(packed.part(), threads=threads))
+            part = sent.part() if isinstance(sent, Packed) else sent
+            self._shard = Shard(replace(part, threads=threads))
         except Exception as error:
             return Said(False, _to_be_sent(error))
         return Said(True, None)

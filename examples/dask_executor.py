@@ -1,0 +1,78 @@
+"""Rows in the workers of a Dask cluster: an executor from the protocol of shoal.executors alone.
+
+``RunConfig(executor=DaskExecutor(Client(...), 8))``; ``client.upload_file`` sends this to workers.
+"""
+
+import itertools
+import operator
+import time
+
+from distributed import CancelledError, KilledWorker
+
+from shoal.errors import ShardLost
+from shoal.executors.worker import Worker
+
+_shards = {}  # of this process, where it is a worker
+
+
+class DaskExecutor:
+    """Messages to a shard are tasks that wait for each other, pinned to one worker."""
+
+    here = False
+
+    def __init__(self, client, num_parts):
+        self.num_parts, self._client = num_parts, client
+        self._homes, self._last = {}, {}  # addresses; what the next message waits for
+        self._numbers = itertools.count()
+
+    def _workers(self):
+        return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def start(self, parts):
+        """Make a shard of each part, in one worker after the other."""
+        workers = itertools.cycle(self._workers())
+        made = {next(self._numbers): part for part in parts}
+        self._homes |= {number: next(workers) for number in made}
+        self.gather([self.submit(n, "hold", part, part.threads) for n, part in made.items()])
+        return list(made)
+
+    def share(self, value):
+        """Make it what a task gives: workers bring it to each other, and make it anew if lost."""
+        return self._client.submit(operator.itemgetter(0), [value], pure=False)
+
+    def submit(self, which, message, *arguments):
+        """Send a message, to be taken behind those before; Dask brings what arguments stand for."""
+        home, before = [self._homes[which]], self._last.get(which)
+        given = _say, which, before, message, *arguments
+        answer = self._client.submit(*given, workers=home, pure=False)
+        answer.which, self._last[which] = which, answer
+        return answer
+
+    def gather(self, answers, timeout=None):
+        """The answers, in order."""
+        until = time.monotonic() + (timeout or 3600)
+        return [self._said(answer, until).opened() for answer in answers]
+
+    def _said(self, answer, until):
+        while not answer.done():
+            if self._homes.get(answer.which) not in self._workers():
+                raise ShardLost(answer.which)
+            if time.monotonic() > until:
+                raise TimeoutError(f"shard {answer.which} has not answered in time")
+            time.sleep(0.001)
+        try:
+            return answer.result(timeout=60)
+        except (CancelledError, KilledWorker):
+            raise ShardLost(answer.which) from None
+
+    def close(self, which):
+        """Forget some shards."""
+        for number in which:
+            if self._homes[number] in self._workers():
+                self.submit(number, "let_go").result(timeout=60)
+            del self._homes[number], self._last[number]
+
+
+def _say(number, _before, message, *arguments):
+    worker = _shards.setdefault(number, Worker())
+    return getattr(worker, message, lambda *given: worker.answer(message, given))(*arguments)

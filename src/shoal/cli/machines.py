@@ -1,0 +1,42 @@
+"""Other machines of the command line: ``--ray ADDRESS --workers N``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from shoal.cli.data import STANDARD
+from shoal.errors import BadInputError
+
+
+def add_machines(command: argparse.ArgumentParser) -> None:
+    """Add the options that say where rows are read and assigned."""
+    command.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="let workers of a Ray cluster read and assign the rows: host:port, auto for the one "
+        "that runs on this machine, local to start one (needs shoal[ray])",
+    )
+    command.add_argument("--workers", type=int, metavar="N", help="so many of them, with --ray")
+
+
+def executor_of(options: argparse.Namespace) -> Any:
+    """The executor that options ask for, until the command ends; None: this process."""
+    if getattr(options, "executor", None) is not None:
+        return options.executor
+    address, workers = getattr(options, "ray", None), getattr(options, "workers", None)
+    if address is None and workers is None:
+        return None
+    if address is None or workers is None:
+        given, missing = ("--workers", "--ray ADDRESS") if address is None else ("--ray", "-N")
+        missing = missing.replace("-N", "--workers N")
+        raise BadInputError(f"{given} is given without {missing}: give both, or neither")
+    if STANDARD in options.data:
+        raise BadInputError(
+            "- is standard input, which is read by this process alone: give files with --ray"
+        )
+    from shoal.executors.ray import RayExecutor
+
+    made = RayExecutor(workers, address, num_threads=options.threads)
+    options.executor = options.at_end.enter_context(made)
+    return options.executor
