@@ -115,26 +115,28 @@ def large(rows: int, k: int) -> dict[str, Any]:
 
 
 def defaults(seeds: int = 20) -> None:
-    """Inertia over seeds."""
-    print(f"\n## Defaults: inertia over {seeds} seeds, shoal's / scikit-learn's\n")
-    line("data, k", "mean, auto", "best, auto", "mean, 10", "best, 10")
+    """Inertia over seeds; what the seeds of one package and of the other leave to chance beside."""
+    print(f"\n## Defaults: inertia over {seeds} seeds, shoal's / scikit-learn's (± standard error)\n")
+    widths = [26, 20, 12, 20, 12]
+    line("data, k", "mean, auto", "best, auto", "mean, 10", "best, 10", widths=widths)
     table = []
     for name, (x, k) in sets().items():
-        found = []
+        found, texts = [], []
         for runs in ("auto", 10):
-            several = seeds if runs == "auto" else max(3, seeds // 4)
-            pair = [
+            mine, other = (
                 [
                     package.KMeans(k, n_init=runs, random_state=seed).fit(x).inertia_
-                    for seed in range(several)
+                    for seed in range(seeds)
                 ]
                 for package in (ours, theirs)
-            ]
-            found += [np.mean(pair[0]) / np.mean(pair[1]), np.min(pair[0]) / np.min(pair[1])]
+            )
+            found += [np.mean(mine) / np.mean(other), np.min(mine) / np.min(other)]
+            chance = math.hypot(*(np.std(one) / np.mean(one) for one in (mine, other)))
+            texts += [f"{found[-2]:.5f} ± {chance / math.sqrt(seeds):.5f}", f"{found[-1]:.5f}"]
         table.append(found)
-        line(name, *(f"{value:.5f}" for value in found))
-    line("mean", *(f"{value:.5f}" for value in np.mean(table, axis=0)))
-    line("largest", *(f"{value:.5f}" for value in np.max(table, axis=0)))
+        line(name, *texts, widths=widths)
+    line("mean", *(f"{value:.5f}" for value in np.mean(table, axis=0)), widths=widths)
+    line("largest", *(f"{value:.5f}" for value in np.max(table, axis=0)), widths=widths)
 
 
 # ---- Mini-batches ----

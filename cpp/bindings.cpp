@@ -16,6 +16,7 @@
 #include "core/distances.h"
 #include "core/farthest.h"
 #include "core/keeper.h"
+#include "core/lloyd.h"
 #include "core/loss.h"
 #include "core/means.h"
 #include "core/reference.h"
@@ -105,6 +106,36 @@ nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle center
   return nb::make_tuple(result.changes, result.looked_again, result.kept);
 }
 
+nb::tuple py_lloyd(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
+                   int threads, Keeper& keeper, nb::handle labels, nb::handle grid,
+                   nb::handle sums, nb::handle squares, int64_t most, bool again, double limit) {
+  const Buffer x(rows, "rows"), c(centers, "centers", true), l(labels, "labels", true);
+  const Rows x_rows = x.rows(), c_rows = c.rows();
+  require_columns(x_rows, c_rows);
+  if (keeper.rows() != x_rows.n) throw std::invalid_argument("the keeper is of other rows");
+  const int64_t width = x_rows.d + 1, size = c_rows.n * c_rows.d;
+  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
+  const GridBuffer g(grid, width);
+  const Buffer s(sums, "sums", true), q(squares, "squares", true);
+  int64_t* into = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
+  int64_t* squared = q.packed<int64_t>('q', 2 * width);
+  int32_t* label = l.packed<int32_t>('i', x_rows.n);
+  if (c_rows.dtype != Dtype::float32 && c_rows.dtype != Dtype::float64)
+    throw std::invalid_argument("centers are always float32 or float64");
+  void* moved = c_rows.dtype == Dtype::float32 ? static_cast<void*>(c.packed<float>('f', size))
+                                               : static_cast<void*>(c.packed<double>('d', size));
+  std::vector<double> means(size);
+  const Target& simd = target();
+  const Plan filters = plan();
+  Steps made;
+  {
+    nb::gil_scoped_release release;
+    made = lloyd({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters}, keeper,
+                 label, g.grid, into, squared, most, again, limit, moved, means.data());
+  }
+  return nb::make_tuple(made.steps, made.changes, made.shift, made.empty, made.settled);
+}
+
 nb::tuple py_loss(nb::handle sums, nb::handle squares, nb::handle grid, int64_t rows,
                   nb::handle centers, bool cosine, int threads) {
   const Buffer c(centers, "centers"), s(sums, "sums"), q(squares, "squares");
@@ -155,6 +186,16 @@ void py_means(nb::handle sums, nb::handle grid, nb::handle centers, nb::handle c
   const Target& simd = target();
   nb::gil_scoped_release release;
   means_of(from, g.grid, c_rows, n.data(), metric_of(cosine), simd, threads, into);
+}
+
+double py_shift(nb::handle before, nb::handle after) {
+  const Buffer from(before, "before"), to(after, "after");
+  const Rows old = from.rows(), now = to.rows();
+  if (old.n != now.n || old.d != now.d || old.dtype != now.dtype)
+    throw std::invalid_argument("before and after differ in shape or dtype");
+  if (old.dtype != Dtype::float32 && old.dtype != Dtype::float64)
+    throw std::invalid_argument("centers are always float32 or float64");
+  return shift_of(old, now);
 }
 
 void py_reference_assign(nb::handle rows, nb::handle centers, bool cosine, nb::handle labels,
@@ -287,6 +328,15 @@ NB_MODULE(_core, m) {
         nb::arg("labels"), nb::arg("grid"), nb::arg("sums"), nb::arg("squares"),
         "As assign, in a row of passes: sums of the labels are brought up to date.\n\n"
         "Returns (changes, rows looked at again, rows that their bounds settled).");
+  m.def("lloyd", &py_lloyd, nb::arg("rows"), nb::arg("weights").none(), nb::arg("centers"),
+        nb::arg("cosine"), nb::arg("threads"), nb::arg("keeper"), nb::arg("labels"),
+        nb::arg("grid"), nb::arg("sums"), nb::arg("squares"), nb::arg("most"), nb::arg("again"),
+        nb::arg("limit"),
+        "Several passes of assign_again, centers moved to the means after each.\n\n"
+        "Returns (steps, changes of the last pass, shift, whether a cluster is empty, whether the\n"
+        "last pass was with these centers).");
+  m.def("shift", &py_shift, nb::arg("before"), nb::arg("after"),
+        "Sum of the squared moves of centers.");
   m.def(
       "bytes_of_bounds",
       [](int64_t rows, int64_t columns, int64_t k) {

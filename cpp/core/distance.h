@@ -13,20 +13,22 @@
 
 namespace shoal {
 
+// Of one row, or of several in the lanes of a vector.
 template <class Term>
-double ordered_sum(const Term& term, int64_t begin, int64_t n) {
+auto ordered_sum(const Term& term, int64_t begin, int64_t n) -> decltype(term(begin)) {
+  using Value = decltype(term(begin));
   if (n < 8) {
-    double sum = 0;
+    Value sum{};
     for (int64_t i = 0; i < n; ++i) sum += term(begin + i);
     return sum;
   }
   if (n <= 128) {
-    double part[8];
+    Value part[8];
     for (int j = 0; j < 8; ++j) part[j] = term(begin + j);
     int64_t i = 8;
     for (; i < n - n % 8; i += 8)
       for (int j = 0; j < 8; ++j) part[j] += term(begin + i + j);
-    double sum =
+    Value sum =
         ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
     for (; i < n; ++i) sum += term(begin + i);
     return sum;

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
+#include "lane_kernels.h"
 #include "move_kernels.h"
 #include "ordered.h"
 #include "sum_kernels.h"
@@ -199,11 +200,17 @@ void magnitude(const char* row, Dtype dtype, int64_t d, void* most, void* least)
   });
 }
 
+bool lanes(const Rows& rows, int64_t first, int64_t count, double* out) {
+  if (!packed(rows)) return false;
+  with_native_type(rows.dtype, [&]<class T>() { lanes_as<T>(rows, first, count, out); });
+  return true;
+}
+
 }  // namespace
 
 extern const ExactKernels exact_kernels;
 const ExactKernels exact_kernels = {widen_row,   norm2,          distance, distances,
                                     unit_row,    unit_distances, add_row,  squares,
-                                    add_squares, move_rows,      moments,  magnitude};
+                                    add_squares, move_rows,      moments,  magnitude, lanes, lane_gains, lane_take};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t kItemRows = 1024;  // rows a thread takes at a time: whole chunks and tiles
 static_assert(kItemRows == kCodeTile * kTilesAtOnce);
 
+constexpr int64_t kMostAtOnce = 1 << 14;  // rows that one thread adds up in no time
+
 int64_t count_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 // Of a pass, in the unit of useful_threads.
@@ -70,18 +72,27 @@ Seeding::Seeding(const WeightedRows& given, const Rows& centers, Metric metric, 
       nearest_(given.rows.n),
       sums_(count_of(given.rows.n, kChunkRows)) {
   if (given.sparse != nullptr) tree_.emplace(given.rows.d);
+  make_lanes(given, target.exact);
   measure_first(given, centers, target, threads);
 }
 
 void Seeding::measure_first(const WeightedRows& given, const Rows& centers, const Target& target,
                             int threads) {
   const Rows& rows = given.rows;
-  if (centers.n > 0 && given.sparse != nullptr)
+  if (centers.n == 1 && lanes_) {
+    const ExactCenters center(centers, metric_, target.exact);
+    lanes_->measure(center, target.exact, nearest_.data());
+  } else if (centers.n > 0 && given.sparse != nullptr)
     assign({*given.sparse, nullptr, centers, metric_, target, threads}, nullptr, nearest_.data());
   else if (centers.n > 0)
     assign({rows, nullptr, centers, metric_, target, threads}, nullptr, nearest_.data());
   else
     std::fill(nearest_.begin(), nearest_.end(), 1.0);
+  if (given.sparse == nullptr && metric_ == Metric::squared_euclidean &&
+      rows.n <= kMostAtOnce) {
+    add_up(given.weights);
+    return;
+  }
   threads = useful_threads(threads, static_cast<double>(rows.n) * 20);
   std::vector<std::unique_ptr<ExactAdder>> adders(threads);
   std::vector<std::vector<double>> buffers(threads);
@@ -103,6 +114,27 @@ void Seeding::measure_first(const WeightedRows& given, const Rows& centers, cons
       if ((i + 1) % kChunkRows == 0 || i + 1 == end) adders[worker]->flush(sums_[i / kChunkRows]);
     }
   });
+}
+
+// The sums of chunks, from the distances.
+void Seeding::add_up(const double* weights) {
+  const auto n = static_cast<int64_t>(nearest_.size());
+  const auto adder = std::make_unique<ExactAdder>();
+  for (int64_t first = 0; first < n; first += kChunkRows) {
+    for (int64_t i = first; i < std::min(n, first + kChunkRows); ++i) adder->add(mass(weights, i));
+    ExactSum& sum = sums_[first / kChunkRows];
+    sum = {};
+    adder->flush(sum);
+  }
+  behind_ = false;
+}
+
+// Where all rows fit.
+void Seeding::make_lanes(const WeightedRows& given, const ExactKernels& exact) {
+  const int64_t n = given.rows.n, d = given.rows.d, bytes = RowLanes::bytes(n, d);
+  if (given.sparse != nullptr || !RowLanes::fit(n, d) || bytes > room_) return;
+  room_ -= bytes;
+  lanes_ = std::make_unique<RowLanes>(given.rows, given.weights, metric_, exact);
 }
 
 void Seeding::encode(const Rows& rows, const Target& target, Team& team) {
@@ -316,6 +348,8 @@ void Seeding::choose(const WeightedRows& given, int64_t j, const Target& target,
 
 int64_t Seeding::pick(const WeightedRows& given, const uint64_t* draws, int64_t picks, int64_t m,
                       const Target& target, int threads, int64_t* picked) {
+  if (lanes_ && !codes_ && RowLanes::pay(given.rows.d, picks, m))
+    return pick_in_lanes(given, draws, picks, m, target, picked);
   Team team(useful_threads(threads, cost(given, m)));
   std::vector<Limbs> gains(m);
   std::vector<int64_t> found(m);
@@ -339,6 +373,24 @@ int64_t Seeding::pick(const WeightedRows& given, const uint64_t* draws, int64_t 
     picked[number] = found[best];
   }
   return picks;
+}
+
+int64_t Seeding::pick_in_lanes(const WeightedRows& given, const uint64_t* draws, int64_t picks,
+                               int64_t m, const Target& target, int64_t* picked) {
+  std::vector<int64_t> found(m);
+  lane_sums_.resize(sums_.size());
+  int64_t number = 0;
+  for (; number < picks; ++number) {
+    if (!draw(given.weights, draws + number * m, m, found.data())) break;
+    const ExactCenters candidates(given.rows, found, metric_, target.exact);
+    const int64_t best = lanes_->best(candidates, nearest_, target.exact);
+    lanes_->take(best, nearest_, negligible_, kChunkRows, target.exact, lane_sums_);
+    behind_ = true;
+    picked[number] = found[best];
+  }
+  if (behind_) add_up(given.weights);
+  falls_complete_ = false;
+  return number;
 }
 
 void Seeding::apply(const double* weights, int64_t row, double distance) {

@@ -22,6 +22,7 @@
 #include "exact_sum.h"
 #include "rows.h"
 #include "seeding_codes.h"
+#include "seeding_lanes.h"
 #include "seeding_sparse.h"
 #include "team.h"
 
@@ -84,6 +85,8 @@ class Seeding {
   double mass(const double* weights, int64_t i) const { return mass(weights, i, nearest_[i]); }
   void measure_first(const WeightedRows& given, const Rows& centers, const Target& target,
                      int threads);
+  void make_lanes(const WeightedRows& given, const ExactKernels& exact);
+  void add_up(const double* weights);
   // Rows drawn by shares of the total, in units of 2^-53; false where it is 0. IN draws [m]; OUT
   // found [m].
   bool draw(const double* weights, const uint64_t* draws, int64_t m, int64_t* found);
@@ -107,13 +110,18 @@ class Seeding {
   void take(const WeightedRows& given, const Offer& offer, const Target& target, Team& team);
   void choose(const WeightedRows& given, int64_t j, const Target& target, Team& team);
   void apply(const double* weights, int64_t row, double distance);
+  int64_t pick_in_lanes(const WeightedRows& given, const uint64_t* draws, int64_t picks, int64_t m,
+                        const Target& target, int64_t* picked);
 
   Metric metric_;
   double negligible_;
   int64_t room_;
   std::vector<double> nearest_;  // [n]
-  std::vector<ExactSum> sums_;   // [chunks], of what the rows draw by
-  std::vector<double> running_;  // [chunks], of sums_
+  std::vector<ExactSum> sums_;    // [chunks], of what the rows draw by
+  std::vector<double> lane_sums_;  // [chunks], the same in float64; while lanes pick
+  bool behind_ = false;            // whether sums_ are those of fewer centers than lane_sums_
+  std::vector<double> running_;    // [chunks], of either
+  std::unique_ptr<RowLanes> lanes_;
   std::unique_ptr<RowCodes> codes_;
   std::vector<uint32_t> reached_;             // [items][k][kTilesAtOnce], of the last survey
   std::optional<OrderTree> tree_;             // of sparse rows

@@ -5,7 +5,8 @@
 // rows of one chunk, are all off by less than (chunks + 600) 2^-52 of the total: each of at most
 // chunks + kChunkRows additions by 2^-53 of its result, each S_c by 2^-50 of itself. A row is the
 // drawn one if the target is by more than twice that above what precedes it, and below what it
-// ends. That leaves one draw in 10^8 to the exact sums, for 10^5 rows.
+// ends. (Sums of chunks in float64, by lanes, are off by kChunkRows 2^-53 instead: still less.) That
+// leaves one draw in 10^8 to the exact sums, for 10^5 rows.
 #include <algorithm>
 
 #include "limbs.h"
@@ -72,7 +73,7 @@ bool Seeding::draw(const double* weights, const uint64_t* draws, int64_t m, int6
   running_.resize(sums_.size());
   double sum = 0;
   for (size_t chunk = 0; chunk < sums_.size(); ++chunk)
-    running_[chunk] = sum += sums_[chunk].rounded();
+    running_[chunk] = sum += behind_ ? lane_sums_[chunk] : sums_[chunk].rounded();
   const double error = sum * (static_cast<double>(sums_.size()) + 600) * 0x1p-52;
   const bool usable = sum > 0x1p-800 && sum < 0x1p900;
   std::optional<Limbs> all;
@@ -80,6 +81,7 @@ bool Seeding::draw(const double* weights, const uint64_t* draws, int64_t m, int6
     found[j] =
         usable ? find_surely(weights, sum * 0x1p-53 * static_cast<double>(draws[j]), error) : -1;
     if (found[j] >= 0) continue;
+    if (behind_) add_up(weights);
     if (!all) all = limbs_of(total());
     if (*all == Limbs{}) return false;
     const Limbs target = share_of(*all, draws[j]);

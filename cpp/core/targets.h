@@ -145,6 +145,37 @@ struct SumGrid {
   bool unit_rows;  // rows are brought to length one
 };
 
+// Rows in lanes, kLaneRows to a tile: [tiles][d][kLaneRows] (seeding_lanes.h).
+inline constexpr int kLaneRows = 8;
+inline constexpr int kMostLaneCandidates = 16;
+struct LaneRows {
+  const double* values;
+  int64_t tiles;
+  int64_t d;
+};
+
+// Candidates, and how far rows are from their nearest center so far; size: tiles * kLaneRows.
+struct LaneOffer {
+  const double* candidates;  // [m][d], m at most kMostLaneCandidates
+  int64_t m;
+  const double* nearest;  // [size]
+  const double* weights;  // [size] or null
+  bool cosine;
+  double* distances;  // OUT [m][size]
+  double* gains;      // OUT [m], sums of weight * nearest - weight * min(distance, nearest)
+};
+
+// A candidate that becomes a center. sums: of weight * nearest, where that is not negligible.
+struct LaneTaken {
+  const double* distances;  // [size]
+  int64_t size;
+  const double* weights;  // [size] or null
+  double negligible;
+  int64_t chunk;    // a multiple of kLaneRows
+  double* nearest;  // INOUT [size]
+  double* sums;     // OUT [size / chunk, rounded up]
+};
+
 struct ExactKernels {
   // Row as float64. OUT out [d].
   void (*widen)(const char* row, Dtype dtype, int64_t col_stride, int64_t d, double* out);
@@ -187,6 +218,13 @@ struct ExactKernels {
   // Largest and smallest magnitude per column (magnitude_of), the smallest of those that are not
   // 0, less 1. IN row, columns packed in memory; INOUT most [d], least [d].
   void (*magnitude)(const char* row, Dtype dtype, int64_t d, void* most, void* least);
+  // Writes `count` rows to the lanes of a tile, the last one also to what is left of it; false,
+  // and nothing is done, where kernels cannot read rows as they lie in memory. OUT out
+  // [d][kLaneRows].
+  bool (*lanes)(const Rows& rows, int64_t first, int64_t count, double* out);
+  // See LaneOffer and LaneTaken. Distances are those of distance.h; sums have no certain order.
+  void (*lane_gains)(const LaneRows& rows, const LaneOffer& offer);
+  void (*lane_take)(const LaneTaken& taken);
 };
 
 struct Int8Kernels;

@@ -40,6 +40,25 @@ def assign_again(
     sums: npt.NDArray[np.int64],  # INOUT [levels, k, d + 1], of the labels
     squares: npt.NDArray[np.int64],  # INOUT [2, d + 1], of the rows
 ) -> tuple[int, int, int]: ...
+def lloyd(
+    rows: _Floats,  # IN [n, d], dense
+    weights: _Floats | None,  # IN [n] float64
+    centers: _Floats,  # INOUT [k, d]
+    cosine: bool,
+    threads: int,
+    keeper: Keeper,  # INOUT
+    labels: npt.NDArray[np.int32],  # INOUT [n], -1 for none so far
+    grid: Grid,
+    sums: npt.NDArray[np.int64],  # INOUT [levels, k, d + 1], of the labels
+    squares: npt.NDArray[np.int64],  # INOUT [2, d + 1], of the rows
+    most: int,
+    again: bool,
+    limit: float,
+) -> tuple[int, int, float, bool, bool]: ...
+def shift(
+    before: _Floats,  # IN [k, d]
+    after: _Floats,  # IN [k, d]
+) -> float: ...
 def bytes_of_bounds(rows: int, columns: int, k: int) -> int: ...
 def loss(
     sums: npt.NDArray[np.int64],  # IN [levels, k, d + 1]
