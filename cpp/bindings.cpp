@@ -16,7 +16,6 @@
 #include "core/distances.h"
 #include "core/farthest.h"
 #include "core/keeper.h"
-#include "core/lloyd.h"
 #include "core/loss.h"
 #include "core/means.h"
 #include "core/reference.h"
@@ -25,6 +24,8 @@
 #include "core/sparse.h"
 #include "core/sums.h"
 #include "given_rows.h"
+#include "py_grid.h"
+#include "py_lloyd.h"
 #include "py_seeding.h"
 
 namespace nb = nanobind;
@@ -57,25 +58,6 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
   return nb::make_tuple(result.changes, as_int(result.loss), result.looked_again);
 }
 
-// The grid of integer sums, as Python holds it.
-struct GridBuffer {
-  Buffer quanta;
-  Grid grid;
-
-  GridBuffer(nb::handle object, int64_t width) : quanta(object.attr("quanta"), "quanta") {
-    const double* of = quanta.packed<double>('d', 4 * width);
-    grid = {of,
-            of + 2 * width,
-            of + width,
-            of + 3 * width,
-            nb::cast<int>(object.attr("bits")),
-            nb::cast<int>(object.attr("levels")),
-            nb::cast<bool>(object.attr("rounds"))};
-    if (grid.bits < 1 || grid.bits > 51 || grid.levels < 1)
-      throw std::invalid_argument("the grid is none");
-  }
-};
-
 nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
                           int threads, Keeper& keeper, nb::handle labels, nb::handle grid,
                           nb::handle sums, nb::handle squares) {
@@ -104,36 +86,6 @@ nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle center
                             keeper, label, g.grid, into, squared);
   }
   return nb::make_tuple(result.changes, result.looked_again, result.kept);
-}
-
-nb::tuple py_lloyd(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
-                   int threads, Keeper& keeper, nb::handle labels, nb::handle grid,
-                   nb::handle sums, nb::handle squares, int64_t most, bool again, double limit) {
-  const Buffer x(rows, "rows"), c(centers, "centers", true), l(labels, "labels", true);
-  const Rows x_rows = x.rows(), c_rows = c.rows();
-  require_columns(x_rows, c_rows);
-  if (keeper.rows() != x_rows.n) throw std::invalid_argument("the keeper is of other rows");
-  const int64_t width = x_rows.d + 1, size = c_rows.n * c_rows.d;
-  const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-  const GridBuffer g(grid, width);
-  const Buffer s(sums, "sums", true), q(squares, "squares", true);
-  int64_t* into = s.packed<int64_t>('q', g.grid.levels * c_rows.n * width);
-  int64_t* squared = q.packed<int64_t>('q', 2 * width);
-  int32_t* label = l.packed<int32_t>('i', x_rows.n);
-  if (c_rows.dtype != Dtype::float32 && c_rows.dtype != Dtype::float64)
-    throw std::invalid_argument("centers are always float32 or float64");
-  void* moved = c_rows.dtype == Dtype::float32 ? static_cast<void*>(c.packed<float>('f', size))
-                                               : static_cast<void*>(c.packed<double>('d', size));
-  std::vector<double> means(size);
-  const Target& simd = target();
-  const Plan filters = plan();
-  Steps made;
-  {
-    nb::gil_scoped_release release;
-    made = lloyd({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters}, keeper,
-                 label, g.grid, into, squared, most, again, limit, moved, means.data());
-  }
-  return nb::make_tuple(made.steps, made.changes, made.shift, made.empty, made.settled);
 }
 
 nb::tuple py_loss(nb::handle sums, nb::handle squares, nb::handle grid, int64_t rows,
@@ -186,16 +138,6 @@ void py_means(nb::handle sums, nb::handle grid, nb::handle centers, nb::handle c
   const Target& simd = target();
   nb::gil_scoped_release release;
   means_of(from, g.grid, c_rows, n.data(), metric_of(cosine), simd, threads, into);
-}
-
-double py_shift(nb::handle before, nb::handle after) {
-  const Buffer from(before, "before"), to(after, "after");
-  const Rows old = from.rows(), now = to.rows();
-  if (old.n != now.n || old.d != now.d || old.dtype != now.dtype)
-    throw std::invalid_argument("before and after differ in shape or dtype");
-  if (old.dtype != Dtype::float32 && old.dtype != Dtype::float64)
-    throw std::invalid_argument("centers are always float32 or float64");
-  return shift_of(old, now);
 }
 
 void py_reference_assign(nb::handle rows, nb::handle centers, bool cosine, nb::handle labels,

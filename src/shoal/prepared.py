@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,11 +49,14 @@ class Prepared:
         Metric, threads, number of clusters.
     data
         The rows, as steps ask for them.
+    known
+        What was found out about the rows, whatever their clusters.
     """
 
     source: Source
     parameters: Parameters
     data: Data
+    known: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
@@ -151,6 +154,19 @@ class Prepared:
         parameters = self.parameters
         loss = loss_of(found, centers, parameters.distance_metric, parameters.num_threads)
         return as_loss(self.data.loss(centers)) if loss is None else loss
+
+    def limit(self, tol: float, found: Partial | None) -> float | None:
+        """Shift of centers at which a run ends; None where that takes a pass, ``found``, to know.
+
+        ``tol`` is relative to the mean variance of the columns.
+        """
+        if tol <= 0:
+            return -1.0
+        if "variance" not in self.known:
+            if found is None:
+                return None
+            self.known["variance"] = self.variance(found)
+        return tol * self.known["variance"]
 
     def variance(self, found: Partial) -> float:
         """Mean over the columns of their variance, from a pass with any centers."""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.prepared import Prepared
+from shoal.shards.kernels import shift_of
 from shoal.state import Partial, State
 from shoal.steps import lloyd
 
@@ -51,20 +52,30 @@ def run(
     ``tol`` is relative to the mean variance of the columns, as scikit-learn's. ``tell`` is told of
     each step, in its words.
     """
-    limit: float | None = None
-    for step in range(1, max_iter + 1):
-        before = state.clusters
-        state, found = lloyd.step(state, rows.data, rows.parameters)
-        if tell is not None:
-            tell(f"Iteration {step - 1}, inertia {rows.loss(found, before)}.")
-        if step > 1 and found.changes == 0 and bool(found.weights.all()):
+    limit, step = rows.limit(tol, None), 0
+    while step < max_iter:
+        several = None
+        if tell is None:
+            most = max_iter - step if limit is not None else 1
+            bound = -1.0 if limit is None else limit
+            several = rows.data.steps(state.clusters, most, step > 0, bound)
+        if several is not None:
+            state = state.replace(clusters=several.centers, clusters_updated=several.centers)
+            step, shift, found = step + several.steps, several.shift, several.partial
+            if several.settled:
+                return _ended(rows, state, step, found)
+        if several is None or several.empty:
+            before, step = state.clusters, step + 1
+            state, found = lloyd.step(state, rows.data, rows.parameters)
+            shift = shift_of(before, state.clusters)
             if tell is not None:
-                tell(f"Converged at iteration {step - 1}: strict convergence.")
-            return _ended(rows, state, step, found)
-        if limit is None:
-            limit = tol * rows.variance(found) if tol > 0 else -1.0
-        shift = float(np.square(state.clusters.astype(np.float64) - before).sum())
-        if shift <= limit:
+                tell(f"Iteration {step - 1}, inertia {rows.loss(found, before)}.")
+            if step > 1 and found.changes == 0 and bool(found.weights.all()):
+                if tell is not None:
+                    tell(f"Converged at iteration {step - 1}: strict convergence.")
+                return _ended(rows, state, step, found)
+        limit = rows.limit(tol, found)
+        if limit is not None and shift <= limit:
             if tell is not None:
                 how = f"center shift {shift} within tolerance {limit}"
                 tell(f"Converged at iteration {step - 1}: {how}.")

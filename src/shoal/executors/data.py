@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +17,15 @@ from shoal.executors.potential import Potential
 from shoal.executors.shards import Shards
 from shoal.metric import SMALLEST_VALUE, is_cosine
 from shoal.shards.part import Batch, Part
-from shoal.shards.values import Drawn, Measure, joined
+from shoal.shards.values import Drawn, Measure, Steps, joined
 from shoal.sources.sparse import Matrix
 from shoal.state import Farthest, Grid, Partial, Scan
 from shoal.types import Floats, Indices
 
 #: Sums of weighted rows beyond could leave the range of float64.
 LARGEST_SUM = 1e300
+#: Products of a value of a row and of a center between two moments at which a run can be stopped.
+MOST_WORK = 1 << 27
 
 
 def too_wide(scan: Scan, column: int) -> BadInputError:
@@ -136,6 +139,20 @@ class Data:
         if self._batch is None:
             shards.remember("labels", lambda _: ("assign", centers))
         return partial
+
+    def steps(self, centers: Floats, most: int, again: bool, limit: float) -> Steps | None:
+        """At most ``most`` full-batch steps in a row, as ``assign`` and means make them.
+
+        They end early where a cluster has no rows, where no label changes (in the first step only
+        if it goes on: ``again``), and where the sum of the squared moves is at most ``limit``. None
+        where that cannot be had, or where it would be long before anyone could end it.
+        """
+        work = self._scan.rows * centers.size
+        if len(self._shards) > 1 or not self._shards.executor.here or work > MOST_WORK:
+            return None
+        most = min(most, MOST_WORK // max(work, 1))
+        [found] = self._shards.ask("steps", centers, most, again, limit)
+        return cast(Steps | None, found)
 
     def loss(self, centers: Floats) -> int:
         """The exact loss of the last ``assign``, of these centers, in units of 2**-1074."""

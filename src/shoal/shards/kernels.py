@@ -130,6 +130,11 @@ def means_of(partial: Partial, before: Floats, metric: str, threads: int) -> Flo
     return means
 
 
+def shift_of(before: Floats, after: Floats) -> float:
+    """Sum of the squared moves of the centers."""
+    return _core.shift(before, after)
+
+
 def running_means_of(partial: Partial, before: Floats, counts: Floats, threads: int) -> Floats:
     """W_j + (s_j - m_j W_j) / (n_j + m_j): one mean of what was and what came; ``counts`` n."""
     means = np.empty(before.shape, before.dtype)

@@ -16,7 +16,7 @@ from shoal.shards.lottery import lowest
 from shoal.shards.part import Part
 from shoal.shards.potential import PotentialOfBlocks
 from shoal.shards.rows import Block, Blocks, source_changed
-from shoal.shards.values import Drawn, Measure
+from shoal.shards.values import Drawn, Measure, Steps
 from shoal.shards.workspace import Workspace
 from shoal.state import Farthest, Grid, Partial, Scan
 from shoal.types import Floats, Indices, Ints, Labels, Shares
@@ -94,6 +94,44 @@ class Passes:
             self._forget()  # a pass that ends half-way leaves labels and sums of two passes
             raise
         return Partial(sums, squares, grid, rows, changes)
+
+    def steps(self, centers: Floats, most: int, again: bool, limit: float) -> Steps | None:
+        """At most ``most`` passes, each of which moves the centers to the means of their rows.
+
+        They end early where a cluster has no rows, where no label changes (in the first step only
+        if there were others before: ``again``), and where the centers move by no more than
+        ``limit``. None where rows are not one array.
+        """
+        grid = self._grid
+        assert grid is not None
+        blocks = list(self.blocks)
+        if len(blocks) != 1 or not isinstance(blocks[0].rows, np.ndarray):
+            return None
+        [block] = blocks
+        sums, squares = self._sums_on(grid, centers)
+        labels, keeper = self._kept_of(0, len(block.rows), len(centers))
+        moved = np.array(centers)
+        try:
+            steps, changes, shift, empty, settled = _core.lloyd(
+                block.rows,
+                block.weights,
+                moved,
+                is_cosine(self._metric),
+                self._threads,
+                keeper,
+                labels,
+                grid,
+                sums,
+                squares,
+                most,
+                again,
+                limit,
+            )
+        except BaseException:
+            self._forget()
+            raise
+        partial = Partial(sums, squares, grid, len(block.rows), changes)
+        return Steps(moved, steps, shift, empty, settled, partial)
 
     def _sums_on(self, grid: Grid, centers: Floats) -> tuple[Ints, Ints]:
         """Sums and squares of the last pass, zero before the first."""

@@ -14,7 +14,7 @@ from shoal.shards.part import Batch, Part
 from shoal.shards.passes import Passes
 from shoal.shards.potential import Gains, PotentialOfBlocks
 from shoal.shards.rows import EMPTY_SCAN
-from shoal.shards.values import Drawn, Measure
+from shoal.shards.values import Drawn, Measure, Steps
 from shoal.shards.workspace import Workspace
 from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
@@ -70,6 +70,10 @@ class Shard:
         if before is not None and not passes.have_labels:
             passes.assign(before)
         return passes.assign(centers)
+
+    def steps(self, centers: Floats, most: int, again: bool, limit: float) -> Steps | None:
+        """Several passes over all rows in a row, centers moved after each; see ``Passes``."""
+        return self._whole.steps(centers, most, again, limit)
 
     def merge(self, one: Partial, other: Partial) -> Partial:
         """Merge the partials of two shards."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shoal.sources.sparse import Matrix, stacked
-from shoal.state import SAID_ROWS
+from shoal.state import SAID_ROWS, Partial
 from shoal.types import Floats, Indices
 
 
@@ -29,6 +29,17 @@ class Measure(NamedTuple):
             self.dropped + other.dropped,
             (*self.left_out, *other.left_out)[:SAID_ROWS],
         )
+
+
+class Steps(NamedTuple):
+    """Full-batch steps that were made in a row, without a look between them."""
+
+    centers: Floats  # [k, d], behind the last step
+    steps: int
+    shift: float  # sum of the squared moves of the centers in the last step
+    empty: bool  # a cluster has no rows: a further pass was made, and its step is the caller's
+    settled: bool  # the last pass was with these centers: no label changed, or they hardly moved
+    partial: Partial  # of the last pass
 
 
 class Drawn(NamedTuple):

@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 
@@ -35,9 +36,22 @@ LARGEST_SEED = np.iinfo(np.int32).max
 
 @dataclass
 class _Waiting:
-    """Rows since centers with little weight were last moved."""
+    """Rows since centers with little weight were last moved.
+
+    Parameters
+    ----------
+    rows
+        How many there were.
+    epoch
+        How many rows there are in all; infinite where nobody knows.
+    seen, before
+        Rows since an epoch began, and the weights of the clusters then.
+    """
 
     rows: int = 0
+    epoch: float = math.inf
+    seen: int = 0
+    before: Floats | None = None
 
     def is_due(self, rows: int, k: int, counts: Floats) -> bool:
         """Whether clusters are to be looked at: each 10 k rows, and while one has no rows."""
@@ -46,6 +60,19 @@ class _Waiting:
             return False
         self.rows = 0
         return True
+
+    def lost(self, rows: int, counts: Floats) -> npt.NDArray[np.bool_] | None:
+        """Behind an epoch: the clusters that got none of all its rows, whatever weight they have.
+
+        By their weight alone, as scikit-learn goes, one that soon had some rows would stay where
+        it is for good, without any.
+        """
+        self.seen += rows
+        if self.seen < self.epoch:
+            return None
+        lost = None if self.before is None else counts == self.before
+        self.seen, self.before = 0, counts
+        return lost
 
 
 class MiniBatchKMeans(KMeansBase):
@@ -271,7 +298,7 @@ class MiniBatchKMeans(KMeansBase):
         steps = (self.max_iter * n) // size
         tolerance = None
         smoothed = Smoothed()
-        self._waiting = _Waiting()
+        self._waiting = _Waiting(epoch=n)
         step = 0
         batches = _batches(source, prepared.columns, size, int(random.randint(LARGEST_SEED)))
         for step, rows in enumerate(itertools.islice(batches, steps), 1):
@@ -306,10 +333,12 @@ class MiniBatchKMeans(KMeansBase):
         """One step, and the pass that it was made of."""
         after, found = minibatch.step(state, batch.data, batch.parameters)
         due = self._waiting.is_due(found.rows, self.n_clusters, after.counts)
+        lost = self._waiting.lost(found.rows, after.counts)
+        due |= lost is not None and bool(lost.any())
         if due and self.reassignment_ratio > 0:
             key = int(random.randint(LARGEST_SEED))
             after, moved = minibatch.reassign(
-                after, batch.data, batch.parameters, self.reassignment_ratio, key
+                after, batch.data, batch.parameters, self.reassignment_ratio, key, lost
             )
             if moved:
                 self._tell(f"[MiniBatchKMeans] Reassigning {moved} cluster centers.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import numpy.typing as npt
 
 from shoal.config import Parameters
 from shoal.executors.data import Data
@@ -66,15 +67,22 @@ def step(state: State, data: Data, parameters: Parameters) -> tuple[State, Parti
 
 
 def reassign(
-    state: State, data: Data, parameters: Parameters, ratio: float, key: int
+    state: State,
+    data: Data,
+    parameters: Parameters,
+    ratio: float,
+    key: int,
+    lost: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[State, int]:
     """Move clusters of little weight to rows of the batch, and say how many.
 
     Those below ``ratio`` times the largest weight, at most half as many as the batch has rows, get
-    rows drawn by ``key`` and the smallest weight of the others, as scikit-learn does it.
+    rows drawn by ``key`` and the smallest weight of the others, as scikit-learn does it. ``lost``
+    [k]: so do these.
     """
     counts = state.counts
-    low = np.flatnonzero(counts < ratio * counts.max())
+    few = counts < ratio * counts.max()
+    low = np.flatnonzero(few if lost is None else few | lost)
     low = low[np.argsort(counts[low], kind="stable")][: data.scan().positive // 2]
     if len(low) == 0:
         return state, 0
