@@ -116,7 +116,7 @@ def large(rows: int, k: int) -> dict[str, Any]:
 
 def defaults(seeds: int = 20) -> None:
     """Inertia over seeds; what the seeds of one package and of the other leave to chance beside."""
-    print(f"\n## Defaults: inertia over {seeds} seeds, shoal's / scikit-learn's (± standard error)\n")
+    print(f"\n## Defaults: inertia over {seeds} seeds, shoal's / theirs (± standard error)\n")
     widths = [26, 20, 12, 20, 12]
     line("data, k", "mean, auto", "best, auto", "mean, 10", "best, 10", widths=widths)
     table = []

@@ -13,8 +13,9 @@
 namespace shoal {
 
 inline nb::tuple py_lloyd(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine,
-                   int threads, Keeper& keeper, nb::handle labels, nb::handle grid,
-                   nb::handle sums, nb::handle squares, int64_t most, bool again, double limit) {
+                          int threads, Keeper& keeper, nb::handle labels, nb::handle grid,
+                          nb::handle sums, nb::handle squares, int64_t most, bool again,
+                          double limit) {
   const Buffer x(rows, "rows"), c(centers, "centers", true), l(labels, "labels", true);
   const Rows x_rows = x.rows(), c_rows = c.rows();
   require_columns(x_rows, c_rows);

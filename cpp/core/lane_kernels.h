@@ -1,5 +1,5 @@
-// Rows in lanes, for seeding of few rows (seeding_lanes.h). A part of exact.cpp, compiled per target
-// without FMA contraction: each lane adds up its terms in the order of distance.h.
+// Rows in lanes, for seeding of few rows (seeding_lanes.h). A part of exact.cpp, compiled per
+// target without FMA contraction: each lane adds up its terms in the order of distance.h.
 //
 // Cost for each 8 rows, column and candidate with AVX-512: 3 operations, 1.5 cycles.
 #pragma once
@@ -48,8 +48,8 @@ void lane_gains_of(const LaneRows& rows, const LaneOffer& offer) {
     for (int64_t j = 0; j < offer.m; ++j)
       for (int part = 0; part < kLaneParts; ++part) {
         const int64_t at = tile * kLaneRows + part * kWide;
-        Doubles far = ordered_sum(
-            LaneDifference{x + part * kWide, offer.candidates + j * rows.d}, 0, rows.d);
+        Doubles far =
+            ordered_sum(LaneDifference{x + part * kWide, offer.candidates + j * rows.d}, 0, rows.d);
         if (offer.cosine) far = less(far * 0.5, Doubles{} + 2);
         store(offer.distances + j * rows.tiles * kLaneRows + at, far);
         const Doubles near = load_wide(offer.nearest + at);
@@ -83,8 +83,7 @@ void lane_take(const LaneTaken& taken) {
     for (int64_t i = first; i < last; i += kWide) {
       const Doubles near = less(load_wide(taken.distances + i), load_wide(taken.nearest + i));
       store(taken.nearest + i, near);
-      const Doubles mass =
-          taken.weights != nullptr ? near * load_wide(taken.weights + i) : near;
+      const Doubles mass = taken.weights != nullptr ? near * load_wide(taken.weights + i) : near;
       sum += near > negligible ? mass : none;
     }
     taken.sums[chunk] = 0;

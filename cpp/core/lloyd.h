@@ -9,7 +9,7 @@ struct Steps {
   int64_t steps = 0;    // that were made
   int64_t changes = 0;  // labels that the last pass changed
   double shift = 0;     // sum of the squared moves of the centers in the last step
-  bool empty = false;   // a cluster has no rows: a pass was made, and its step is left to the caller
+  bool empty = false;  // a cluster has no rows: a pass was made, and its step is left to the caller
   bool settled = false;  // a further pass was made: labels and sums are those of the centers
 };
 

@@ -88,8 +88,7 @@ void Seeding::measure_first(const WeightedRows& given, const Rows& centers, cons
     assign({rows, nullptr, centers, metric_, target, threads}, nullptr, nearest_.data());
   else
     std::fill(nearest_.begin(), nearest_.end(), 1.0);
-  if (given.sparse == nullptr && metric_ == Metric::squared_euclidean &&
-      rows.n <= kMostAtOnce) {
+  if (given.sparse == nullptr && metric_ == Metric::squared_euclidean && rows.n <= kMostAtOnce) {
     add_up(given.weights);
     return;
   }

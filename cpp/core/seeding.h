@@ -116,8 +116,8 @@ class Seeding {
   Metric metric_;
   double negligible_;
   int64_t room_;
-  std::vector<double> nearest_;  // [n]
-  std::vector<ExactSum> sums_;    // [chunks], of what the rows draw by
+  std::vector<double> nearest_;    // [n]
+  std::vector<ExactSum> sums_;     // [chunks], of what the rows draw by
   std::vector<double> lane_sums_;  // [chunks], the same in float64; while lanes pick
   bool behind_ = false;            // whether sums_ are those of fewer centers than lane_sums_
   std::vector<double> running_;    // [chunks], of either

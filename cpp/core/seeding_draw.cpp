@@ -5,8 +5,8 @@
 // rows of one chunk, are all off by less than (chunks + 600) 2^-52 of the total: each of at most
 // chunks + kChunkRows additions by 2^-53 of its result, each S_c by 2^-50 of itself. A row is the
 // drawn one if the target is by more than twice that above what precedes it, and below what it
-// ends. (Sums of chunks in float64, by lanes, are off by kChunkRows 2^-53 instead: still less.) That
-// leaves one draw in 10^8 to the exact sums, for 10^5 rows.
+// ends. (Sums of chunks in float64, by lanes, are off by kChunkRows 2^-53 instead: still less.)
+// That leaves one draw in 10^8 to the exact sums, for 10^5 rows.
 #include <algorithm>
 
 #include "limbs.h"

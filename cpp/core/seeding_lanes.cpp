@@ -74,9 +74,9 @@ int64_t RowLanes::best(const ExactCenters& candidates, const std::vector<double>
   std::copy(nearest.begin(), nearest.end(), nearest_.begin());
   distances_.resize(m * tiles_ * kLaneRows);
   double gains[kMostLaneCandidates];
-  exact.lane_gains(rows(), {candidates.values.data(), m, nearest_.data(),
-                            weights_.empty() ? nullptr : weights_.data(), cosine_,
-                            distances_.data(), gains});
+  exact.lane_gains(
+      rows(), {candidates.values.data(), m, nearest_.data(),
+               weights_.empty() ? nullptr : weights_.data(), cosine_, distances_.data(), gains});
   const double* most = std::max_element(gains, gains + m);
   const double error = static_cast<double>(n_ + 8) * 0x1p-52, least = *most * (1 - error);
   const auto same = [&](int64_t a, int64_t b) {

@@ -18,7 +18,9 @@ class RowLanes {
   // Rows must not be sparse. IN weights [n] or null; they are copied.
   RowLanes(const Rows& rows, const double* weights, Metric metric, const ExactKernels& exact);
 
-  static int64_t bytes(int64_t n, int64_t d) { return padded(n) * (d + kMostLaneCandidates + 2) * 8; }
+  static int64_t bytes(int64_t n, int64_t d) {
+    return padded(n) * (d + kMostLaneCandidates + 2) * 8;
+  }
   // Whether so few rows fit into L2.
   static bool fit(int64_t n, int64_t d) { return n * d <= kMostValues; }
   // Whether it takes less time than bytes do, for so many picks of one of m candidates.

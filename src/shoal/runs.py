@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -86,5 +86,4 @@ def run(
 def _ended(rows: Prepared, state: State, step: int, found: Partial) -> Found:
     """``found``: the pass with the last centers, whose sums the next one writes over."""
     centers = state.clusters
-    kept = replace(found, sums=found.sums.copy())
-    return Found(centers, rows.data.labels(), rows.loss(found, centers), step, kept)
+    return Found(centers, rows.data.labels(), rows.loss(found, centers), step, found.kept())

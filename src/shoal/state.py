@@ -196,6 +196,12 @@ class Partial:
             weights = weights * 2.0**-self.grid.bits + of_level
         object.__setattr__(self, "weights", weights * self.grid.quanta[0, -1])
 
+    def kept(self) -> Partial:
+        """The same, with sums of its own."""
+        copy = object.__new__(Partial)
+        object.__setattr__(copy, "__dict__", vars(self) | {"sums": self.sums.copy()})
+        return copy
+
     def merge(self, other: Partial) -> Partial:
         """Return the partial of both parts: associative and commutative, to the bit."""
         return Partial(

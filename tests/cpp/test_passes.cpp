@@ -18,7 +18,9 @@
 #include "core/dispatch.h"
 #include "core/distances.h"
 #include "core/exact_sum.h"
+#include "core/lloyd.h"
 #include "core/loss.h"
+#include "core/means.h"
 #include "core/parallel.h"
 #include "core/reference.h"
 #include "core/scan.h"
@@ -230,6 +232,79 @@ void test_kept() {
   }
 }
 
+// ---- Several steps in one call ----
+
+void check_steps(const std::string& kind, const Table& x, const Table& c, Metric metric) {
+  const Grids grids(x, metric, 1, 40);
+  const Grid grid = grids.grid(40, 2);
+  const Laid rows(x, one_of(kLayouts)), first(c, kLayouts[0]);
+  const int64_t most = 1 + below(8), size = c.n * c.d;
+  const double limit = below(2) == 0 ? -1 : 1e-3 * static_cast<double>(size);
+  const bool again = below(2) == 0;
+  const auto bytes = static_cast<size_t>(size * item_size(first.rows.dtype));
+  for (const Target* target : usable_targets())
+    for (const int threads : {1, 3}) {
+      context = std::string(target->name) + ", steps, " + kind + ", " + describe(x, c.n, metric);
+      Contender one(target, Plan::automatic, 1 << 30, x.n, c.n, x.d, 2);
+      Contender other(target, Plan::automatic, 1 << 30, x.n, c.n, x.d, 2);
+      std::vector<char> centers(first.rows.data, first.rows.data + bytes), means(bytes),
+          moved = centers;
+      Rows now = first.rows;
+      now.data = centers.data();
+      const Task task{rows.rows, nullptr, now, metric, *target, threads, Plan::automatic};
+      Steps expected;
+      while (expected.steps < most && !expected.settled && !expected.empty) {
+        const auto pass = [&] {
+          return assign_again(task, one.keeper, one.labels.data(), grid, one.sums.data(),
+                              one.squares.data());
+        };
+        expected.changes = pass().changes;
+        std::vector<int64_t> in(c.n);
+        for (const int32_t label : one.labels) ++in[label];
+        expected.empty = std::count(in.begin(), in.end(), 0) > 0;
+        if (expected.empty) break;
+        means_of(one.sums.data(), grid, now, nullptr, metric, *target, 1, means.data());
+        Rows next = now;
+        next.data = means.data();
+        expected.shift = shift_of(now, next);
+        centers = means;
+        now.data = centers.data();
+        ++expected.steps;
+        expected.settled = expected.changes == 0 && (again || expected.steps > 1);
+        if (expected.settled || expected.shift > limit) continue;
+        expected.changes = pass().changes;
+        expected.settled = true;
+      }
+      Rows at_once = first.rows;
+      at_once.data = moved.data();
+      const Steps found =
+          lloyd({rows.rows, nullptr, at_once, metric, *target, threads, Plan::automatic},
+                other.keeper, other.labels.data(), grid, other.sums.data(), other.squares.data(),
+                most, again, limit, moved.data(), means.data());
+      CHECK(found.steps == expected.steps);
+      CHECK(found.changes == expected.changes);
+      CHECK(found.shift == expected.shift);
+      CHECK(found.empty == expected.empty);
+      CHECK(found.settled == expected.settled);
+      CHECK(moved == centers);
+      CHECK(other.labels == one.labels);
+      CHECK(other.sums == one.sums);
+    }
+}
+
+void test_steps() {
+  for (const std::string& kind : kKinds)
+    for (const Dtype dtype : {Dtype::float32, Dtype::float64})
+      for (const Metric metric : {Metric::squared_euclidean, Metric::cosine}) {
+        if (kind == "denormal" && dtype == Dtype::float64) continue;  // finer than any grid
+        Table x(dtype, 20 + below(1500), 1 + below(20)), c(dtype, 1 + below(9), x.d);
+        fill(kind, x, c);
+        for (int64_t j = 0; j < c.n; ++j)  // rows, as first centers are
+          for (int64_t t = 0, i = below(x.n); t < c.d; ++t) c.at(j, t) = x.at(i, t);
+        check_steps(kind, x, c, metric);
+      }
+}
+
 // ---- Distances of every row to every center ----
 
 void test_distances() {
@@ -301,6 +376,7 @@ int main(int argc, char** argv) {
   start(argc, argv, 20240608);
   test_sums();
   test_kept();
+  test_steps();
   test_distances();
   test_unit_rows();
   return finish();

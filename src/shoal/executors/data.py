@@ -20,7 +20,7 @@ from shoal.shards.part import Batch, Part
 from shoal.shards.values import Drawn, Measure, Steps, joined
 from shoal.sources.sparse import Matrix
 from shoal.state import Farthest, Grid, Partial, Scan
-from shoal.types import Floats, Indices
+from shoal.types import Floats, Indices, Shares
 
 #: Sums of weighted rows beyond could leave the range of float64.
 LARGEST_SUM = 1e300
@@ -241,6 +241,17 @@ class Data:
         """
         each = [(start, negligible) for start in self._starts[:-1]]
         return Candidates(self._shards, before, each)
+
+    def picked(self, first: int, draws: Shares, budget: int) -> Drawn | None:
+        """Rows that k-means++ picks: ``first``, then one for each row of ``draws``.
+
+        What ``potential`` says step by step; fewer where the mass is 0. None where that takes more
+        than a message, or one over again.
+        """
+        if len(self._shards) > 1 or not self._shards.executor.here:
+            return None
+        [found] = self._shards.ask("picked", first, draws, budget)
+        return cast(Drawn | None, found)
 
     def _with_rows(self) -> list[int]:
         """Shards that have rows."""

@@ -18,6 +18,7 @@ from shoal.shards.potential import PotentialOfBlocks
 from shoal.shards.rows import Block, Blocks, source_changed
 from shoal.shards.values import Drawn, Measure, Steps
 from shoal.shards.workspace import Workspace
+from shoal.sources.sparse import dense
 from shoal.state import Farthest, Grid, Partial, Scan
 from shoal.types import Floats, Indices, Ints, Labels, Shares
 
@@ -102,15 +103,13 @@ class Passes:
         if there were others before: ``again``), and where the centers move by no more than
         ``limit``. None where rows are not one array.
         """
-        grid = self._grid
+        grid, block = self._grid, self._only()
         assert grid is not None
-        blocks = list(self.blocks)
-        if len(blocks) != 1 or not isinstance(blocks[0].rows, np.ndarray):
+        if block is None or not isinstance(block.rows, np.ndarray):
             return None
-        [block] = blocks
         sums, squares = self._sums_on(grid, centers)
         labels, keeper = self._kept_of(0, len(block.rows), len(centers))
-        moved = np.array(centers)
+        moved = np.array(centers, order="C")
         try:
             steps, changes, shift, empty, settled = _core.lloyd(
                 block.rows,
@@ -202,6 +201,25 @@ class Passes:
         """The weight of the rows nearest to each candidate, the last of which are these."""
         assert self._grid is not None
         return of.weigh(candidates, self._grid)
+
+    def picked(self, first: int, draws: Shares, budget: int) -> Drawn | None:
+        """The row ``first`` and one for each row of ``draws``, as k-means++ picks them.
+
+        Fewer where every row is a center already. None where rows are not one block.
+        """
+        if self._only() is None:
+            return None
+        start = np.array([first])
+        potential = self.potential(dense(self.take(start).rows), 0.0, budget, start[:0])
+        further = potential.pick(draws)
+        return None if further is None else self.take(np.concatenate([start, further]))
+
+    def _only(self) -> Block | None:
+        """The block, if there is but one, in memory."""
+        if not self.blocks.resident:
+            return None
+        blocks = list(self.blocks)
+        return blocks[0] if len(blocks) == 1 else None
 
     def farthest(self, centers: Floats, number: int) -> Farthest:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""

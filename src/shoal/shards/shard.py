@@ -223,6 +223,10 @@ class Shard:
         """The weight of the rows nearest to each candidate, of which the last are ``further``."""
         return self._whole.weigh(self._candidates[name], further)
 
+    def picked(self, first: int, draws: Shares, budget: int) -> Drawn | None:
+        """The row ``first`` and those that are picked from there, at once; see ``Passes``."""
+        return self._whole.picked(first, draws, budget)
+
     def forget(self, name: int) -> None:
         """Keep these distances no longer."""
         self._potentials.pop(name, None)

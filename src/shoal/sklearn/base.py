@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator
 from numbers import Integral, Real
@@ -14,7 +15,7 @@ from sklearn.base import (
     ClusterMixin,
     TransformerMixin,
 )
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -26,6 +27,7 @@ from shoal.shards.kernels import assign_block, nearest_labels
 from shoal.shards.rows import Block
 from shoal.sklearn.door import opened, other_words
 from shoal.sklearn.names import METRICS, SEEDINGS, threads_of
+from shoal.sklearn.quick import LARGEST_SEED, are_plain, random_state_of
 from shoal.sources.open import Source
 from shoal.sources.sparse import is_sparse
 from shoal.state import State, exact_to_float
@@ -46,6 +48,17 @@ class KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         "metric": [StrOptions(set(METRICS))],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
     }
+
+    # --- parameters ------------------------------------------------------------------------
+
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls) -> Any:  # looked up in the signature once per class, not per fit
+        return super()._get_param_names()
+
+    def _validate_params(self) -> None:
+        if not are_plain(self.get_params(deep=False)):
+            super()._validate_params()
 
     # --- the door --------------------------------------------------------------------------
 
@@ -116,10 +129,10 @@ class KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
             k = prepared.parameters.num_clusters
             chosen = self.init(prepared.rows(), k, random_state=random)
             return prepared.started(self._checked_centers(chosen, prepared))
-        return prepared.seeded(int(random.randint(np.iinfo(np.int32).max)))
+        return prepared.seeded(int(random.randint(LARGEST_SEED)))
 
     def _random(self) -> Any:
-        return check_random_state(self.random_state)
+        return random_state_of(self.random_state)
 
     # --- what a model says of rows ---------------------------------------------------------
 

@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, validate_params
 
 from shoal.config import Parameters
@@ -15,6 +15,7 @@ from shoal.prepared import local_trials
 from shoal.sklearn.door import in_memory, prepared_of, weights_of
 from shoal.sklearn.kmeans import KMeans
 from shoal.sklearn.names import threads_of
+from shoal.sklearn.quick import LARGEST_SEED, random_state_of
 from shoal.sources.sparse import is_sparse
 
 
@@ -130,7 +131,7 @@ def kmeans_plusplus(
         kmeans_plus_plus_num_retries=trials - 1,
         num_threads=threads_of(None),
     )
-    seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    seed = int(random_state_of(random_state).randint(LARGEST_SEED))
     with prepared_of(in_memory(X, weights), parameters) as prepared:
         drawn = prepared.picked(seed)
     centers = X[drawn]

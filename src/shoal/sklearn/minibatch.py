@@ -21,6 +21,7 @@ from shoal.shards.kernels import as_loss, assign_block
 from shoal.shards.workspace import Workspace
 from shoal.sklearn.base import KMeansBase
 from shoal.sklearn.door import paged, prepared_of
+from shoal.sklearn.quick import LARGEST_SEED
 from shoal.sources.paged import PagedSource
 from shoal.sources.pieces import cut
 from shoal.sources.rows import Rows, joined
@@ -29,9 +30,6 @@ from shoal.steps import minibatch
 from shoal.steps.ending import Smoothed
 from shoal.steps.order import Order
 from shoal.types import Floats
-
-#: Seeds drawn from a RandomState are below.
-LARGEST_SEED = np.iinfo(np.int32).max
 
 
 @dataclass

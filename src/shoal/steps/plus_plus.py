@@ -40,6 +40,9 @@ def picked(data: Data, parameters: Parameters, seed: int) -> Indices:
 def _picked(offered: Round) -> Drawn:
     if offered.too_few:
         return offered.data.take(None)
+    drawn = _picked_at_once(offered, offered.random())
+    if drawn is not None:
+        return drawn
     random = offered.random()
     potential, chosen = first_center(offered, random)
     missing = pick(offered, potential, random, chosen)
@@ -49,17 +52,45 @@ def _picked(offered: Round) -> Drawn:
     return joined(chosen)
 
 
+def _picked_at_once(offered: Round, random: Random) -> Drawn | None:
+    """The same where one message will do: rows all have the same mass, and are in one place."""
+    missing = offered.remaining - 1
+    if len(offered.found) or offered.weighted or offered.cosine:
+        return None
+    if not 0 < missing <= _most_at_once(offered):
+        return None
+    offered.tell(1)
+    first = _even(offered, random)
+    draws = random.shares(missing, _candidates(offered))
+    rows = offered.data.picked(first, draws, offered.budget)
+    if rows is None or len(rows.indices) > missing:
+        return rows
+    return joined([rows, offered.drawn(random, 1 + missing - len(rows.indices))])
+
+
+def _candidates(offered: Round) -> int:
+    """How many each pick chooses from."""
+    retries: int = offered.parameters.kmeans_plus_plus_num_retries
+    return 1 + (2 + math.floor(math.log(offered.remaining)) if retries < 0 else retries)
+
+
+def _most_at_once(offered: Round) -> int:
+    values = offered.rows * offered.found.shape[1]
+    return max(1, min(PICKS_AT_ONCE, PICKED_VALUES // values))
+
+
+def _even(offered: Round, random: Random) -> int:
+    """A row, each as likely."""
+    return offered.rows * int(random.shares(1)[0]) >> 53
+
+
 def pick(offered: Round, potential: Potential, random: Random, chosen: list[Drawn]) -> int:
     """Pick further rows, which go to ``chosen``; returns how many are missing where all are."""
-    retries = offered.parameters.kmeans_plus_plus_num_retries
-    if retries < 0:
-        retries = 2 + math.floor(math.log(offered.remaining))
     missing = offered.remaining - sum(len(rows.indices) for rows in chosen)
-    values = offered.rows * offered.found.shape[1]
-    at_once = max(1, min(PICKS_AT_ONCE, PICKED_VALUES // values))
+    at_once = _most_at_once(offered)
     while missing:
         offered.tell(offered.remaining - missing)
-        draws = random.shares(min(missing, at_once), 1 + retries)
+        draws = random.shares(min(missing, at_once), _candidates(offered))
         rows = potential.pick(draws)
         done = 0 if rows is None else len(rows.indices)
         if rows is not None:
@@ -82,8 +113,7 @@ def first_center(offered: Round, random: Random) -> tuple[Potential, list[Drawn]
 def first_row(offered: Round, random: Random) -> Drawn:
     """A row drawn evenly, or in proportion to weight, of those that have a direction."""
     if not offered.weighted and not offered.cosine:  # rows have the same mass: the same row
-        index = offered.rows * int(random.shares(1)[0]) >> 53
-        return offered.data.take(np.array([index]))
+        return offered.data.take(np.array([_even(offered, random)]))
     even = offered.potential(offered.found)
     # Without mass, no row has a direction.
     first = even.draw_by(random.shares(1)) if even.mass() else offered.drawn(random, 1)

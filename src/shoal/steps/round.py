@@ -88,9 +88,12 @@ class Round:
 
     def potential(self, centers: Floats) -> Potential:
         """Rows by their distances to the nearest of some centers."""
-        data = self.rows * self.found.shape[1] * self.found.itemsize
-        budget = self.parameters.budget(data)
-        return self.data.potential(centers, self.negligible, budget)
+        return self.data.potential(centers, self.negligible, self.budget)
+
+    @property
+    def budget(self) -> int:
+        """Bytes that may be kept beside the distances."""
+        return self.parameters.budget(self.rows * self.found.shape[1] * self.found.itemsize)
 
     def drawn(self, random: Random, size: int) -> Drawn:
         """Rows drawn evenly, or in proportion to weight."""
