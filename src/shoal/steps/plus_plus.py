@@ -70,12 +70,14 @@ def _picked_at_once(offered: Round, random: Random) -> Drawn | None:
 
 def _candidates(offered: Round) -> int:
     """How many each pick chooses from."""
-    retries: int = offered.parameters.kmeans_plus_plus_num_retries
-    return 1 + (2 + math.floor(math.log(offered.remaining)) if retries < 0 else retries)
+    retries = offered.parameters.kmeans_plus_plus_num_retries
+    if retries >= 0:
+        return 1 + retries
+    return 3 + math.floor(math.log(offered.remaining))
 
 
 def _most_at_once(offered: Round) -> int:
-    values = offered.rows * offered.found.shape[1]
+    values: int = offered.rows * offered.found.shape[1]
     return max(1, min(PICKS_AT_ONCE, PICKED_VALUES // values))
 
 
