@@ -128,14 +128,6 @@ void Seeding::add_up(const double* weights) {
   behind_ = false;
 }
 
-// Where all rows fit.
-void Seeding::make_lanes(const WeightedRows& given, const ExactKernels& exact) {
-  const int64_t n = given.rows.n, d = given.rows.d, bytes = RowLanes::bytes(n, d);
-  if (given.sparse != nullptr || !RowLanes::fit(n, d) || bytes > room_) return;
-  room_ -= bytes;
-  lanes_ = std::make_unique<RowLanes>(given.rows, given.weights, metric_, exact);
-}
-
 void Seeding::encode(const Rows& rows, const Target& target, Team& team) {
   const int64_t tiles =
       std::min(count_of(rows.n, kCodeTile), room_ / RowCodes::bytes_per_tile(rows.d));
@@ -372,24 +364,6 @@ int64_t Seeding::pick(const WeightedRows& given, const uint64_t* draws, int64_t 
     picked[number] = found[best];
   }
   return picks;
-}
-
-int64_t Seeding::pick_in_lanes(const WeightedRows& given, const uint64_t* draws, int64_t picks,
-                               int64_t m, const Target& target, int64_t* picked) {
-  std::vector<int64_t> found(m);
-  lane_sums_.resize(sums_.size());
-  int64_t number = 0;
-  for (; number < picks; ++number) {
-    if (!draw(given.weights, draws + number * m, m, found.data())) break;
-    const ExactCenters candidates(given.rows, found, metric_, target.exact);
-    const int64_t best = lanes_->best(candidates, nearest_, target.exact);
-    lanes_->take(best, nearest_, negligible_, kChunkRows, target.exact, lane_sums_);
-    behind_ = true;
-    picked[number] = found[best];
-  }
-  if (behind_) add_up(given.weights);
-  falls_complete_ = false;
-  return number;
 }
 
 void Seeding::apply(const double* weights, int64_t row, double distance) {

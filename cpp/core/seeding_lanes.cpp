@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "limbs.h"
+#include "seeding.h"
 
 namespace shoal {
 namespace {
@@ -106,6 +107,32 @@ void RowLanes::take(int64_t j, std::vector<double>& nearest, double negligible, 
   exact.lane_take({distances(j), tiles_ * kLaneRows, weights_.empty() ? nullptr : weights_.data(),
                    negligible, chunk, nearest_.data(), sums.data()});
   std::copy_n(nearest_.data(), n_, nearest.begin());
+}
+
+// Where all rows fit.
+void Seeding::make_lanes(const WeightedRows& given, const ExactKernels& exact) {
+  const int64_t n = given.rows.n, d = given.rows.d, bytes = RowLanes::bytes(n, d);
+  if (given.sparse != nullptr || !RowLanes::fit(n, d) || bytes > room_) return;
+  room_ -= bytes;
+  lanes_ = std::make_unique<RowLanes>(given.rows, given.weights, metric_, exact);
+}
+
+int64_t Seeding::pick_in_lanes(const WeightedRows& given, const uint64_t* draws, int64_t picks,
+                               int64_t m, const Target& target, int64_t* picked) {
+  std::vector<int64_t> found(m);
+  lane_sums_.resize(sums_.size());
+  int64_t number = 0;
+  for (; number < picks; ++number) {
+    if (!draw(given.weights, draws + number * m, m, found.data())) break;
+    const ExactCenters candidates(given.rows, found, metric_, target.exact);
+    const int64_t best = lanes_->best(candidates, nearest_, target.exact);
+    lanes_->take(best, nearest_, negligible_, kChunkRows, target.exact, lane_sums_);
+    behind_ = true;
+    picked[number] = found[best];
+  }
+  if (behind_) add_up(given.weights);
+  falls_complete_ = false;
+  return number;
 }
 
 }  // namespace shoal
