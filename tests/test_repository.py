@@ -478,7 +478,10 @@ def python_of(markdown: str) -> str:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
 def test_documents_run(document: Path, tmp_path: Path) -> None:
     code = python_of(document.read_text("utf-8"))
+    missing = sorted({m for line in document.read_text().splitlines() for m in missing_for(line)})
     if not code.strip():
+        if missing:
+            pytest.skip(f"all of it needs {', '.join(missing)}")
         return
     if "examples/data" in code:
         shutil.copytree(ROOT / "examples" / "data", tmp_path / "examples" / "data")
@@ -494,7 +497,6 @@ def test_documents_run(document: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, f"{relative(document)}:\n{done.stderr}"
-    missing = sorted({m for line in document.read_text().splitlines() for m in missing_for(line)})
     if missing:
         pytest.skip(f"all of it runs but what needs {', '.join(missing)}")
 

@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from helpers import make_rows
 
 import shoal
+from shoal.export.folders import write_stamped
 
 X = make_rows()
 #: Where there are wheels of tensorflow-cpu, as the extra `test` has it.
@@ -167,6 +169,33 @@ def test_what_is_not_asked_for_is_not_warned_of(method: str) -> None:
         warnings.simplefilter("error")
         with pytest.raises(WrittenError):
             getattr(trained(), method)("exports", checkpoint_path=None)
+
+
+# ---- Directories ----
+
+
+def test_many_exports_at_once_each_have_a_number(tmp_path: Path) -> None:
+    def write(part: Path) -> None:
+        for name in "abc":
+            (part / name).write_text("whole")
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: write_stamped(tmp_path, write), range(40)))
+    assert len(set(paths)) == 40
+    assert sorted(paths) == sorted(tmp_path.iterdir())
+    assert all(sorted(file.name for file in path.iterdir()) == ["a", "b", "c"] for path in paths)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, OSError])
+def test_what_is_interrupted_leaves_nothing(error: type[BaseException], tmp_path: Path) -> None:
+    def write(part: Path) -> None:
+        (part / "half").write_text("half")
+        raise error("now")
+
+    wanted = shoal.BadInputError if error is OSError else error
+    with pytest.raises(wanted, match="now"):
+        write_stamped(tmp_path / "new" / "exports", write)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- Without TensorFlow ----

@@ -176,36 +176,44 @@ def _outputs(
     tf: Any, session: Any, given: Any, state: State, parameters: Parameters
 ) -> dict[str, Any]:
     """The outputs for rows [n, d], by name."""
-    dtype = state.clusters.dtype
-    cosine = is_cosine(parameters.distance_metric)
-    metric = parameters.distance_metric
-    _variable(tf, session, "clusters", users_centers(state, metric))
+    dtype, metric = state.clusters.dtype, parameters.distance_metric
     near = shifted(state, metric, np.dtype(np.float64))
+    _variable(tf, session, "clusters", users_centers(state, metric))
     rows = tf.cast(given, tf.float64)
     finite = tf.reduce_all(tf.math.is_finite(rows), axis=1)
-    if cosine:
-        # By the largest value first, so that no square leaves the range of float64.
-        rows = tf.math.divide_no_nan(rows, tf.reduce_max(tf.abs(rows), axis=1, keepdims=True))
-        length = tf.sqrt(tf.reduce_sum(tf.square(rows), axis=1, keepdims=True))
-        directed = length > 0
-        rows = tf.math.divide_no_nan(rows, length)
+    directed = tf.ones_like(finite)
+    if cosine := is_cosine(metric):
+        rows, directed = _unit(tf, rows)
     rows -= _variable(tf, session, "shoal/shift", near.shift)
-    products = tf.linalg.matmul(
-        rows, _variable(tf, session, "shoal/centers", near.centers), transpose_b=True
-    )
-    distances = tf.reduce_sum(tf.square(rows), axis=1, keepdims=True) - 2.0 * products
-    distances += _variable(tf, session, "shoal/constants", near.constants)
-    distances = tf.maximum(distances, tf.constant(0.0, tf.float64))
-    if cosine:
-        distances = tf.where(directed, 0.5 * distances, tf.ones_like(distances))
-    labels = tf.where(finite, tf.argmin(distances, axis=1), tf.constant(LEFT_OUT, tf.int64))
-    nan = tf.constant(np.nan, tf.float64)
-    distances = tf.where(finite[:, None], distances, nan)
+    squares = tf.reduce_sum(tf.square(rows), axis=1)
+    centers = _variable(tf, session, "shoal/centers", near.centers)
+    # Less the square of the row, which is the same for all centers.
+    less = tf.linalg.matmul(-2.0 * rows, centers, transpose_b=True)
+    less += _variable(tf, session, "shoal/constants", near.constants)
+
+    def distances(less: Any, finite: Any, squares: Any, directed: Any) -> Any:
+        found = tf.maximum(less + squares, tf.constant(0.0, tf.float64))
+        if cosine:
+            found = tf.where(directed, 0.5 * found, tf.constant(1.0, tf.float64))
+        return tf.cast(tf.where(finite, found, tf.constant(np.nan, tf.float64)), dtype)
+
+    labels = tf.where(directed, tf.argmin(less, axis=1), tf.constant(0, tf.int64))
+    labels = tf.where(finite, labels, tf.constant(LEFT_OUT, tf.int64))
+    scores = distances(tf.reduce_min(less, axis=1), finite, squares, directed)
+    all_scores = distances(less, finite[:, None], squares[:, None], directed[:, None])
     return {
         CLUSTER_IDX: tf.identity(labels, name=CLUSTER_IDX),
-        SCORES: tf.cast(tf.reduce_min(distances, axis=1), dtype, name=SCORES),
-        ALL_SCORES: tf.cast(distances, dtype, name=ALL_SCORES),
+        SCORES: tf.identity(scores, name=SCORES),
+        ALL_SCORES: tf.identity(all_scores, name=ALL_SCORES),
     }
+
+
+def _unit(tf: Any, rows: Any) -> tuple[Any, Any]:
+    """Rows of length one, and which have a direction: others stay zero."""
+    # By the largest value first, so that no square leaves the range of float64.
+    rows = tf.math.divide_no_nan(rows, tf.reduce_max(tf.abs(rows), axis=1, keepdims=True))
+    length = tf.sqrt(tf.reduce_sum(tf.square(rows), axis=1, keepdims=True))
+    return tf.math.divide_no_nan(rows, length), length[:, 0] > 0
 
 
 def _variable(tf: Any, session: Any, name: str, value: Array) -> Any:
