@@ -36,9 +36,11 @@ class Watch:
         self.began = 0.0
 
     def begin(self, _context: Any) -> None:
+        """The centers are chosen."""
         self.began = time.perf_counter()
 
     def after_step(self, context: Any) -> None:
+        """Keep the loss."""
         self.losses.append(context.loss)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 from shoal.config import Parameters
 from shoal.errors import BadInputError
@@ -16,7 +18,25 @@ from shoal.shards.workspace import Workspace
 from shoal.sources.paged import PagedSource
 from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
+from shoal.sources.sparse import Matrix
 from shoal.state import State
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, ready to be assigned, and the position in the source behind it."""
+
+    data: Any  # Data; of asynchronous training, what a worker found
+    inputs: Callable[[], list[Matrix]]  # the rows themselves, for seeding by a callable
+    position: tuple[int, int] | None = None  # epoch and row, for shuffled data in memory
+    number: int = 0  # of a stream that can be read again: batches read, this one included
+    of_rows: int | None = None  # rows of the pass that it is from
+    workers: tuple[tuple[int, int], ...] = ()  # epoch and row of each, of asynchronous training
+
+    def behind(self, state: State) -> State:
+        """The state with the position behind this batch."""
+        epoch, row = self.position or (state.epoch, state.row)
+        return state.replace(epoch=epoch, row=row, batches=self.number, workers=self.workers)
 
 
 def to_block(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> Block:

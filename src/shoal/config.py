@@ -241,6 +241,14 @@ class RunConfig:
         Where the rows of arrays and files live and are assigned: see ``shoal.executors``. None: in
         this process. What comes as a stream is computed in this process always. Results do not
         depend on it.
+    asynchronous
+        Mini-batches: every part of the data is trained on at a pace of its own, with batches of its
+        own rows in an order of its own, and what it finds is applied as it comes, once; the loss of
+        a step is that at the centers which it was made with. Results depend on which comes first,
+        but for one part, which gives those of synchronous training.
+    max_staleness
+        ... and how many steps may be applied, at the most, between the one whose centers a step was
+        made with and itself: 0 has the parts take turns. None: four for each part.
     progress
         ``"auto"``: a bar on a terminal or in a notebook for work over a second (extra
         ``shoal[progress]``; a plainer one on terminals without), log lines otherwise; True: always
@@ -268,6 +276,8 @@ class RunConfig:
     save_summary_steps: int | None = 100
     log_step_count_steps: int = 100
     executor: Any = None
+    asynchronous: bool = False
+    max_staleness: int | None = None
     progress: bool | str = "auto"
     tensorboard: bool | str = "auto"
     max_no_improvement: int = 10
@@ -288,6 +298,19 @@ class RunConfig:
             whole_number(name, getattr(self, name), 1)
         whole_number("init_buffer_rows", self.init_buffer_rows, 0)
         check_executor(self.executor)
+        self._check_asynchronous()
+
+    def _check_asynchronous(self) -> None:
+        if not isinstance(self.asynchronous, bool):
+            raise BadInputError(f"asynchronous is {self.asynchronous!r:.80}; allowed: True, False")
+        if self.max_staleness is None:
+            return
+        whole_number("max_staleness", self.max_staleness, 0, or_none=True)
+        if not self.asynchronous:
+            raise BadInputError(
+                f"max_staleness is {self.max_staleness}, and asynchronous is False: it bounds "
+                "asynchronous training alone. Use asynchronous=True, or leave it out"
+            )
 
     def replace(self, **changes: Any) -> RunConfig:
         """Return a copy with some fields changed."""

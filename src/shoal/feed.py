@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from shoal.batches import check_columns, make_data, to_block
+from shoal.arrivals import Arrivals, check_asynchronous
+from shoal.batches import Batch, check_columns, make_data, to_block
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PARALLEL_INIT, KMEANS_PLUS_PLUS_INIT
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
@@ -32,22 +33,6 @@ logger = logging.getLogger("shoal")
 
 #: Rows of a mini-batch drawn from memory where ``batch_size`` is not given (or 8 k, if larger).
 DEFAULT_BATCH_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One batch, ready to be assigned, and the position in the source behind it."""
-
-    data: Data
-    inputs: Callable[[], list[Matrix]]  # the rows themselves, for seeding by a callable
-    position: tuple[int, int] | None = None  # epoch and row, for shuffled data in memory
-    number: int = 0  # of a stream that can be read again: batches read, this one included
-    of_rows: int | None = None  # rows of the pass that it is from
-
-    def behind(self, state: State) -> State:
-        """The state with the position behind this batch."""
-        epoch, row = self.position or (state.epoch, state.row)
-        return state.replace(epoch=epoch, row=row, batches=self.number)
 
 
 class Feed:
@@ -86,6 +71,9 @@ class Feed:
         self._stream: Iterator[list[Rows]] | None = None
         self._seen = False  # any batch with rows
         self._dropped = Tally(source.name)
+        self._arrivals: Arrivals | None = None  # of asynchronous training
+        if task.run.asynchronous:
+            check_asynchronous(source, task)
         if self._full:
             source.must_end(*FULL_BATCH)
         if not source.rereadable:
@@ -118,6 +106,11 @@ class Feed:
         source = self._source
         if source.resident and source is self._opened:
             source.check_unchanged()
+
+    def move(self, state: State) -> None:
+        """A step was made, and left this state: asynchronous workers go on from it."""
+        if self._arrivals is not None:
+            self._arrivals.move(state)
 
     @property
     def rows(self) -> int | None:
@@ -201,6 +194,10 @@ class Feed:
             while True:
                 self._source.check_unchanged()
                 yield whole
+        elif self._task.run.asynchronous:
+            self._keep_rows()
+            self._arrivals = Arrivals(self._shards(), self._pages(), self._size, self._task.run)
+            yield from self._arrivals.batches(state, self._dropped, self._whole)
         elif self._source.any_order:
             yield from self._epochs(state, last_epoch)
         else:
@@ -230,6 +227,11 @@ class Feed:
                 done,
             )
 
+    @property
+    def _size(self) -> int:
+        """Rows of a mini-batch of data that is read in any order."""
+        return self._source.batch_size or max(DEFAULT_BATCH_ROWS, 8 * self._parameters.num_clusters)
+
     def _pages(self) -> PagedSource:
         assert isinstance(self._source, PagedSource)
         return self._source
@@ -238,7 +240,7 @@ class Feed:
         """Shuffled batches, epoch after epoch; the position is (epoch, row)."""
         source, opened = self._pages(), self._opened
         rows = source.rows or 0
-        size = source.batch_size or max(DEFAULT_BATCH_ROWS, 8 * self._parameters.num_clusters)
+        size = self._size
         seed = state.seed if source.seed is None else source.seed
         epoch, row = state.epoch, state.row
         if row >= rows > 0:

@@ -12,11 +12,10 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-from shoal.batches import check_columns
+from shoal.batches import Batch, check_columns
 from shoal.config import Parameters
 from shoal.errors import ShoalError, TooFewRowsError
-from shoal.executors.data import Data
-from shoal.feed import Batch, Feed
+from shoal.feed import Feed
 from shoal.hooks import progress_monitor, summary_monitors
 from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
 from shoal.hooks.watching import watched
@@ -25,7 +24,7 @@ from shoal.opening import learned_names
 from shoal.sources.open import Source
 from shoal.sphere import warn_of_degrees
 from shoal.state import State, empty_state
-from shoal.steps import seeding
+from shoal.steps import asynchronous, seeding
 from shoal.steps.algorithm import Step, chosen
 from shoal.steps.ending import Ending, after_step, finished, is_over
 from shoal.storage.home import Home
@@ -36,13 +35,13 @@ logger = logging.getLogger("shoal")
 
 
 def run(
-    state: State, batches: Iterable[Batch], step: Callable[[State, Data], Step], ending: Ending
+    state: State, batches: Iterable[Batch], step: Callable[[State, Any], Step], ending: Ending
 ) -> Iterator[Step]:
     """Assign, move, until it is time to stop (Lloyd 1982; by mini-batches: Sculley 2010)."""
     for batch in batches:
-        moved, found, loss = step(state, batch.data)
+        moved, found, loss, staleness = step(state, batch.data)
         state = after_step(ending, batch.behind(moved), found, loss)
-        yield Step(state, found, loss)
+        yield Step(state, found, loss, staleness)
         if state.unfinished is None:
             return
 
@@ -153,10 +152,13 @@ def steps(
         context.total_steps = state.global_step + feed.num_batches
     context.enter(TRAINING, feed.rows)
 
-    def step(state: State, data: Data) -> Step:
+    apply = asynchronous.apply if task.run.asynchronous else algorithm.apply
+
+    def step(state: State, data: Any) -> Step:
         feed.check_unchanged()
-        made = algorithm.apply(state, data, task.parameters)
+        made = apply(state, data, task.parameters)
         feed.check_unchanged()
+        feed.move(made.state)
         return made
 
     with closing(feed.batches(state, ending.last_epoch)) as batches:

@@ -282,6 +282,7 @@ class State:
     row: int = 0
     batches: int = 0  # read by a run that is not over, of a stream that can be read again
     unfinished: Unfinished | None = None  # of a run that is not over
+    workers: tuple[tuple[int, int], ...] = ()  # epoch and row of each, in asynchronous training
     clusters_before: Floats | None = None  # [k, d]: what the last full-batch pass assigned with
 
     def __post_init__(self) -> None:
@@ -295,6 +296,15 @@ class State:
     def variables(self) -> dict[str, Any]:
         """Its parts, but for what a run that goes on remembers."""
         return {name: value for name, value in vars(self).items() if name not in OF_A_RUN}
+
+    def widened(self, double: bool) -> State:
+        """The same; ``double``: with float64 centers, as float64 rows have."""
+        if not double or self.clusters.dtype == np.float64:
+            return self
+        return self.replace(
+            clusters=self.clusters.astype(np.float64),
+            clusters_updated=self.clusters_updated.astype(np.float64),
+        )
 
     def replace(self, **changes: Any) -> State:
         """Return a copy with some fields changed."""

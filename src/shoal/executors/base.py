@@ -36,6 +36,10 @@ class Executor(Protocol):
 
         Raises ShardLost where the shard of an answer is gone, and TimeoutError, with its number,
         where it takes longer than ``timeout`` seconds. An answer can be gathered again.
+
+        An executor may have ``first(answers)``, too: the place of one that is there, or whose shard
+        is lost, as soon as there is one. Asynchronous training asks for it; without, it waits for
+        the answer that was asked for first.
         """
 
     def close(self, which: Iterable[int]) -> None:

@@ -152,6 +152,19 @@ class Cluster:
                 return waiting
         return []
 
+    def first(self, answers: Sequence[Any], seconds: float) -> int | None:
+        """Wait for one of some answers, no longer than so many seconds; its place."""
+        until = time.monotonic() + seconds
+        while True:
+            left = max(until - time.monotonic(), 0)
+            with self._in_our_words():
+                self._look()
+                there, _ = self._ray.wait(list(answers), num_returns=1, timeout=min(left, LOOK))
+            if there:
+                return list(answers).index(there[0])
+            if left == 0:
+                return None
+
     def read(self, answer: Any) -> Any:
         """An answer, or a list of them, that are there.
 

@@ -10,38 +10,20 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.candidates import Candidates
 from shoal.executors.potential import Potential
 from shoal.executors.shards import Shards
-from shoal.metric import SMALLEST_VALUE, is_cosine
+from shoal.metric import is_cosine
+from shoal.shards.grids import check_sums, grid_of, is_usable
 from shoal.shards.part import Batch, Part
 from shoal.shards.values import Drawn, Measure, Steps, joined
 from shoal.sources.sparse import Matrix
-from shoal.state import Farthest, Grid, Partial, Scan
+from shoal.state import Farthest, Partial, Scan
 from shoal.types import Floats, Indices, Shares
 
-#: Sums of weighted rows beyond could leave the range of float64.
-LARGEST_SUM = 1e300
 #: Products of a value of a row and of a center between two moments at which a run can be stopped.
 MOST_WORK = 1 << 27
-
-
-def too_wide(scan: Scan, column: int) -> BadInputError:
-    """The error for values or weights so far apart that no float64 holds both."""
-    ranges = []
-    if column < len(scan.magnitude):
-        ranges.append(
-            f"the values of column {column}, from {scan.least[column]:.3g} to "
-            f"{scan.magnitude[column]:.3g},"
-        )
-    if scan.lightest < scan.heaviest:
-        ranges.append(f"the weights, from {scan.lightest:.3g} to {scan.heaviest:.3g},")
-    return BadInputError(
-        f"{' times '.join(ranges)} are too far apart to be added up. Leave out or clip what is "
-        "negligible"
-    )
 
 
 class Data:
@@ -72,9 +54,7 @@ class Data:
             self._scan = reduce(Scan.merge, known) if known else scans[0]
         self._starts = [0, *accumulate(scan.rows for scan in scans)]
         if self.usable:
-            grid = Grid.of(self._scan, unit_rows)
-            if (column := grid.unresolved(self._scan, unit_rows)) is not None:
-                raise too_wide(self._scan, column)
+            grid = grid_of(self._scan, unit_rows)
             name = "grid" if batch is None else "grid of the batch"
             message = ("begin", grid) if batch is None else ("begin", grid, batch)
             shards.ask(*message)
@@ -93,25 +73,11 @@ class Data:
     @property
     def usable(self) -> bool:
         """Whether there are rows, of which some have a weight."""
-        return self._scan.rows > 0 and self._scan.heaviest > 0
+        return is_usable(self._scan)
 
     def checked(self) -> Data:
         """The same; refused where nothing can be trained on."""
-        scan = self._scan
-        if scan.rows == 0:
-            raise BadInputError("the data has no rows: give at least one")
-        if scan.weighted and scan.heaviest == 0:
-            raise BadInputError("all weights are zero: at least one must be positive")
-        if not self._unit_rows:
-            _refuse_underflow(float(scan.magnitude.max(initial=0)))
-        if not scan.weighted:
-            return self
-        largest = 1.0 if self._unit_rows else float(scan.magnitude.max(initial=1.0))
-        if scan.rows * max(largest, 1.0) * scan.heaviest > LARGEST_SUM:
-            raise BadInputError(
-                f"the weights reach {scan.heaviest:.3g}: their sums leave the range of "
-                "float64. Scale the weights down; only their ratios matter"
-            )
+        check_sums(self._scan, self._unit_rows)
         return self
 
     # --- what steps ask --------------------------------------------------------------------
@@ -267,12 +233,3 @@ class Data:
             drawn._replace(indices=drawn.indices + self._starts[one])
             for one, drawn in zip(which, found, strict=True)
         ]
-
-
-def _refuse_underflow(largest: float) -> None:
-    if 0 < largest < SMALLEST_VALUE:
-        raise BadInputError(
-            f"the values of the data are of magnitude {largest:.3g} at most: the squares of their "
-            "differences fall below the range of float64 (underflow), and different rows would "
-            f"seem equal. Scale the data up to above {SMALLEST_VALUE:g}"
-        )

@@ -174,6 +174,14 @@ class RayExecutor:
             found = [self._read(cluster, answer) for answer in answers]
         return [one.opened() for one in found]
 
+    def first(self, answers: Sequence[_Handle]) -> int:
+        """The place of an answer that is there, or whose worker is lost, as soon as one is."""
+        lost = [place for place, answer in enumerate(answers) if answer.ref is None]
+        if lost:
+            return lost[0]
+        there = self._hired().cluster.first([answer.ref for answer in answers], self.timeout)
+        return 0 if there is None else there  # gathered, it is said to be late
+
     def _read(self, cluster: Cluster, answer: _Handle) -> Any:
         try:
             return cluster.read(answer.ref)

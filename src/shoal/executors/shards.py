@@ -68,6 +68,31 @@ class Shards:
         except ShardLost:
             return self._again(answers, messages, list(arguments))
 
+    def submit(self, which: int, message: str, *arguments: Any) -> Any:
+        """Ask a shard, by its place among all; what stands for its answer is for ``first``."""
+        return self.executor.submit(self._numbers[which], message, *arguments)
+
+    def first(self, asked: Sequence[tuple[int, Any]]) -> tuple[int, Any]:
+        """The place of an answer that is there, and the answer; of shards and their answers.
+
+        The answer is None where the shard was lost: there is a new one, which is yet to be asked.
+        An executor that does not say which is there first is asked for the first that was asked.
+        """
+        answers = [answer for _, answer in asked]
+        first = getattr(self.executor, "first", None)
+        place = 0 if first is None else int(first(answers))
+        try:
+            return place, self.executor.gather([answers[place]])[0]
+        except ShardLost as lost:
+            logger.warning("%s; its part is started again", lost)
+            self._start_again(asked[place][0])
+            return place, None
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """The parts, in the order of their rows."""
+        return self._parts
+
     def merged(self, message: str, *arguments: Any) -> Any:
         """The answers of all shards as one: they are merged where they are, two at a time."""
         submit = self.executor.submit

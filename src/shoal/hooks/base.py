@@ -61,6 +61,9 @@ class Context:
         before the first.
     step_seconds
         How long the last step took, without the monitors. None before the first.
+    staleness, largest_staleness
+        In asynchronous training: how many steps were applied between the one whose centers the
+        last step was made with, and itself; and the most of this run. Else None.
     phase
         ``"choosing centers"``, ``"reading"`` (the rows of a step), ``"training"`` or
         ``"evaluating"``.
@@ -89,6 +92,8 @@ class Context:
         self.rows = 0
         self.cluster_sizes: npt.NDArray[np.float64] | None = None
         self.step_seconds: float | None = None
+        self.staleness: int | None = None
+        self.largest_staleness: int | None = None
         self.phase = READING
         self.rows_done = 0
         self.rows_total: int | None = None
@@ -145,11 +150,16 @@ class Context:
         self._step_began = time.perf_counter()
         self.enter(READING, self.rows_total)
 
-    def step_ends(self, state: State, loss: float, found: Partial) -> None:
+    def step_ends(
+        self, state: State, loss: float, found: Partial, staleness: int | None = None
+    ) -> None:
         """A step was applied, and left ``state``."""
         self.step_seconds = time.perf_counter() - self._step_began
         self.state, self.loss, self.rows = state, loss, found.rows
         self.cluster_sizes = _read_only(found.weights.view())
+        self.staleness = staleness
+        if staleness is not None:
+            self.largest_staleness = max(self.largest_staleness or 0, staleness)
 
     def evaluated(self, loss: float, rows: int) -> None:
         """So many rows were evaluated so far, and this is their loss."""

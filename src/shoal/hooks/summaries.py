@@ -27,11 +27,18 @@ def record_of(context: Context) -> dict[str, Any]:
     ``step``, ``epoch``, ``loss``, ``loss_per_row`` (per unit of weight), ``rows``,
     ``step_seconds`` and ``rows_per_second`` of the step, ``cluster_sizes`` (``min``, ``median``,
     ``max`` of the weights of the clusters in the step, and how many were ``empty``), and the
-    ``time`` in seconds since 1970.
+    ``time`` in seconds since 1970. Of asynchronous training also ``staleness`` (of the step) and
+    ``largest_staleness`` (of the run so far), in steps.
     """
     sizes, seconds = context.cluster_sizes, context.step_seconds
     assert sizes is not None
     assert seconds is not None
+    aged = {}
+    if context.staleness is not None:
+        aged = {
+            "staleness": context.staleness,
+            "largest_staleness": context.largest_staleness,
+        }
     return {
         "step": context.step,
         "epoch": context.epoch,
@@ -46,6 +53,7 @@ def record_of(context: Context) -> dict[str, Any]:
             "max": float(sizes.max()),
             "empty": int(np.count_nonzero(sizes == 0)),
         },
+        **aged,
         "time": round(time.time(), 3),
     }
 

@@ -19,6 +19,8 @@ logger = logging.getLogger("shoal")
 
 #: Bars of the histogram of cluster sizes.
 BARS = 30
+#: What asynchronous training records besides.
+AGES = ("staleness", "largest_staleness")
 #: Event files of one process that begin in the same second need different names.
 _number = itertools.count()
 
@@ -37,7 +39,8 @@ class EventFile:
     """One event file per run, begun at its first summary.
 
     Tags: ``loss/raw``, ``loss/per_row``, ``time/step_seconds``, ``time/rows_per_second``,
-    ``cluster_sizes/min``, ``…/median``, ``…/max``, ``…/empty`` and ``cluster_sizes/histogram``.
+    ``cluster_sizes/min``, ``…/median``, ``…/max``, ``…/empty`` and ``cluster_sizes/histogram``; of
+    asynchronous training ``asynchronous/staleness`` and ``…/largest_staleness``.
     """
 
     def __init__(self, directory: Path, must: bool) -> None:
@@ -68,6 +71,7 @@ class EventFile:
             "loss/per_row": record["loss_per_row"],
             "time/step_seconds": record["step_seconds"],
             "time/rows_per_second": record["rows_per_second"],
+            **{f"asynchronous/{name}": record[name] for name in AGES if name in record},
             **{f"cluster_sizes/{name}": value for name, value in record["cluster_sizes"].items()},
         }
         summary = Summary()

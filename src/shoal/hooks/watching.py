@@ -32,6 +32,10 @@ class Made(Protocol):
     def loss(self) -> float:
         """The loss before it."""
 
+    @property
+    def staleness(self) -> int | None:
+        """Of asynchronous training: how many steps old the centers were that it was made with."""
+
 
 Batch = TypeVar("Batch", bound=Offered)
 
@@ -56,7 +60,7 @@ def watched(
 
     monitors.tell("begin", context)
     for step in run(offered()):
-        context.step_ends(step.state, step.loss, step.found)
+        context.step_ends(step.state, step.loss, step.found, step.staleness)
         yield step.state
         monitors.tell("after_step", context)
         if context.stop_requested:

@@ -22,6 +22,7 @@ class Batch(NamedTuple):
     first: int
     last: int
     size: int  # of the batches of the epoch, of which the last may be shorter
+    alone: bool = False  # of an epoch of the rows of the part, not of all
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from typing import Any
 
+import numpy as np
+
+from shoal.metric import is_cosine
 from shoal.shards.answers import Answered, Reading, Sink
 from shoal.shards.candidates import CandidatesOfBlocks, Draw
+from shoal.shards.grids import check_sums, grid_of, is_usable
+from shoal.shards.kernels import as_loss, loss_of
 from shoal.shards.part import Batch, Part
 from shoal.shards.passes import Passes
 from shoal.shards.potential import Gains, PotentialOfBlocks
 from shoal.shards.rows import EMPTY_SCAN
-from shoal.shards.values import Drawn, Measure, Steps
+from shoal.shards.values import Drawn, Measure, Steps, Update
 from shoal.shards.workspace import Workspace
 from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
@@ -79,6 +84,20 @@ class Shard:
         """Merge the partials of two shards."""
         return one.merge(other)
 
+    def update(self, centers: Floats, batch: Batch) -> Update:
+        """Look at a mini-batch, assign it and add it up, on a grid of its own; and its loss."""
+        part, passes = self._part, self._passes(batch)
+        unit_rows, scan = is_cosine(part.metric), passes.scan()
+        if not is_usable(scan):
+            return Update(scan, None, 0.0)
+        check_sums(scan, unit_rows)
+        passes.begin(grid_of(scan, unit_rows))
+        if scan.double:
+            centers = centers.astype(np.float64)
+        partial = passes.assign(centers)
+        loss = loss_of(partial, centers, part.metric, part.threads)
+        return Update(scan, partial, as_loss(passes.loss(centers)) if loss is None else loss)
+
     def loss(self, centers: Floats, batch: Batch | None = None) -> int:
         """The exact loss of the last pass, made with ``centers``, in units of 2**-1074."""
         return self._passes(batch).loss(centers)
@@ -107,7 +126,8 @@ class Shard:
                 if self._part.keep:  # what is read once is not kept
                     self._hold(self._part.kept())
             assert isinstance(self._part.rows, PagedSource)
-            self._epoch = _Epoch(self._part.rows, batch)
+            source = self._part.rows
+            self._epoch = _Epoch(source.alone() if batch.alone else source, batch)
         return self._epoch.next(batch)
 
     # --- rows and distances ----------------------------------------------------------------
@@ -237,7 +257,7 @@ class _Epoch:
     """Mini-batches of a share of a source, one after the other."""
 
     def __init__(self, source: PagedSource, batch: Batch) -> None:
-        self._of = batch.seed, batch.epoch, batch.size
+        self._of = _epoch_of(batch)
         self._next = batch.first
         self._rows = source.rows
         order = Order(batch.seed, batch.epoch, source.rows or 0, source.dim or 1)
@@ -245,7 +265,7 @@ class _Epoch:
 
     def goes_on(self, batch: Batch) -> bool:
         """Whether ``batch`` is the next one."""
-        return self._of == (batch.seed, batch.epoch, batch.size) and self._next == batch.first
+        return self._of == _epoch_of(batch) and self._next == batch.first
 
     def close(self) -> None:
         """End the reading."""
@@ -259,3 +279,7 @@ class _Epoch:
         if batch.last == self._rows:  # the end of the reading is here, not where it is let go
             next(self._batches, None)
         return found
+
+
+def _epoch_of(batch: Batch) -> tuple[Any, ...]:
+    return batch.seed, batch.epoch, batch.size, batch.alone

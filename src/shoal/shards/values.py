@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shoal.sources.sparse import Matrix, stacked
-from shoal.state import SAID_ROWS, Partial
+from shoal.state import SAID_ROWS, Partial, Scan
 from shoal.types import Floats, Indices
 
 
@@ -40,6 +40,14 @@ class Steps(NamedTuple):
     empty: bool  # a cluster has no rows: a further pass was made, and its step is the caller's
     settled: bool  # the last pass was with these centers: no label changed, or they hardly moved
     partial: Partial  # of the last pass
+
+
+class Update(NamedTuple):
+    """What one shard found of a mini-batch of its own rows."""
+
+    scan: Scan
+    partial: Partial | None  # None: no row has a weight
+    loss: float  # at the centers that it was assigned with
 
 
 class Drawn(NamedTuple):

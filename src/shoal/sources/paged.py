@@ -12,7 +12,7 @@ import numpy as np
 
 from shoal.sources.ahead import ahead
 from shoal.sources.columns import Columns, wanted_columns
-from shoal.sources.pages import ArrayPages, Pages, WeightedPages
+from shoal.sources.pages import ArrayPages, Pages, SomePages, WeightedPages
 from shoal.sources.pieces import Order, Reader, cut, portions, skip, until
 from shoal.sources.rows import Rows, joined, with_weights
 from shoal.types import Indices
@@ -75,6 +75,11 @@ class PagedSource:
             mine = pages.only(*own) if isinstance(pages, (ArrayPages, WeightedPages)) else pages
             shares.append(PagedSource(mine, self.batch_size, self.shuffle, self.seed, own))
         return shares
+
+    def alone(self) -> PagedSource:
+        """The rows that are given as a source of their own, with an order of their own."""
+        pages = SomePages(self.pages, *self._own)
+        return PagedSource(pages, self.batch_size, self.shuffle, self.seed)
 
     @property
     def nbytes(self) -> int:

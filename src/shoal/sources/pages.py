@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shoal.sources.pieces import in_pieces
+from shoal.sources.pieces import in_pieces, until
 from shoal.sources.rows import Rows, names_of
 from shoal.sources.weights import given_twice, weights_of
 
@@ -153,3 +153,30 @@ class WeightedPages:
         some._offset = self._starts[first]
         some._weights = self._weights[some._offset : self._starts[last]]
         return some
+
+
+class SomePages:
+    """Some pages on end, as data of their own."""
+
+    def __init__(self, pages: Pages, first: int, last: int) -> None:
+        self._pages = pages
+        self._first = first
+        self.lengths = list(pages.lengths[first:last])
+        self.name, self.dim, self.dtype = pages.name, pages.dim, pages.dtype
+        self.columns, self.resident = pages.columns, pages.resident
+
+    def read(self, page: int) -> Rows:
+        """A whole page."""
+        return self._pages.read(self._first + page)
+
+    def stream(self, first: int = 0) -> Iterator[Rows]:
+        """All rows from page ``first`` on, in order, in pieces of bounded size."""
+        return until(self._pages.stream(self._first + first), sum(self.lengths[first:]))
+
+    def pieces(self, first: int, size: int) -> Iterator[Rows]:
+        """The same in pieces of at most ``size`` rows, read when they are asked for."""
+        return until(self._pages.pieces(self._first + first, size), sum(self.lengths[first:]))
+
+    def check_unchanged(self, local: bool = False) -> None:
+        """Raise BadInputError where the data is no longer what it was when it was opened."""
+        self._pages.check_unchanged(local)

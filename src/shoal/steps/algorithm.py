@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from shoal.config import Parameters
 from shoal.executors.data import Data
 from shoal.shards.kernels import as_loss, loss_of
@@ -22,6 +20,7 @@ class Step(NamedTuple):
     state: State
     found: Partial
     loss: float
+    staleness: int | None = None  # of asynchronous training: see executors/updates.py
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,7 @@ class Algorithm:
 
     def apply(self, state: State, data: Data, parameters: Parameters) -> Step:
         """One step, and its loss; float64 rows make float64 centers of float32 ones."""
-        if data.scan().double and state.clusters.dtype != np.float64:
-            state = state.replace(
-                clusters=state.clusters.astype(np.float64),
-                clusters_updated=state.clusters_updated.astype(np.float64),
-            )
+        state = state.widened(data.scan().double)
         after, found = self.step(state, data, parameters)
         loss = loss_of(found, state.clusters, parameters.distance_metric, parameters.num_threads)
         return Step(after, found, as_loss(data.loss(state.clusters)) if loss is None else loss)

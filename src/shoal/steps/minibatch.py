@@ -45,6 +45,14 @@ def resume(state: State, parameters: Parameters) -> State:
 def step(state: State, data: Data, parameters: Parameters) -> tuple[State, Partial]:
     """Assign the batch with ``clusters``, train ``clusters_updated``, sync if it is time."""
     partial = data.assign(state.clusters)
+    after = applied(state, partial, parameters)
+    if parameters.mini_batch_steps_per_iteration <= 1 and parameters.reassignment_ratio > 0:
+        after = _reassigned(state, after, data, parameters)
+    return after, partial
+
+
+def applied(state: State, partial: Partial, parameters: Parameters) -> State:
+    """The state behind a batch that was assigned: trained further, and synced if it is time."""
     threads = parameters.num_threads
     updated = running_means_of(partial, state.clusters_updated, state.counts, threads)
     counts = state.counts + partial.weights
@@ -52,18 +60,14 @@ def step(state: State, data: Data, parameters: Parameters) -> tuple[State, Parti
         clusters_updated=updated, counts=counts, global_step=state.global_step + 1
     )
     if parameters.mini_batch_steps_per_iteration <= 1:
-        after = after.replace(clusters=updated)
-        if parameters.reassignment_ratio > 0:
-            after = _reassigned(state, after, data, parameters)
-        return after, partial
+        return after.replace(clusters=updated)
     if state.update_in_steps > 1:
-        return after.replace(update_in_steps=state.update_in_steps - 1), partial
-    synced = after.replace(
+        return after.replace(update_in_steps=state.update_in_steps - 1)
+    return after.replace(
         clusters=as_stored(updated, parameters.distance_metric),
         counts=np.zeros_like(counts),
         update_in_steps=parameters.mini_batch_steps_per_iteration,
     )
-    return synced, partial
 
 
 def reassign(

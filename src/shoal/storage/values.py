@@ -77,6 +77,8 @@ def state_to_parts(state: State) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {name: fields.pop(name) for name in (*ARRAYS, "clusters_before")}
     if arrays["clusters_before"] is None:
         del arrays["clusters_before"]
+    if not state.workers:  # of asynchronous training
+        del fields["workers"]
     if state.unfinished is not None:
         fields["unfinished"] = [NO_LOSS if one is None else one for one in state.unfinished]
     return arrays, {name: plain(value) for name, value in fields.items()}
@@ -131,6 +133,10 @@ def _is_right(name: str, value: Any) -> bool:
     """Whether a value can be this field of a state."""
     if name == "initialized":
         return isinstance(value, bool)
+    if name == "workers":
+        pairs = isinstance(value, tuple) and all(isinstance(pair, tuple) for pair in value)
+        numbers = [number for pair in value for number in pair] if pairs else [-1]
+        return pairs and all(len(pair) == 2 for pair in value) and min(numbers, default=0) >= 0
     if name == "unfinished":
         return value is None or (
             isinstance(value, tuple)
