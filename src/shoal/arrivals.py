@@ -27,7 +27,9 @@ SEEDS = 2**128
 
 
 def check_asynchronous(source: Source, task: Task) -> None:
-    """Refuse what cannot be trained on by workers at a pace of their own."""
+    """Refuse what cannot be trained on by workers at a pace of their own, if that is asked for."""
+    if not task.run.asynchronous:
+        return
     what = "asynchronous=True (RunConfig)"
     if not task.parameters.use_mini_batch:
         raise BadInputError(

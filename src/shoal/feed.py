@@ -72,8 +72,7 @@ class Feed:
         self._seen = False  # any batch with rows
         self._dropped = Tally(source.name)
         self._arrivals: Arrivals | None = None  # of asynchronous training
-        if task.run.asynchronous:
-            check_asynchronous(source, task)
+        check_asynchronous(source, task)
         if self._full:
             source.must_end(*FULL_BATCH)
         if not source.rereadable:
@@ -139,7 +138,8 @@ class Feed:
     def _in_one_batch(self) -> bool:
         """Whether all rows are offered to seeding together, though more will come."""
         source = self._opened  # kept or not, a callable is given the same
-        return source.resident or (not self._by_batch and _takes_all(source))
+        takes_all = source.batch_size is not None and source.batch_size >= (source.rows or 0)
+        return source.resident or (not self._by_batch and takes_all)
 
     # --- seeding ---------------------------------------------------------------------------
 
@@ -395,7 +395,3 @@ class Feed:
     def _matrices(self, shards: Sequence[Rows]) -> list[Matrix]:
         bad_rows = self._task.on_bad_rows
         return [to_block(shard, self._parameters, bad_rows).rows for shard in shards]
-
-
-def _takes_all(source: Source) -> bool:
-    return source.batch_size is not None and source.batch_size >= (source.rows or 0)
