@@ -70,8 +70,7 @@ def test_what_is_written_is_the_model(shell: Shell) -> None:
     shell.ok("export model --format onnx -o net --dtype float64 --opset 21 --quiet")
     again = back.from_onnx("net")
     assert np.array_equal(again.labels(FRAME), model.labels(FRAME))
-    Path("net").rename("net.onnx")
-    said = shell.json("inspect net.onnx")
+    said = shell.json("inspect net")
     assert (said["opset"], said["dtype"]) == (21, "float64")
     assert said["version"] == f"shoal {shoal.__version__}"
     shell.ok("export model --ivf -o i.faiss --quiet")
@@ -87,6 +86,13 @@ def test_a_directory_of_checkpoints_is_exported(shell: Shell) -> None:
     trained(model_dir="run").fit(X, steps=2)
     assert shell.json("export run -o c.npy")["columns"] == 3
     assert np.array_equal(np.load("c.npy"), shoal.load_model("run").clusters())
+
+
+def test_a_numbered_export_is_inspected(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("onnx")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    written = trained().fit(FRAME, steps=2).export("exports")
+    assert shell.json(f"inspect {written}")["columns"] == NAMES
 
 
 def test_names_that_have_no_place_are_said(shell: Shell) -> None:

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits, load_iris
 import shoal
 from shoal import KMeansClustering, export
 from shoal.export import onnx as exporter
+from shoal.export.shifted import shift_of
 from shoal.metric import METRICS
 
 onnx = pytest.importorskip("onnx")
@@ -55,8 +56,7 @@ def trained(x: Any, k: int = 8, **given: Any) -> KMeansClustering:
 def margin(x: Any, centers: Any, metric: str, dtype: Any) -> Any:
     """What rounding may add to each distance, [n, k]: the bound of docs/exporting.md."""
     x, c = x.astype(np.float64), centers.astype(np.float64)
-    mean, deviation = c.mean(axis=0), c.std(axis=0)
-    shift = np.where(np.abs(mean) > 2 * deviation, mean, 0)
+    shift = shift_of(c)
     if metric == "cosine":
         largest = np.abs(x).max(axis=1, keepdims=True)
         x = np.divide(x, largest, out=np.zeros_like(x), where=largest > 0)

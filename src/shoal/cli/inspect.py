@@ -14,6 +14,7 @@ from shoal.cli.output import Result
 from shoal.cli.places import names_of_places
 from shoal.config import check_centers
 from shoal.export import faiss, npy, onnx, savedmodel
+from shoal.export.numbered import ONNX_FILE
 from shoal.sphere import from_sphere
 
 #: First bytes of a .npy file.
@@ -26,12 +27,14 @@ def inspect(options: argparse.Namespace) -> Result:
     first = b""
     if path.is_file():
         with open(path, "rb") as file:
-            first = file.read(len(NPY))
-    if path.suffix == ".onnx":
+            first = file.read(16)
+    elif (path / ONNX_FILE).is_file():  # what export() writes without TensorFlow
+        path = path / ONNX_FILE
+    if path.suffix == ".onnx" or onnx.MAGIC in first:
         found = _of_onnx(path)
     elif path.suffix == ".faiss" or first[:4] in faiss.MAGIC:
         found = _of_faiss(path)
-    elif first == NPY:
+    elif first.startswith(NPY):
         found = _of_npy(path)
     elif savedmodel.is_savedmodel(path):
         found = _of_savedmodel(path)

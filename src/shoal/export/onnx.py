@@ -30,6 +30,8 @@ from shoal.version import __version__
 OLDEST, NEWEST, USUAL = 13, 28, 17
 #: No file of protobuf is larger.
 LARGEST_BYTES = 2_000_000_000
+#: Among the first bytes of our files: the field ``producer_name``.
+MAGIC = b"\x12\x05shoal"
 #: What the keys of the metadata begin with.
 PREFIX = "shoal."
 
@@ -141,7 +143,7 @@ def read(path: str | os.PathLike[str]) -> Found:
         tensors = model.graph.initializer
         arrays = {one.name: onnx.numpy_helper.to_array(one) for one in tensors}
         metric = said[PREFIX + "distance_metric"]
-        centers = onnx_graph.centers_of(arrays, is_cosine(metric))
+        centers = onnx_graph.centers_of(arrays)
         columns = names_from(json.loads(said[PREFIX + "columns"]))
         shape = (int(said[PREFIX + "num_clusters"]), int(said[PREFIX + "num_columns"]))
         [opset] = [one.version for one in model.opset_import if not one.domain]

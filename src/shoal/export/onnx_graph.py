@@ -17,21 +17,27 @@ from shoal.types import Array
 
 #: Names in the graph.
 ROWS, SHIFT, CENTERS, CONSTANTS = "X", "shift", "centers", "constants"
-#: Powers of two by which rows are multiplied whose largest magnitude is beyond another, so that
-#: their squares are in range: comparison, limit, factor.
-SCALES = {
-    "float32": (("Greater", 50, -80), ("Less", -30, 60), ("Less", -90, 120)),
-    "float64": (("Greater", 400, -600), ("Less", -400, 600)),
-}
-#: From this version on the axes of ReduceMax are an input.
+#: Powers of two between which squares of numbers are in range, and their sums.
+IN_RANGE = {"float32": (-30, 50), "float64": (-400, 400)}
+#: From this version on the axes of reductions are an input.
 AXES_AS_INPUT = 18
 
 
 def graph(model: Shifted, cosine: bool, opset: int) -> Any:
     """The graph, of the dtype of ``model``: a ``GraphProto``."""
     build = _Builder(model.centers.dtype, opset)
-    rows, far, none = _cosine(build, model) if cosine else (*_euclidean(build, model), None)
-    return _outputs(build, model, rows, far, none)
+    centers = build.constant(CENTERS, model.centers)
+    if not cosine:
+        rows = ROWS
+        if model.shift.any():
+            rows = build.add("Sub", ROWS, build.constant(SHIFT, model.shift))
+        constants = build.constant(CONSTANTS, model.constants)
+        products = build.add("Gemm", rows, centers, constants, alpha=-2.0, transB=1)
+        return _outputs(build, model, rows, products)
+    rows, none = _unit_rows(build, model)
+    constants = build.constant(CONSTANTS, 0.5 * model.constants)
+    products = build.add("Gemm", rows, centers, constants, alpha=-1.0, transB=1)
+    return _outputs(build, model, rows, products, none)
 
 
 class _Builder:
@@ -62,8 +68,8 @@ class _Builder:
         return name
 
     def along_columns(self, operation: str, rows: str) -> str:
-        """A sum or maximum of each row, [N, 1]."""
-        if operation == "ReduceSum" or self.opset >= AXES_AS_INPUT:
+        """A reduction of each row, [N, 1]."""
+        if self.opset >= AXES_AS_INPUT:
             return self.add(operation, rows, self.axis())
         return self.add(operation, rows, axes=[1])
 
@@ -73,53 +79,34 @@ class _Builder:
 
     def squares(self, rows: str) -> str:
         """The square of the length of each row, [N, 1]."""
-        return self.along_columns("ReduceSum", self.add("Mul", rows, rows))
+        return self.along_columns("ReduceSumSquare", rows)
 
     def unless(self, condition: str, value: str, instead: str) -> str:
         """``value`` where not ``condition``."""
         return self.add("Where", condition, instead, value)
 
 
-def _euclidean(build: _Builder, model: Shifted) -> tuple[str, str]:
-    """Rows less the shift; distances but for |x|², [N, k]."""
-    rows = ROWS
-    if model.shift.any():
-        rows = build.add("Sub", ROWS, build.constant(SHIFT, model.shift))
-    centers = build.constant(CENTERS, model.centers)
-    constants = build.constant(CONSTANTS, model.constants)
-    return rows, build.add("Gemm", rows, centers, constants, alpha=-2.0, transB=1)
-
-
-def _cosine(build: _Builder, model: Shifted) -> tuple[str, str, str]:
-    """Rows of length one less the shift; distances but for ½|x|²; which rows have no direction.
-
-    A further column, 1 but for rows without direction, adds the constants: all products of those
-    are 0, and the lowest index wins.
-    """
+def _unit_rows(build: _Builder, model: Shifted) -> tuple[str, str]:
+    """Rows of length one, less the shift; and which of them have no direction."""
     one, zero = build.constant("one", np.array(1.0)), build.constant("zero", np.array(0.0))
-    largest = build.along_columns("ReduceMax", build.add("Abs", ROWS))
+    least = build.add("Neg", build.along_columns("ReduceMin", ROWS))
+    largest = build.add("Max", build.along_columns("ReduceMax", ROWS), least)
     none = build.add("Equal", largest, zero)
     rows = _in_range(build, largest)
     length = build.add("Sqrt", build.squares(rows))
     divisor = build.unless(none, length, one)
     if model.shift.any():
-        rows = _unit_less_shift(build, model, rows, length, divisor)
-    else:
-        rows = build.add("Div", rows, divisor)
-    wide = np.column_stack([model.centers, -0.5 * model.constants])
-    columns = build.add("Concat", rows, build.unless(none, one, zero), axis=1)
-    products = build.add("Gemm", columns, build.constant(CENTERS, wide), alpha=-1.0, transB=1)
-    return rows, products, none
+        return _unit_less_shift(build, model, rows, length, divisor), none
+    return build.add("Div", rows, divisor), none
 
 
 def _in_range(build: _Builder, largest: str) -> str:
-    """Rows times a power of two, where squares would leave the range of the dtype: exact."""
-    factor = "one"
-    for i, (comparison, limit, exponent) in enumerate(SCALES[build.dtype.name]):
-        at = build.constant(f"limit_{i}", np.array(2.0**limit))
-        by = build.constant(f"factor_{i}", np.array(2.0**exponent))
-        factor = build.unless(build.add(comparison, largest, at), factor, by)
-    return build.add("Mul", ROWS, factor)
+    """Rows brought to where their squares are in range: not touched where they are."""
+    low, high = (2.0**exponent for exponent in IN_RANGE[build.dtype.name])
+    limits = build.constant("low", np.array(low)), build.constant("high", np.array(high))
+    tiny = build.constant("tiny", np.array(np.finfo(build.dtype).tiny))
+    nearest = build.add("Clip", largest, *limits)
+    return build.add("Mul", ROWS, build.add("Div", nearest, build.add("Max", largest, tiny)))
 
 
 def _unit_less_shift(build: _Builder, model: Shifted, rows: str, length: str, divisor: str) -> str:
@@ -141,18 +128,18 @@ def _unit_less_shift(build: _Builder, model: Shifted, rows: str, length: str, di
     return build.add("Add", build.add("Div", rows, divisor), more)
 
 
-def _outputs(build: _Builder, model: Shifted, rows: str, far: str, none: str | None) -> Any:
-    """The nearest by the products, measured by itself, and the distances of all."""
+def _outputs(
+    build: _Builder, model: Shifted, rows: str, products: str, none: str | None = None
+) -> Any:
+    """The nearest by the products, measured by itself, and the distances of all.
+
+    ``products`` are the distances but for the squares of the rows; ``none``: under cosine, which
+    rows have no direction.
+    """
     helper, dim = build.helper, model.centers.shape[1]
-    at = build.add("ArgMin", far, axis=1, keepdims=1, select_last_index=0)
+    at = build.add("ArgMin", products, axis=1, keepdims=1, select_last_index=0)
     label = build.add("Squeeze", at, build.axis())
-    centers = CENTERS
-    if none is not None:  # without the column of constants
-        first = build.constant("first_column", np.array([0]), np.int64)
-        end = build.constant("num_columns", np.array([dim]), np.int64)
-        centers = build.add("Slice", CENTERS, first, end, build.axis())
-    mine = build.add("Gather", centers, label, axis=0)
-    nearest = build.squares(build.add("Sub", rows, mine))
+    nearest = build.squares(build.add("Sub", rows, build.add("Gather", CENTERS, label, axis=0)))
     rest = build.squares(rows)
     nan = build.add("Sub", nearest, nearest)  # where it is not finite, else 0
     if none is not None:
@@ -161,17 +148,20 @@ def _outputs(build: _Builder, model: Shifted, rows: str, far: str, none: str | N
         if model.zeros.any():
             more = build.constant("of_zero_centers", 0.5 * model.zeros[:, None])
             nearest = build.add("Add", nearest, build.add("Gather", more, label, axis=0))
-        two = build.constant("two", np.array(2.0))
-        nearest = build.unless(none, build.add("Min", nearest, two), "one")
-        rest = build.unless(none, rest, "one")
-    nearest, rest = build.add("Add", nearest, nan), build.add("Add", rest, nan)
-    found = build.add("Add", far, rest)
+        # From 0 to 2, and 1 where a row has no direction, whatever the products are.
+        largest = build.unless(none, build.constant("two", np.array(2.0)), "one")
+        nearest = build.unless(none, build.add("Min", nearest, largest), "one")
+    nearest = build.add("Add", nearest, nan)
+    found = build.add("Add", products, build.add("Add", rest, nan))
     if none is not None:
-        found = build.add("Min", found, "two")
+        found = build.add("Min", found, largest)
     # Rounding may take a product below the distance of the nearest, and never means it.
     found = build.add("Max", found, nearest)
     build.add("ScatterElements", found, at, nearest, axis=1, name=ALL_SCORES)
     build.add("Squeeze", nearest, build.axis(), name=SCORES)
+    if none is not None:
+        first = build.constant("first", np.array(0), np.int64)
+        label = build.unless(build.add("Squeeze", none, build.axis()), label, first)
     bad = build.add("Squeeze", build.add("IsNaN", nan), build.axis())
     left_out = build.constant("left_out", np.array(LEFT_OUT), np.int64)
     build.add("Where", bad, left_out, label, name=CLUSTER_IDX)
@@ -189,11 +179,9 @@ def _outputs(build: _Builder, model: Shifted, rows: str, far: str, none: str | N
     )
 
 
-def centers_of(arrays: dict[str, Array], cosine: bool) -> Array:
+def centers_of(arrays: dict[str, Array]) -> Array:
     """The centers [k, d] that a graph was made of, as ``Shifted`` rounded them."""
     centers = arrays[CENTERS]
-    if cosine:
-        centers = centers[:, :-1]
     shift = arrays.get(SHIFT, np.zeros(centers.shape[1]))
     found: Array = (centers.astype(np.float64) + shift).astype(centers.dtype)
     return found

@@ -19,8 +19,8 @@ from shoal.types import Array, Floats
 
 DTYPES = ("float32", "float64")
 
-#: A column is shifted where its mean is larger than this times its deviation: then every center
-#: that is not far from the others loses no bit by it, and elsewhere there is little to gain.
+#: A column is far from zero where its mean is larger than this times its deviation: there every
+#: center that is not far from the others is the same to the bit when it is shifted back.
 FAR = 2.0
 
 
@@ -74,13 +74,22 @@ def shifted(state: State, metric: str, dtype: np.dtype[np.floating]) -> Shifted:
     """
     wide = users_centers(state.replace(clusters=state.clusters.astype(np.float64)), metric)
     with np.errstate(over="ignore"):
-        mean, deviation = wide.mean(axis=0), wide.std(axis=0)
-        shift = np.where(np.abs(mean) > FAR * deviation, mean, 0).astype(dtype)
+        shift = shift_of(wide).astype(dtype)
         near = (wide - shift).astype(dtype)
         squares = (near.astype(np.float64) ** 2).sum(axis=1)
     _check_range(squares, wide, dtype)
     zeros = np.count_nonzero(wide, axis=1) == 0 if is_cosine(metric) else np.zeros(len(wide), bool)
     return Shifted(shift, near, (squares + zeros).astype(dtype), zeros)
+
+
+def shift_of(centers: Floats) -> Floats:
+    """The mean of the centers in columns that are far from zero: what is subtracted first.
+
+    Zero where that would make numbers not much smaller: it would cost, and gain nothing.
+    """
+    mean, deviation = centers.mean(axis=0), centers.std(axis=0)
+    shift = np.where(np.abs(mean) > FAR * deviation, mean, 0)
+    return shift if (shift**2).sum() > (deviation**2).sum() else np.zeros_like(shift)
 
 
 def _check_range(squares: Floats, centers: Floats, dtype: np.dtype[np.floating]) -> None:
