@@ -15,7 +15,7 @@ ray = pytest.importorskip("ray")
 def started(**options: Any) -> None:
     """Start a cluster of two processors, that this process is connected to."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    settings = {"num_cpus": 2, "object_store_memory": 200 << 20, **options}
+    settings = {"address": "local", "num_cpus": 2, "object_store_memory": 200 << 20, **options}
     ray.init(
         include_dashboard=False,
         configure_logging=False,

@@ -86,8 +86,18 @@ def test_a_directory_of_results_needs_no_other_machine(
 def test_options_that_do_not_go_together_are_refused(shell: Shell, data: Path) -> None:
     shell.error(f"fit {data} --workers 2", "--workers is given without --ray ADDRESS")
     shell.error(f"fit {data} --ray local", "--ray is given without --workers N")
-    shell.error("fit - --ray local --workers 2", "- is standard input")
     shell.error(f"fit {data} --ray local --workers 0", "num_workers is 0")
+
+
+def test_standard_input_is_not_for_workers(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = io.BytesIO(b"a,b\n" + b"1,2\n" * 20)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(text))
+    command = f"fit - --ray local --workers 2 -m {tmp_path / 'm.safetensors'} --quiet"
+    code, _, err = shell.run(command)
+    assert code == 1
+    assert "read by this process alone: give files with --ray" in err
 
 
 @pytest.mark.slow

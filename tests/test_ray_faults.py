@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -70,6 +72,7 @@ def test_a_killed_worker_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     assert_nothing_left()
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_named_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
     rows = rows_of("dense")
     given, fit = FULL
@@ -89,6 +92,7 @@ def test_a_worker_that_hangs_is_named_and_replaced(caplog: pytest.LogCaptureFixt
     assert_nothing_left()
 
 
+@pytest.mark.slow
 def test_workers_lost_again_and_again_end_the_run() -> None:
     executor = RayExecutor(2, max_restarts=0)
     model = shoal.KMeansClustering(3, config=shoal.RunConfig(executor=executor))
@@ -107,6 +111,7 @@ def test_interrupted_it_leaves_nothing() -> None:
     assert_nothing_left()
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
     rows = make_rows(900, 4, K, dtype=np.float32)
     path = write(tmp_path / "rows.parquet", rows, row_group_size=100)
@@ -119,6 +124,7 @@ def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
     assert_nothing_left()
 
 
+@pytest.mark.slow
 def test_workers_that_find_no_room_are_told() -> None:
     executor = RayExecutor(3, resources={"CPU": 1}, start_timeout=4)
     model = shoal.KMeansClustering(3, config=shoal.RunConfig(executor=executor))
@@ -134,3 +140,69 @@ def test_another_cluster_than_the_own_is_refused() -> None:
     )
     with pytest.raises(shoal.BadInputError, match=r"address is '10\.0\.0\.1:6379', but this proc"):
         model.fit(rows_of("dense"), steps=1)
+
+
+# ---- What ends a cluster, in processes of their own ----
+
+BEGIN = """
+import os, signal, sys, threading, time
+import numpy as np
+import ray, shoal
+from pathlib import Path
+from shoal.executors import cluster
+from shoal.executors.ray import RayExecutor
+
+def started(**options):
+    ray.init("local", num_cpus=2, include_dashboard=False, configure_logging=False, **options)
+
+rows = np.random.default_rng(0).normal(size=(200_000, 8))
+model = shoal.KMeansClustering(3, config=shoal.RunConfig(executor=RayExecutor(2)))
+"""
+FULL_STORE = """
+started(object_store_memory=80 << 20, _system_config={"local_fs_capacity_threshold": 0.001})
+try:
+    model.fit(np.tile(rows, (20, 1)), steps=1)
+except shoal.ClusterError as error:
+    print(error)
+"""
+GONE = """
+cluster.LOOK, cluster.AWAY = 0.5, 2.0
+started()
+
+class Kill:
+    def after_step(self, context):
+        if context.step == 3:
+            for one in Path("/proc").glob("[0-9]*/stat"):
+                name, rest = one.read_text().partition("(")[2].rsplit(")", 1)
+                if name == "gcs_server" and int(rest.split()[1]) == os.getpid():
+                    os.kill(int(one.parent.name), signal.SIGKILL)
+
+began = time.monotonic()
+try:
+    model.fit(rows, steps=100_000, batch_size=100, monitors=[Kill()])
+except shoal.ClusterError as error:
+    print(error)
+sys.stdout.flush()
+os._exit(0)  # Ray would look for it for a minute
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (FULL_STORE, "the object store of the cluster is full, and so is the disk that it spills"),
+        (GONE, "the cluster is gone: "),
+    ],
+    ids=["full object store", "cluster gone"],
+)
+def test_what_a_cluster_cannot_do_is_told(program: str, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert words in done.stdout

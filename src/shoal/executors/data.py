@@ -64,7 +64,12 @@ class Data:
     @classmethod
     def of(cls, executor: Executor, parts: Sequence[Part]) -> Data:
         """Start shards of all parts."""
-        return cls(Shards(executor, parts), is_cosine(parts[0].metric))
+        shards = Shards(executor, parts)
+        try:
+            return cls(shards, is_cosine(parts[0].metric))
+        except BaseException:  # no one else knows of them
+            shards.close()
+            raise
 
     def close(self) -> None:
         """End the shards."""
