@@ -35,6 +35,9 @@ class Batch:
 
     def behind(self, state: State) -> State:
         """The state with the position behind this batch."""
+        there = self.number == state.batches and self.workers == state.workers
+        if self.position is None and there:
+            return state
         epoch, row = self.position or (state.epoch, state.row)
         return state.replace(epoch=epoch, row=row, batches=self.number, workers=self.workers)
 

@@ -19,6 +19,7 @@ from shoal.metric import is_cosine
 from shoal.shards.part import Batch as Places
 from shoal.shards.part import Part
 from shoal.shards.rows import Tally, ignore
+from shoal.shards.workspace import Workspace
 from shoal.sources.kept import bytes_of_rows, kept
 from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
@@ -53,6 +54,7 @@ class Feed:
     ) -> None:
         self._source = self._opened = source
         self._task = task
+        self._in_memory = source.resident
         self._progress = progress
         self._parameters = task.parameters  # what kept rows take of the budget is gone from it
         self._full = not task.parameters.use_mini_batch
@@ -102,9 +104,8 @@ class Feed:
 
     def check_unchanged(self) -> None:
         """Refuse files that have changed, where a step reads what lies in them (memory maps)."""
-        source = self._source
-        if source.resident and source is self._opened:
-            source.check_unchanged()
+        if self._in_memory:
+            self._opened.check_unchanged()
 
     def move(self, state: State) -> None:
         """A step was made, and left this state: asynchronous workers go on from it."""
@@ -337,19 +338,9 @@ class Feed:
         return self._everything
 
     def _parts(self) -> list[Part]:
-        source, task, parameters = self._source, self._task, self._parameters
-        part = Part(
-            source,
-            parameters.distance_metric,
-            parameters.num_threads,
-            task.on_bad_rows,
-            parameters.budget(0),
-            self._kept_there,
-            self._progress,
-            task.workspace,
-        )
+        source, parameters = self._source, self._parameters
         if not isinstance(source, PagedSource):
-            return [part]
+            return [self._part(source, parameters.budget(0), self._task.workspace)]
         method = parameters.initial_clusters
         by_distance = isinstance(method, str) and method == KMEANS_PLUS_PLUS_INIT
         if by_distance and not source.resident:
@@ -367,11 +358,17 @@ class Feed:
             size = max(sum(sizes), 1)
             budget = parameters.budget(size) if self._full else 0
             budgets = [budget * one // size for one in sizes]
-        workspace = task.workspace if len(shares) == 1 else None  # what is merged is apart
+        # What is merged is apart.
+        workspace = self._task.workspace if len(shares) == 1 else None
         return [
-            replace(part, rows=share, budget=budget, workspace=workspace)
+            self._part(share, budget, workspace)
             for share, budget in zip(shares, budgets, strict=True)
         ]
+
+    def _part(self, rows: Source, budget: int, workspace: Workspace | None) -> Part:
+        parameters, bad_rows = self._parameters, self._task.on_bad_rows
+        looked = (parameters.distance_metric, parameters.num_threads, bad_rows)
+        return Part(rows, *looked, budget, self._kept_there, self._progress, workspace)
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
         """The batch, or None where no row is left of it or has a weight."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from shoal.checks import whole_number
@@ -63,6 +62,8 @@ def names_asked(
     state: State | None,
     named: Columns,
     learned: tuple[Any, ...] | None,
+    weigh: bool = True,
+    training: bool = False,
 ) -> Columns:
     """The columns to read, with the names that are known; whose they are, and if they are all."""
     known = known_names(parameters, state, named, learned)
@@ -71,7 +72,7 @@ def names_asked(
     exact = of_centers and named.features is None
     trained = state is not None and state.initialized
     dim = state.clusters.shape[1] if state is not None and trained else None
-    return replace(named, learned=known, owner=owner, exact=exact, dim=dim)
+    return Columns(named.features, named.weight, known, owner, exact and training, weigh, dim)
 
 
 def learned_names(

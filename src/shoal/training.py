@@ -63,13 +63,14 @@ class Trainer:
         settings = self._home.settings
         if parameters.use_mini_batch:
             monitors = [IdleClusters(not source.any_order), *monitors]
-        return Task(parameters, settings.run, stop, monitors, settings.on_bad_rows)
-
-    def _drive(self, source: Source, task: Task) -> None:
         # Taken, so that another thread that calls meanwhile has one of its own.
         workspace, self._workspace = self._workspace, Workspace()
-        drive(self._home, source, replace(task, workspace=workspace))
-        self._workspace = workspace
+        bad_rows = settings.on_bad_rows
+        return Task(parameters, settings.run, stop, monitors, bad_rows, workspace=workspace)
+
+    def _drive(self, source: Source, task: Task) -> None:
+        drive(self._home, source, task)
+        self._workspace = task.workspace
 
 
 def _check_ends(source: Source, parameters: Parameters, monitors: list[object]) -> None:

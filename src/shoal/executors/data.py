@@ -48,11 +48,11 @@ class Data:
         else:
             scans = shards.ask("scan", batch)
             shards.remember("scan of the batch", lambda _: ("scan", batch))
-        self._scan = scans[0]
+        self._scan, self._starts = scans[0], [0, scans[0].rows]
         if len(scans) > 1:
+            self._starts = [0, *accumulate(scan.rows for scan in scans)]
             known = [scan for scan in scans if len(scan.magnitude)]
             self._scan = reduce(Scan.merge, known) if known else scans[0]
-        self._starts = [0, *accumulate(scan.rows for scan in scans)]
         if self.usable:
             grid = grid_of(self._scan, unit_rows)
             name = "grid" if batch is None else "grid of the batch"

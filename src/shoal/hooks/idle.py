@@ -32,7 +32,8 @@ class IdleClusters:
         self._epoch = 0
         self._steps = 0  # taken, and
         self._said = 0  # how many they were at the last line
-        self._since: npt.NDArray[np.int32] | None = None  # [k] steps since each had a row
+        self._last: npt.NDArray[np.int32] | None = None  # [k] the last step of each with a row
+        self._all = 0  # ... and of all of them
         self._warned = False
 
     def begin(self, context: Context) -> None:
@@ -43,11 +44,13 @@ class IdleClusters:
         """Take in which clusters had rows."""
         sizes = context.cluster_sizes
         assert sizes is not None
-        if self._since is None:
-            self._since = np.zeros(len(sizes), np.int32)
-        self._since += 1
-        self._since[sizes > 0] = 0
         self._steps += 1
+        if np.count_nonzero(sizes) == len(sizes):
+            self._all = self._steps
+        else:
+            if self._last is None:
+                self._last = np.zeros(len(sizes), np.int32)
+            self._last[sizes > 0] = self._steps
         if self._streamed:
             if self._steps % STREAM_STEPS == 0:
                 self._say(STREAM_STEPS, f"the last {STREAM_STEPS} steps")
@@ -63,10 +66,12 @@ class IdleClusters:
 
     def _say(self, steps: int, when: str) -> None:
         """The first time as a warning."""
-        assert self._since is not None
         self._said = self._steps
-        idle = int((self._since >= steps).sum())
+        before = self._steps - steps
+        if self._last is None or self._all > before:
+            return
+        idle = int((self._last <= before).sum())
         if idle:
             level = logging.INFO if self._warned else logging.WARNING
             self._warned = True
-            logger.log(level, "%d of %d clusters had no row in %s", idle, len(self._since), when)
+            logger.log(level, "%d of %d clusters had no row in %s", idle, len(self._last), when)

@@ -68,7 +68,8 @@ class Part:
 
     def of(self, rows: Sequence[Rows]) -> Part:
         """Other rows, looked at in the same way, and once."""
-        return replace(self, rows=rows, budget=0)
+        alone = (self.metric, self.threads, self.on_bad_rows)
+        return Part(rows, *alone, 0, self.keep, self.progress, self.workspace)
 
     def blocks(self) -> Blocks:
         """The rows, to be validated when they are read."""

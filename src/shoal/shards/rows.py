@@ -121,6 +121,8 @@ def _check_range(scan: Scan, largest: Floats, metric: str, given: Rows) -> None:
             f"{given.column_of(column)}: their squares leave the range of float64. Scale the data "
             f"to below {LARGEST_VALUE:g}"
         )
+    if scan.heaviest <= 1:
+        return
     heavy = 1.0 if is_cosine(metric) else float(scan.magnitude.max(initial=0))
     if math.sqrt(scan.heaviest) * heavy > LARGEST_VALUE:
         raise BadInputError(

@@ -113,7 +113,8 @@ class Shard:
     def _passes(self, batch: Batch | None) -> Passes:
         if batch is None:
             return self._whole
-        if self._batch is None or self._batch[0] != batch:
+        known = None if self._batch is None else self._batch[0]
+        if self._batch is None or (known is not batch and known != batch):
             part = self._part.of(self._rows_of(batch))
             self._batch = batch, Passes(part.blocks(), part, self._workspace)
         return self._batch[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -165,6 +166,8 @@ class PagedSource:
 
     def take(self, indices: Indices) -> Rows:
         """Copy rows by their increasing index."""
+        if len(self.pages.lengths) == 1:
+            return self.pages.read(0).at(indices)
         bounds = np.searchsorted(indices, self._starts)
         wanted = [page for page, rows in enumerate(np.diff(bounds)) if rows] or [0]
         parts = [
@@ -203,7 +206,7 @@ class PagedSource:
 
     def page_of(self, row: int) -> tuple[int, int]:
         """The page that holds a row, and which row of the page it is."""
-        page = int(np.searchsorted(self._starts, row, side="right")) - 1
+        page = bisect.bisect_right(self._starts, row) - 1
         page = min(page, len(self._starts) - 2)
         return page, row - int(self._starts[page])
 

@@ -55,18 +55,21 @@ def applied(state: State, partial: Partial, parameters: Parameters) -> State:
     """The state behind a batch that was assigned: trained further, and synced if it is time."""
     threads = parameters.num_threads
     updated = running_means_of(partial, state.clusters_updated, state.counts, threads)
-    counts = state.counts + partial.weights
-    after = state.replace(
-        clusters_updated=updated, counts=counts, global_step=state.global_step + 1
-    )
+    clusters, counts = state.clusters, state.counts + partial.weights
+    left = state.update_in_steps
     if parameters.mini_batch_steps_per_iteration <= 1:
-        return after.replace(clusters=updated)
-    if state.update_in_steps > 1:
-        return after.replace(update_in_steps=state.update_in_steps - 1)
-    return after.replace(
-        clusters=as_stored(updated, parameters.distance_metric),
-        counts=np.zeros_like(counts),
-        update_in_steps=parameters.mini_batch_steps_per_iteration,
+        clusters = updated
+    elif left > 1:
+        left -= 1
+    else:
+        clusters = as_stored(updated, parameters.distance_metric)
+        counts, left = np.zeros_like(counts), parameters.mini_batch_steps_per_iteration
+    return state.replace(
+        clusters=clusters,
+        clusters_updated=updated,
+        counts=counts,
+        update_in_steps=left,
+        global_step=state.global_step + 1,
     )
 
 

@@ -7,6 +7,7 @@ same function, without an array of the size of the data.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ ROUNDS, ROUNDS_OF_FEW, FEW = 6, 10, 4096
 #: Places that are permuted at a time: calls cost more than places where there are few.
 CHUNK = 1 << 14
 
+#: What words are mixed with: odd factors without a pattern, and half of their bits.
+FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+HALF = np.uint64(32)
+
 
 class Permutation:
     """A keyed permutation of 0 … n - 1, of which any part is found without the rest.
@@ -47,13 +52,19 @@ class Permutation:
         self._n = n
         self._high = max(1, math.isqrt(max(n, 1) - 1) + 1)
         self._low = -(-n // self._high)
-        self._keys = random.shares(ROUNDS_OF_FEW if n <= FEW else ROUNDS).tolist()
+        self._keys = random.shares(ROUNDS_OF_FEW if n <= FEW else ROUNDS)
 
     def __call__(self, first: int, last: int) -> Indices:
         """What stands at the places ``first`` … ``last`` - 1, [last - first]."""
-        out = self._once(np.arange(first, last, dtype=np.uint64))
+        if (first, last) == (0, self._n) and self._n <= CHUNK:  # calls cost more than places
+            table = self._once(np.arange(self._high * self._low, dtype=np.uint64))
+            once: Callable[[Words], Words] = table.__getitem__
+            out = table[:last].copy()
+        else:
+            once = self._once
+            out = once(np.arange(first, last, dtype=np.uint64))
         while len(outside := np.flatnonzero(out >= self._n)):
-            out[outside] = self._once(out[outside])
+            out[outside] = once(out[outside])
         return out.astype(np.int64)
 
     def _once(self, places: Words) -> Words:
@@ -61,7 +72,7 @@ class Permutation:
         left, right = np.divmod(places, b)
         for key in self._keys:  # left is below a, right below b
             left += _hashed(right, key, a)
-            left -= a * (left >= a)
+            np.minimum(left, left - a, out=left)  # below 0 is far above
             left, right, a, b = right, left, b, a
         # An even number of rounds: a and b are where they were.
         return left * b + right
@@ -72,15 +83,15 @@ def rows_of_a_window(columns: int) -> int:
     return max(LEAST_ROWS, WINDOW_VALUES // columns)
 
 
-def _hashed(words: Words, key: int, below: np.uint64) -> Words:
+def _hashed(words: Words, key: np.uint64, below: np.uint64) -> Words:
     """A number below ``below`` of each word and the key."""
-    mixed = words + np.uint64(key)
-    mixed *= np.uint64(0x9E3779B97F4A7C15)
-    mixed ^= mixed >> np.uint64(32)
-    mixed *= np.uint64(0xD6E8FEB86659FD93)
-    mixed >>= np.uint64(32)
+    mixed = words + key
+    mixed *= FIRST
+    mixed ^= mixed >> HALF
+    mixed *= SECOND
+    mixed >>= HALF
     mixed *= below
-    mixed >>= np.uint64(32)
+    mixed >>= HALF
     return mixed
 
 
@@ -106,11 +117,12 @@ class Order:
         room = rows_of_a_window(columns)
         segments = STRIPS if rows > room else 1
         self._edges = np.arange(segments + 1) * rows // segments
-        self._lengths = np.diff(self._edges)
-        self.strip = rows if segments == 1 else max(1, room // segments)
-        self.windows = max(1, -(-int(self._lengths.max()) // max(self.strip, 1)))
+        self._lengths = self._edges[1:] - self._edges[:-1]
         self._turns = np.zeros(segments, np.int64)
+        self.strip, self.windows = rows, 1
         if segments > 1:
+            self.strip = max(1, room // segments)
+            self.windows = max(1, -(-int(self._lengths.max()) // self.strip))
             turns = Random(*self._path, 0).uniform(segments) * self._lengths
             self._turns = np.minimum(turns.astype(np.int64), self._lengths - 1)
         self._permutations: dict[int, Permutation] = {}  # the last few of each
@@ -118,6 +130,8 @@ class Order:
 
     def start(self, window: int) -> int:
         """The place in the epoch at which a window begins."""
+        if self.windows == 1:
+            return min(window * self.strip, self.rows)
         return int(np.minimum(window * self.strip, self._lengths).sum())
 
     def window_at(self, place: int) -> int:

@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +139,8 @@ class Home:
     def asked(self, weigh: bool = True, training: bool = False) -> Columns:
         """The columns to read of data."""
         settings = self.settings
-        named = names_asked(settings.parameters, self.state, settings.named, self.learned)
-        return replace(named, weigh=weigh, exact=named.exact and training)
+        parameters, named = settings.parameters, settings.named
+        return names_asked(parameters, self.state, named, self.learned, weigh, training)
 
     def learn(self, source: Source) -> None:
         """Remember the names of the columns of data, if they are the first."""
