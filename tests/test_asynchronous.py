@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from asynchronous_helpers import assert_each_row_once, one_cluster
 from helpers import bits, make_rows
 
 import shoal
+from shoal.cli import main
 from shoal.executors import LocalExecutor, PickledExecutor
 from shoal.steps.order import Order
 
@@ -98,13 +100,6 @@ def test_one_part_of_a_file_gives_the_bits_of_synchronous_training(tmp_path: Pat
 
 
 # ---- Every update once ----
-
-
-def one_cluster(executor: Any, config: Any, start: float = 0.0, **options: Any) -> Any:
-    """Its center is the mean of what it began with and of all rows that it was trained on."""
-    run = shoal.RunConfig(asynchronous=True, executor=executor, **config)
-    first = np.full((1, 4), start)
-    return shoal.KMeansClustering(1, initial_clusters=first, config=run, **options)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 5])
@@ -196,20 +191,6 @@ def test_an_update_is_made_with_older_centers_and_applied_to_the_newest(parts: i
 
 
 # ---- What may happen ----
-
-
-def assert_each_row_once(one: Any, rows: Array) -> None:
-    """What the center is the mean of: all rows up to where each part is, as often as it was."""
-    positions = one.get_variable_value("workers")
-    edges = [len(rows) * i // len(positions) for i in range(len(positions) + 1)]
-    total, number = np.zeros(rows.shape[1]), 1
-    for part, (epoch, row) in enumerate(positions):
-        mine = rows[edges[part] : edges[part + 1]]
-        order = Order(part * 2**128, epoch, len(mine), rows.shape[1]).at(0, row)
-        total += epoch * mine.sum(axis=0) + mine[order].sum(axis=0)
-        number += epoch * len(mine) + row
-    assert one.get_variable_value("counts").tolist() == [number]
-    np.testing.assert_allclose(one.clusters()[0], total / number, rtol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -323,6 +304,18 @@ def test_staleness_is_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     plain = model(None, {"asynchronous": False}, model_dir=tmp_path / "plain")
     plain.fit(rows, batch_size=20, steps=100)
     assert "staleness" not in (tmp_path / "plain" / "metrics.jsonl").read_text()
+
+
+def test_the_command_line_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "rows.npy", make_rows(900))
+    command = f"fit {tmp_path}/rows.npy -k 5 --mini-batch --batch-size 90 --steps 15 -q"
+    found = []
+    for name, more in {"one": "", "other": "--asynchronous --max-staleness 2"}.items():
+        assert main(f"{command} -m {tmp_path}/{name}.safetensors {more}".split()) == 0
+        found.append((tmp_path / f"{name}.safetensors").read_bytes())
+    assert found[0] == found[1]  # of one part
+    assert main(f"{command} -m {tmp_path}/third.safetensors --max-staleness 2".split()) != 0
+    assert "asynchronous is False" in capsys.readouterr().err
 
 
 # ---- How good ----

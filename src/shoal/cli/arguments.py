@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from shoal.cli.machines import add_machines
+from shoal.cli.machines import add_asynchronous, add_machines
 from shoal.config import EMPTY_CLUSTERS, ON_BAD_ROWS, SEEDINGS
 from shoal.metric import COSINE_DISTANCE, METRICS
 from shoal.version import __version__
@@ -232,6 +232,7 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help=f"seed of every random choice ({defaults['seed']})")
     add("--mini-batch", action="store_const", const=True, help="train by mini-batches")
     add("--batch-size", type=int, help="rows per mini-batch")
+    add_asynchronous(fit)
     until = fit.add_mutually_exclusive_group()
     until.add_argument("--steps", type=int, help="steps to train (default: until converged)")
     until.add_argument("--max-steps", type=int, help="... in total, those of before included")

@@ -30,6 +30,7 @@ RUN_OPTIONS = (
     "on_bad_rows",
     "ray",
     "workers",
+    "max_staleness",
     *CHECKPOINT_OPTIONS,
 )
 
@@ -150,7 +151,8 @@ def _say_how_to_go_on(options: argparse.Namespace, done: int) -> None:
             say("interrupted after the last step: the model is complete")
             return
         words += ["--steps", str(options.steps - done)]
-    switches = [name for name in ("no_evaluate", "quiet", "json") if getattr(options, name)]
+    names = ("asynchronous", "no_evaluate", "quiet", "json")
+    switches = [name for name in names if getattr(options, name)]
     words += [f"--{name.replace('_', '-')}" for name in switches]
     again = ", with the same standard input" if options.data == [STANDARD] else ""
     say(f"interrupted after {done} steps; go on{again} with: {shlex.join(words)}")

@@ -20,6 +20,22 @@ def add_machines(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workers", type=int, metavar="N", help="so many of them, with --ray")
 
 
+def add_asynchronous(fit: argparse.ArgumentParser) -> None:
+    """Add the options of mini-batches of each worker at its own pace."""
+    fit.add_argument(
+        "--asynchronous",
+        action="store_const",
+        const=True,
+        help="train by mini-batches of each worker, applied as they come (with --mini-batch)",
+    )
+    fit.add_argument(
+        "--max-staleness",
+        type=int,
+        metavar="N",
+        help="... made with centers at most N steps old (four for each worker)",
+    )
+
+
 def executor_of(options: argparse.Namespace) -> Any:
     """The executor that options ask for, until the command ends; None: this process."""
     if getattr(options, "executor", None) is not None:

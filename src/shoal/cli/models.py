@@ -67,7 +67,11 @@ def _run_parameters(options: argparse.Namespace) -> dict[str, Any]:
         "relative_tolerance": options.tolerance,
         "num_threads": options.threads,
         "config": shoal.RunConfig(
-            progress=False, executor=executor_of(options), **_checkpoint_parameters(options)
+            progress=False,
+            executor=executor_of(options),
+            asynchronous=bool(options.asynchronous),
+            max_staleness=options.max_staleness,
+            **_checkpoint_parameters(options),
         ),
     }
 
