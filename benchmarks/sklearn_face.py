@@ -2,8 +2,10 @@
 
     python -m benchmarks.sklearn_face [small] [defaults] [minibatch] [partial] [choose]
 
-Calls take turns in one process and the least time of each counts; ratios are scikit-learn's time
-divided by shoal's. Prints tables; benchmarks/results/sklearn_face.txt holds some.
+Calls take turns in one process and the least time of each counts: of the process where it may use
+one CPU (`taskset -c 0`), which what else runs on the machine changes little, else of the clock.
+Ratios: scikit-learn's time divided by shoal's. Prints tables; benchmarks/results/sklearn_face.txt
+holds some.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 
 import shoal
 import shoal.sklearn as ours
-from benchmarks import data
+from benchmarks import data, machine
 from benchmarks.timing import available_threads
 
 theirs = sklearn.cluster
 Call = Callable[[], Any]
+
+
+#: One thread each: the time of the process, which others on the machine change little.
+clock = time.process_time if available_threads() == 1 else time.perf_counter
 
 
 def seconds(first: Call, second: Call, least: int = 3, spent: float = 0.1) -> tuple[float, float]:
@@ -36,12 +42,12 @@ def seconds(first: Call, second: Call, least: int = 3, spent: float = 0.1) -> tu
     best = [math.inf, math.inf]
     for call in (first, second):
         call()
-    begin, turn = time.perf_counter(), 0
-    while turn < least or time.perf_counter() - begin < spent:
+    begin, turn = clock(), 0
+    while turn < least or clock() - begin < spent:
         for i, call in enumerate((first, second)):
-            start = time.perf_counter()
+            start = clock()
             call()
-            best[i] = min(best[i], time.perf_counter() - start)
+            best[i] = min(best[i], clock() - start)
         turn += 1
     return best[0], best[1]
 
@@ -155,9 +161,9 @@ def minibatch(seeds: int = 4) -> None:
         spent, lost = [math.inf, math.inf], [0, 0]
         for seed in range(seeds):
             for i, package in enumerate((ours, theirs)):
-                start = time.perf_counter()
+                start = clock()
                 model = package.MiniBatchKMeans(**given, random_state=seed).fit(x)
-                spent[i] = min(spent[i], time.perf_counter() - start)
+                spent[i] = min(spent[i], clock() - start)
                 pair[i].append(model.inertia_)
                 lost[i] += k - len(np.unique(model.labels_))
         every.append(np.mean(pair[0]) / np.mean(pair[1]))
@@ -170,8 +176,8 @@ def partial() -> None:
     """partial_fit at k = 1,000."""
     print("\n## partial_fit, k = 1,000: scikit-learn's time / shoal's\n")
     line("data, rows", "ratio")
-    for name, (x, _) in large(40_000, 0).items():
-        for rows in (256, 1024, 4096, 16_384):
+    for name, (x, _) in large(70_000, 0).items():
+        for rows in (256, 1024, 4096, 16_384, 65_536):
             if len(x) < rows:
                 continue
             models = []
@@ -186,22 +192,34 @@ def partial() -> None:
 # ---- A range of k ----
 
 
-def choose(rows: int = 20_000, columns: int = 50, numbers: range = range(2, 22)) -> None:
-    """choose_k and the loop that people write."""
+def choose(rows: int = 100_000, columns: int = 50, most: int = 101, tried: int = 8) -> None:
+    """choose_k and the loop that people write, of which only some values of k are run."""
     x, _ = make_blobs(rows, columns, centers=12, cluster_std=6.0, random_state=3)
+    numbers = range(2, most + 1)
+    some = np.unique(np.geomspace(2, most, tried).astype(int)).tolist()
 
-    def loop() -> None:
-        for k in numbers:
-            model = theirs.KMeans(k, random_state=0).fit(x)
-            metrics.silhouette_score(x, model.labels_, sample_size=2000, random_state=0)
-            metrics.calinski_harabasz_score(x, model.labels_)
-            metrics.davies_bouldin_score(x, model.labels_)
+    def loop(k: int) -> float:
+        model = theirs.KMeans(k, random_state=0).fit(x)
+        metrics.silhouette_score(x, model.labels_, sample_size=2000, random_state=0)
+        metrics.calinski_harabasz_score(x, model.labels_)
+        metrics.davies_bouldin_score(x, model.labels_)
+        return float(model.inertia_)
 
     print(f"\n## {len(numbers)} values of k on {rows:,} x {columns}, float64\n")
+    spent, inertia = [], []
+    for k in some:
+        start = clock()
+        inertia.append(loop(k))
+        spent.append(clock() - start)
+    whole = float(np.interp(numbers, some, spent).sum())
+    print(f"scikit-learn's loop, k = {some}: {', '.join(f'{t:.2f}' for t in spent)} s;")
+    print(f"between them by interpolation, all {len(numbers)}: {whole:.0f} s\n")
     for name, more in {"choose_k": {}, "choose_k, warm_start": {"warm_start": True}}.items():
-        call = lambda more=more: shoal.choose_k(x, numbers, **more)  # noqa: E731
-        a, b = seconds(call, loop, least=2, spent=0)
-        line(name, f"{a:.2f} s", f"loop {b:.2f} s", f"{b / a:.2f} times")
+        start = clock()
+        choice = shoal.choose_k(x, numbers, num_threads=available_threads(), **more)
+        taken = clock() - start
+        ratios = [choice.inertia[k - 2] / other for k, other in zip(some, inertia, strict=True)]
+        line(name, f"{taken:.1f} s", f"{whole / taken:.2f} times", f"inertia {mean(ratios):.5f}")
 
 
 PARTS = {
@@ -215,7 +233,7 @@ PARTS = {
 
 def main(names: Sequence[str]) -> None:
     """Run some parts, or all."""
-    print(f"scikit-learn {sklearn.__version__}, {available_threads()} threads")
+    print(machine.describe(machine.machine(available_threads())))
     warnings.simplefilter("ignore")
     for name in names or PARTS:
         PARTS[name]()

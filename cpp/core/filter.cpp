@@ -36,6 +36,20 @@ double squared_distance(const double* a, const double* b, int64_t d) {
   return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
+// The largest |a - b|. Side by side, as one maximum would wait for the one before.
+double farthest_apart(const double* a, const double* b, int64_t d) {
+  double part[8] = {};
+  const auto take = [&](int64_t t, int i) {
+    const double apart = std::fabs(a[t] - b[t]);
+    part[i] = apart > part[i] ? apart : part[i];
+  };
+  int64_t t = 0;
+  for (; t + 8 <= d; t += 8)
+    for (int i = 0; i < 8; ++i) take(t + i, i);
+  for (; t < d; ++t) take(t, 0);
+  return *std::max_element(part, part + 8);
+}
+
 // The mean of the centers but for those far out. Any point is right.
 std::vector<double> middle_of(const ExactCenters& centers) {
   constexpr double kFar = 64, kNear = 16;  // squared distances, by their median
@@ -73,8 +87,7 @@ Space::Space(const ExactCenters& centers, Dtype rows)
   const std::vector<double> mean = middle_of(centers);
   double largest = 0;
   for (int64_t j = 0; j < k; ++j)
-    for (int64_t t = 0; t < d; ++t)
-      largest = std::max(largest, std::fabs(centers.row(j)[t] - mean[t]));
+    largest = std::max(largest, farthest_apart(centers.row(j), mean.data(), d));
   // What is mapped in float32 needs a scale that is one of its powers of two. Where centers are
   // nearer than 2^-440, float64's own squares lose bits to underflow.
   const bool cosine = centers.metric == Metric::cosine;
@@ -87,6 +100,19 @@ Space::Space(const ExactCenters& centers, Dtype rows)
     shift32_[t] = static_cast<float>(mean[t] * scale_);
     shift_[t] = wide ? mean[t] * scale_ : static_cast<double>(shift32_[t]);
   }
+}
+
+double Space::center(const double* c, float* values) const {
+  double part[8] = {};
+  const auto take = [&](int64_t t, int i) {
+    values[t] = static_cast<float>(c[t] * scale_ - shift_[static_cast<size_t>(t)]);
+    part[i] += static_cast<double>(values[t]) * static_cast<double>(values[t]);
+  };
+  int64_t t = 0;
+  for (; t + 8 <= d_; t += 8)
+    for (int i = 0; i < 8; ++i) take(t + i, i);
+  for (; t < d_; ++t) take(t, 0);
+  return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
 Filter::Filter(const ExactCenters& centers, const Space& space, int group, bool bf16x2, Team& team)

@@ -49,14 +49,7 @@ class Space {
     return unit_ ? 1.01 * (static_cast<double>(d_) / 8 + 14) * 0x1p-24 * scale_ : 0;
   }
   // IN c [d]; OUT values [d]. Returns |values|^2.
-  double center(const double* c, float* values) const {
-    double norm2 = 0;
-    for (int64_t t = 0; t < d_; ++t) {
-      values[t] = static_cast<float>(c[t] * scale_ - shift_[t]);
-      norm2 += static_cast<double>(values[t]) * static_cast<double>(values[t]);
-    }
-    return norm2;
-  }
+  double center(const double* c, float* values) const;
 
  private:
   int64_t d_;

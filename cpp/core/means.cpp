@@ -23,6 +23,13 @@ void read_sums(const int64_t* sums, const Grid& grid, int64_t k, int64_t width, 
   for (int64_t t = 0; t < width; ++t) values[t] *= grid.quantum[t];
 }
 
+// Whether cluster j has no rows.
+bool is_empty(const int64_t* sums, const Grid& grid, int64_t k, int64_t width, int64_t j) {
+  for (int64_t level = 0; level < grid.levels; ++level)
+    if (sums[(level * k + j) * width + width - 1] != 0) return false;
+  return true;
+}
+
 // Whether cluster j moves. IN values [d + 1], its weighted sums.
 bool moves(const double* values, int64_t d, bool cosine) {
   bool directed = !cosine;
@@ -40,9 +47,10 @@ void means_as(const int64_t* sums, const Grid& grid, const Rows& centers, const 
     std::vector<double> values(d + 1), before(d);
     for (int64_t j = item * kItemCenters; j < k && j < (item + 1) * kItemCenters; ++j) {
       T* mean = means + j * d;
-      read_sums(sums, grid, k, d + 1, j, values.data());
+      const bool empty = is_empty(sums, grid, k, d + 1, j);
+      if (!empty) read_sums(sums, grid, k, d + 1, j, values.data());
       target.exact.widen(centers.row(j), centers.dtype, centers.col_stride, d, before.data());
-      if (moves(values.data(), d, cosine)) {
+      if (!empty && moves(values.data(), d, cosine)) {
         const double count = counts != nullptr ? counts[j] : 0, total = count + values[d];
         for (int64_t t = 0; t < d; ++t)
           mean[t] = static_cast<T>((values[t] + count * before[t]) / total);
