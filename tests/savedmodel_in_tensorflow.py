@@ -300,6 +300,31 @@ def test_requests_that_the_graph_parses(tmp_path: Path) -> None:
     assert np.array_equal(served(path, asked, name="examples"), model.labels(rows))
 
 
+def test_words_that_a_table_of_the_graph_knows(tmp_path: Path) -> None:
+    words = ["near", "far", "there"]
+    vectors = np.array([[0.0, 0.1], [9.0, 9.0], [0.2, 0.0]], np.float32)
+    (tmp_path / "words.txt").write_text("\n".join(words))
+
+    def serving_input_fn() -> Any:
+        asked = tf.compat.v1.placeholder(tf.string, [None], name="words")
+        content = tf.lookup.TextFileInitializer(
+            str(tmp_path / "words.txt"),
+            tf.string,
+            tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64,
+            tf.lookup.TextFileIndex.LINE_NUMBER,
+        )
+        table = tf.lookup.StaticHashTable(content, default_value=0)
+        known = tf.compat.v1.get_variable("vectors", initializer=vectors)
+        return tf.gather(known, table.lookup(asked)), None, asked
+
+    model = shoal.KMeansClustering(None, initial_clusters=vectors[:2])
+    path = model.export_savedmodel(tmp_path / "exports", serving_input_fn)
+    (tmp_path / "words.txt").unlink()
+    assert (Path(path) / "assets" / "words.txt").is_file()
+    assert served(path, ["there", "far", "near"]).tolist() == [0, 1, 0]
+
+
 def test_rows_of_another_dtype(tmp_path: Path) -> None:
     rows = make_rows(dtype=np.float32)
     model = fitted(rows)

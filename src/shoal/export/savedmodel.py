@@ -94,6 +94,7 @@ def write(
     try:
         with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
             inputs = received(tf, wishes.serving_input_fn, state.clusters, columns)
+            session.run(tf.compat.v1.global_variables_initializer())  # those of the user's
             outputs = _outputs(tf, session, inputs.rows, state, parameters)
             _save(tf, session, folder, _signatures(tf, inputs, outputs, wishes.default), wishes)
     except tf.errors.OpError as error:
@@ -158,6 +159,9 @@ def _save(tf: Any, session: Any, folder: Path, signatures: dict[str, Any], wishe
         signature_def_map=signatures,
         strip_default_attrs=wishes.strip_default_attrs,
         clear_devices=True,
+        # Tables of a serving_input_fn, and the files that they are filled from.
+        assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
+        main_op=v1.tables_initializer(),
     )
     builder.save(as_text=wishes.as_text)
 
