@@ -9,7 +9,8 @@ and ``all_distances``, as the later estimator named two of them. Each has the in
 
 The graph computes in float64, so that labels are those of ``predict`` but where two centers are as
 near as float64 can tell: |y|² - 2 y·c + |c|² of rows and centers from which the mean of the centers
-is taken first, as far as that is from the origin. A row with a value that is not finite gets the
+is taken first, as far as that is from the origin. The distance of the nearest is then measured by
+itself, so that it has all its digits. A row with a value that is not finite gets the
 label -1, and NaN for its distances.
 """
 
@@ -189,22 +190,28 @@ def _outputs(
     if cosine := is_cosine(metric):
         rows, directed = _unit(tf, rows)
     rows -= _variable(tf, session, "shoal/shift", near.shift)
-    squares = tf.reduce_sum(tf.square(rows), axis=1)
     centers = _variable(tf, session, "shoal/centers", near.centers)
     # Less the square of the row, which is the same for all centers.
     less = tf.linalg.matmul(-2.0 * rows, centers, transpose_b=True)
     less += _variable(tf, session, "shoal/constants", near.constants)
-
-    def distances(less: Any, finite: Any, squares: Any, directed: Any) -> Any:
-        found = tf.maximum(less + squares, tf.constant(0.0, tf.float64))
-        if cosine:
-            found = tf.where(directed, 0.5 * found, tf.constant(1.0, tf.float64))
-        return tf.cast(tf.where(finite, found, tf.constant(np.nan, tf.float64)), dtype)
-
-    labels = tf.where(directed, tf.argmin(less, axis=1), tf.constant(0, tf.int64))
-    labels = tf.where(finite, labels, tf.constant(LEFT_OUT, tf.int64))
-    scores = distances(tf.reduce_min(less, axis=1), finite, squares, directed)
-    all_scores = distances(less, finite[:, None], squares[:, None], directed[:, None])
+    nearest = tf.argmin(less, axis=1)
+    # Of the nearest center by itself: of a row close to it the products leave no digit.
+    scores = tf.reduce_sum(tf.square(rows - tf.gather(centers, nearest)), axis=1)
+    squares = tf.reduce_sum(tf.square(rows), axis=1, keepdims=True)
+    distances = tf.maximum(less + squares, tf.constant(0.0, tf.float64))
+    if cosine:
+        zeros = _variable(tf, session, "shoal/zeros", near.zeros.astype(np.float64))
+        one = tf.constant(1.0, tf.float64)
+        scores = tf.where(directed, 0.5 * (scores + tf.gather(zeros, nearest)), one)
+        distances = tf.where(directed[:, None], 0.5 * distances, one)
+        nearest = tf.where(directed, nearest, tf.constant(0, tf.int64))
+    # Not ==, which compares objects in a graph of version 1.
+    is_nearest = tf.equal(tf.range(len(near.centers), dtype=tf.int64), nearest[:, None])
+    distances = tf.where(is_nearest, scores[:, None], distances)
+    nan = tf.constant(np.nan, tf.float64)
+    labels = tf.where(finite, nearest, tf.constant(LEFT_OUT, tf.int64))
+    scores = tf.cast(tf.where(finite, scores, nan), dtype)
+    all_scores = tf.cast(tf.where(finite[:, None], distances, nan), dtype)
     return {
         CLUSTER_IDX: tf.identity(labels, name=CLUSTER_IDX),
         SCORES: tf.identity(scores, name=SCORES),
