@@ -353,6 +353,10 @@ def test_files_that_are_not_ours_are_refused(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(shoal.BadInputError, match=r"m\.onnx is no ONNX file of shoal"):
             KMeansClustering.from_onnx(path)
+    at = whole.rindex(b"centers") + 40  # a bit of a center
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+    with pytest.raises(shoal.BadInputError, match="its checksum is not that of its content"):
+        KMeansClustering.from_onnx(path)
     foreign = onnx.load_model_from_string(whole)
     del foreign.metadata_props[:]
     path.write_bytes(foreign.SerializeToString())

@@ -228,6 +228,25 @@ def test_an_index_that_has_no_centers_is_refused(tmp_path: Path) -> None:
         KMeansClustering.from_faiss_index(tmp_path / "none")
 
 
+def test_sizes_that_a_damaged_index_claims_take_no_memory(tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    path = tmp_path / "i.faiss"
+    export.to_faiss(trained(blobs(100, 4, 1)), path, ivf=True)
+    whole, refused = path.read_bytes(), 0
+    seed = int(np.random.SeedSequence().generate_state(1)[0])
+    print("seed", seed)
+    draw = np.random.default_rng(seed)
+    for _ in range(60):
+        changed = bytearray(whole)
+        changed[draw.integers(100)] ^= 1 << draw.integers(8)
+        path.write_bytes(bytes(changed))
+        try:
+            KMeansClustering.from_faiss_index(path)
+        except shoal.BadInputError:
+            refused += 1
+    assert refused > 0
+
+
 def test_faiss_has_float32_alone() -> None:
     pytest.importorskip("faiss")
     with pytest.raises(shoal.BadInputError, match="faiss computes in float32"):

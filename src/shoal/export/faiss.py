@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from shoal.types import Array
 UNIT = 1e-5
 #: First bytes of its files: flat and IVF indexes.
 MAGIC = (b"IxF2", b"IxFI", b"IwFl")
+#: What faiss calls limits of what it reads.
+LIMITS = ("deserialization_vector_byte_limit", "deserialization_loop_limit")
 
 
 def to_index(
@@ -70,12 +74,29 @@ def read(path: str | os.PathLike[str]) -> Any:
         raise BadInputError(f"there is no file {file}")
     faiss = _faiss(f"reading {file.name}")
     try:
-        return faiss.deserialize_index(np.frombuffer(file.read_bytes(), np.uint8))
+        content = np.frombuffer(file.read_bytes(), np.uint8)
+        with _no_more_than(faiss, len(content)):
+            return faiss.deserialize_index(content)
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {error.strerror or error}") from error
-    except RuntimeError as error:
-        last = str(error).strip().splitlines()[-1]
+    except (RuntimeError, MemoryError, ValueError) as error:  # of sizes that nothing has, too
+        last = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise BadInputError(f"{file} is no index of faiss, or damaged: {last}") from None
+
+
+@contextmanager
+def _no_more_than(faiss: Any, size: int) -> Iterator[None]:
+    """Let faiss refuse sizes that a file of ``size`` bytes cannot have; old versions do not."""
+    before = {}
+    for name in LIMITS:
+        if hasattr(faiss, f"set_{name}"):
+            before[name] = getattr(faiss, f"get_{name}")()
+            getattr(faiss, f"set_{name}")(size)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            getattr(faiss, f"set_{name}")(value)
 
 
 def from_index(index: Any) -> Given:

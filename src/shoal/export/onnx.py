@@ -19,6 +19,7 @@ from shoal.export import onnx_graph
 from shoal.export.shifted import check_dtype, shifted, users_centers
 from shoal.metric import METRICS, is_cosine
 from shoal.state import State
+from shoal.storage import safetensors
 from shoal.storage.files import whole_file
 from shoal.storage.jsonl import plain
 from shoal.storage.values import names_from
@@ -123,6 +124,7 @@ def to_model(
         "num_columns": str(centers.shape[1]),
         "columns": json.dumps(plain(columns or None)),
     }
+    metadata["crc32"] = safetensors.checksum(_arrays(onnx, made), metadata)
     helper.set_model_props(made, {PREFIX + name: value for name, value in metadata.items()})
     return made
 
@@ -135,17 +137,21 @@ def read(path: str | os.PathLike[str]) -> Found:
     onnx = _onnx(f"reading {file.name}")
     try:
         model = onnx.load_model_from_string(file.read_bytes())
-        said = {one.key: one.value for one in model.metadata_props}
-        if PREFIX + "version" not in said:
+        said = {
+            one.key.removeprefix(PREFIX): one.value
+            for one in model.metadata_props
+            if one.key.startswith(PREFIX)
+        }
+        if "version" not in said:
             raise BadInputError(
                 f"{file} is no ONNX file of shoal, or damaged: its metadata says nothing of shoal"
             )
-        tensors = model.graph.initializer
-        arrays = {one.name: onnx.numpy_helper.to_array(one) for one in tensors}
-        metric = said[PREFIX + "distance_metric"]
-        centers = onnx_graph.centers_of(arrays)
-        columns = names_from(json.loads(said[PREFIX + "columns"]))
-        shape = (int(said[PREFIX + "num_clusters"]), int(said[PREFIX + "num_columns"]))
+        arrays = _arrays(onnx, model)
+        if said.pop("crc32", None) != safetensors.checksum(arrays, said):
+            raise ValueError("its checksum is not that of its content")
+        metric, centers = said["distance_metric"], onnx_graph.centers_of(arrays)
+        columns = names_from(json.loads(said["columns"]))
+        shape = (int(said["num_clusters"]), int(said["num_columns"]))
         [opset] = [one.version for one in model.opset_import if not one.domain]
         if metric not in METRICS or centers.shape != shape or not np.isfinite(centers).all():
             raise ValueError(f"{metric} centers of shape {centers.shape}, said to be {shape}")
@@ -157,7 +163,13 @@ def read(path: str | os.PathLike[str]) -> Found:
         raise BadInputError(
             f"{file} is no ONNX file of shoal, or damaged: {str(error) or type(error).__name__}"
         ) from error
-    return Found(centers, metric, columns, opset, said[PREFIX + "version"])
+    return Found(centers, metric, columns, opset, said["version"])
+
+
+def _arrays(onnx: Any, model: Any) -> dict[str, Array]:
+    """The constants of a graph."""
+    tensors = model.graph.initializer
+    return {one.name: onnx.numpy_helper.to_array(one) for one in tensors}
 
 
 def _warn_of_equal(exact: Floats, rounded: Floats) -> None:
