@@ -24,6 +24,8 @@ def whole_number(
 
     ``or_none``: None is allowed too, so that messages say it; the caller has let it pass.
     """
+    if type(value) is int and least <= value <= most:
+        return value
     also = ", or None" if or_none else ""
     try:
         if isinstance(value, bool):

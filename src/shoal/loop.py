@@ -111,6 +111,7 @@ def drive(home: Home, source: Source, task: Task) -> None:
         if source.columns:
             warn_of_degrees(source.columns, metric)
         task = replace(task, monitors=(*shown, *task.monitors, *saver))
+        named: tuple[Any, ...] | None = None
         try:
             with closing(train(first, source, task)) as states:
                 for state in states:
@@ -118,10 +119,11 @@ def drive(home: Home, source: Source, task: Task) -> None:
                         home.state = state
                     elif before is None or _has_moved(before, state):
                         home.state = state.replace(**at)
-                    news = home.learned is None and not source.any_order
-                    home.learned = learned_names(known, home.settings.named, source)
-                    if news and home.learned:
-                        warn_of_degrees(home.learned, metric)
+                    if not named:  # of a stream they are known when it is read
+                        news = home.learned is None and not source.any_order
+                        named = home.learned = learned_names(known, home.settings.named, source)
+                        if news and named:
+                            warn_of_degrees(named, metric)
         except ShoalError:
             if not saver:
                 home.state, home.learned = before, learned

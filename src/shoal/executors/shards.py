@@ -121,6 +121,8 @@ class Shards:
         ``message`` gives message and arguments for the shard with this place among all; a second
         one of the same ``name`` replaces the first.
         """
+        if self.executor.here:
+            return  # none is lost
         self._history.pop(name, None)
         self._history[name] = message
 
