@@ -27,7 +27,7 @@ from shoal.state import Partial
 ROWS, COLUMNS, CENTERS = 4_000_000, 50, 256
 STEPS, ROUNDS = 8, 3
 WIDE = 10_000, 768  # centers and columns of the partials that are merged
-WORKERS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+WORKERS = 2, 4, 16, 64, 256, 1024
 
 
 def made(rows: int, columns: int, centers: int) -> Any:

@@ -148,6 +148,18 @@ def test_a_run_goes_on_with_another_number_of_workers(
         assert bits(model) == bits(whole)
 
 
+def test_one_worker_that_is_asynchronous_gives_the_bits_of_synchronous_training(
+    kept: dict[int, RayExecutor],
+) -> None:
+    rows = rows_of("dense")
+    found = []
+    for asynchronous in (False, True):
+        config = shoal.RunConfig(executor=kept[1], asynchronous=asynchronous)
+        model = shoal.KMeansClustering(K, initial_clusters="kmeans_parallel", config=config)
+        found.append(bits(model.fit(rows, steps=11, batch_size=70)))
+    assert found[0] == found[1]
+
+
 def test_the_training_program_gives_the_same_steps(kept: dict[int, RayExecutor]) -> None:
     rows = rows_of("dense")
     found = []

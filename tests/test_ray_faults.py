@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from helpers import bits, make_rows
 from ray_helpers import assert_nothing_left, cluster, ray
+from test_asynchronous import assert_each_row_once, one_cluster
 from test_ray import FULL, K, rows_of, write
 
 import shoal
@@ -69,6 +70,17 @@ def test_a_killed_worker_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     model.fit(rows, monitors=[kill], **fit)
     assert bits(model) == expected
     assert "is lost: process" in caplog.text
+    assert_nothing_left()
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_asynchronous_training_loses_no_row() -> None:
+    rows = make_rows(900)
+    executor = RayExecutor(2)
+    kill = AtStep(7, lambda: os.kill(workers_of(executor)[1], signal.SIGKILL))
+    model = one_cluster(executor, {"max_staleness": 4})
+    model.fit(rows, batch_size=40, steps=30, monitors=[kill])
+    assert_each_row_once(model, rows)
     assert_nothing_left()
 
 
