@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import shoal
 from shoal import inference
 from shoal.executors import LocalExecutor, PickledExecutor
 from shoal.executors.data import Data
+from shoal.executors.ray import RayExecutor
 from shoal.settings import Settings
 from shoal.shards import part
 from shoal.shards.part import Part
@@ -298,6 +300,12 @@ def test_what_is_no_executor_is_refused() -> None:
     for value in ("ray", 3, PickledExecutor):
         with pytest.raises(shoal.BadInputError, match=r"executor is .*; it must be None or an"):
             shoal.RunConfig(executor=value)
+
+
+def test_ray_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(shoal.MissingExtraError, match=r"pip install 'shoal\[ray\]'"):
+        trained(some_rows(), RayExecutor(2))
 
 
 # ---- Inference ----

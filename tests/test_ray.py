@@ -76,7 +76,13 @@ def rows_of(kind: str) -> Any:
     return rows
 
 
-@pytest.mark.parametrize("kind", ["dense", "weighted", "sparse"])
+KINDS = [
+    pytest.param(kind, marks=[] if kind == "dense" else pytest.mark.slow)
+    for kind in ("dense", "weighted", "sparse")
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", ["squared_euclidean", "cosine"])
 @pytest.mark.parametrize("seeding", SEEDINGS)
 @pytest.mark.parametrize("how", [FULL, MINI, TWO_COPIES], ids=["full", "mini", "mini-3"])

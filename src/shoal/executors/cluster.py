@@ -59,6 +59,7 @@ class Cluster:
         self.connected = not ray.is_initialized()  # by this: whose work it is to disconnect
         if not self.connected:
             _check_address(ray, address)
+            self._session = self._here()
             return
         try:
             _look_at(address if address is not None else os.environ.get("RAY_ADDRESS", LOCAL))
@@ -78,9 +79,21 @@ class Cluster:
                 "this machine alone"
             ) from error
 
+        self._session = self._here()
+
+    def _here(self) -> tuple[Any, ...]:
+        """What this process is connected to."""
+        context = self._ray.get_runtime_context()
+        return context.gcs_address, context.get_job_id()
+
+    @property
+    def current(self) -> bool:
+        """Whether this process is connected to this cluster still, and not to none or another."""
+        return self._ray.is_initialized() and self._here() == self._session
+
     def disconnect(self) -> None:
         """Leave the cluster; one that was started for this ends."""
-        if self.connected and self._ray.is_initialized():
+        if self.connected and self.current:
             self._ray.shutdown()
 
     # --- workers ---------------------------------------------------------------------------

@@ -205,6 +205,8 @@ class RayExecutor:
         self._end_run()
 
     def _hired(self) -> Crew:
+        if self._crew is not None and not self._workers and not self._crew.cluster.current:
+            self._crew = None  # of a cluster before
         if self._crew is None:
             terms = Terms(self.resources, self.num_threads, self.timeout, self.start_timeout)
             self._crew = Crew(Cluster(self.address), terms)
