@@ -109,6 +109,7 @@ def test_any_split_gives_the_same_bits(
     for piece in (1, 33):  # in which rows are looked at
         with monkeypatch.context() as patched:
             patched.setattr(candidates, "PIECE_ROWS", piece)
+            patched.setattr(candidates, "ROWS_AT_ONCE", 3 * piece + 1)
             assert clusters(given(rows), distance_metric=metric) == wanted
     if weights is None:
         folder = write(rows, tmp_path / "files", 5, 70)
@@ -233,6 +234,32 @@ def test_later_batches_add_what_is_far_from_the_centers_so_far() -> None:
         state = seeded(iter([near, second]), 6, METHOD, random_seed=seed)
         assert np.array_equal(state.clusters[:3], near)
         assert (state.clusters[3:] > 40).all()
+
+
+def test_it_can_be_interrupted_and_begun_again() -> None:
+    rows = some_rows(3000)
+    model = shoal.KMeansClustering(12, initial_clusters=METHOD, use_mini_batch=False)
+
+    class Interrupt:
+        times = 0
+
+        def progress(self, context: Any) -> None:
+            assert context.phase == "choosing centers"
+            self.times += 1
+            if self.times == 4:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(rows, steps=1, monitors=[Interrupt()])
+    with pytest.raises(shoal.NotFittedError):
+        model.clusters()
+    again = model.fit(rows, steps=1)
+    assert again.clusters().tobytes() == (
+        shoal.KMeansClustering(12, initial_clusters=METHOD, use_mini_batch=False)
+        .fit(rows, steps=1)
+        .clusters()
+        .tobytes()
+    )
 
 
 # ---- How good ----

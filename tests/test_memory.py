@@ -73,6 +73,18 @@ CASES: dict[str, dict[str, Any]] = {
         "k": 20,
         "parameters": {"initial_clusters": "kmeans_plus_plus", "use_mini_batch": False},
     },
+    "k-means||": {
+        "rows": 3_000_000,
+        "columns": 4,
+        "k": 50,
+        "parameters": {"initial_clusters": "kmeans_parallel", "use_mini_batch": False},
+    },
+    "k-means||, many candidates": {
+        "rows": 200_000,
+        "columns": 100,
+        "k": 2000,
+        "parameters": {"initial_clusters": "kmeans_parallel", "use_mini_batch": False},
+    },
     "AFK-MC²": {
         "rows": 2_000_000,
         "columns": 8,

@@ -26,6 +26,7 @@ from shoal.feed import DEFAULT_BATCH_ROWS
 from shoal.metric import is_cosine
 from shoal.opening import is_input_fn, open_either
 from shoal.settings import Settings
+from shoal.shards.candidates import ROWS_AT_ONCE
 from shoal.shards.kernels import planned_bytes
 from shoal.sources.kept import bytes_of
 from shoal.sources.limits import USUAL
@@ -266,8 +267,10 @@ def _seeding(planned: Parameters, shape: _Shape) -> int:
     if method == KMEANS_PARALLEL_INIT:
         rounds = planned.kmeans_parallel_rounds * planned.kmeans_parallel_oversampling
         candidates = min(n, int(rounds * planned.num_clusters) + 1)
-        # Distances and labels; rows noted and as candidates, wide, and what weighs them.
-        return 12 * n + weights + candidates * (2 * row + 32 * d)
+        # Distances and labels, also of the rows under way; rows noted and as candidates, wide, and
+        # what weighs them.
+        under_way = 17 * min(n, ROWS_AT_ONCE)
+        return 12 * n + under_way + weights + candidates * (2 * row + 32 * d)
     if method == AFKMC2_INIT:
         return 16 * n + weights + CHAIN_ROWS * row
     if method == KMC2_INIT:

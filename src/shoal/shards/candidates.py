@@ -21,6 +21,8 @@ from shoal.types import Floats, Labels
 
 #: Rows that are looked at together: what is computed of them stays in the cache.
 PIECE_ROWS = 1 << 15
+#: Rows that are measured between two moments at which a run can be stopped.
+ROWS_AT_ONCE = 1 << 18
 
 
 class Draw(NamedTuple):
@@ -123,10 +125,12 @@ class CandidatesOfBlocks:
         for centers, number in ((before, None), (candidates, self._known)):
             if centers is None or len(centers) == 0:
                 continue
-            mine, measured = nearest(block.rows, centers, self._metric, self._threads)
-            nearer = measured < distances
-            distances[nearer] = measured[nearer]
-            labels[nearer] = -1 if number is None else mine[nearer] + number
+            for at in range(0, len(block.rows), ROWS_AT_ONCE):
+                some = slice(at, at + ROWS_AT_ONCE)
+                mine, measured = nearest(block.rows[some], centers, self._metric, self._threads)
+                nearer = measured < distances[some]
+                distances[some][nearer] = measured[nearer]
+                labels[some][nearer] = -1 if number is None else mine[nearer] + number
         return distances, labels
 
 
