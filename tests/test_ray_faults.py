@@ -23,7 +23,7 @@ from shoal.executors.ray import RayExecutor
 
 __all__ = ["cluster"]
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 
 def test_arrays_are_in_the_object_store_once() -> None:
@@ -73,7 +73,6 @@ def test_a_killed_worker_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     assert_nothing_left()
 
 
-@pytest.mark.slow
 def test_a_worker_killed_in_asynchronous_training_loses_no_row() -> None:
     rows = make_rows(900)
     executor = RayExecutor(2)
@@ -84,7 +83,6 @@ def test_a_worker_killed_in_asynchronous_training_loses_no_row() -> None:
     assert_nothing_left()
 
 
-@pytest.mark.slow
 def test_a_worker_that_hangs_is_named_and_replaced(caplog: pytest.LogCaptureFixture) -> None:
     rows = rows_of("dense")
     given, fit = FULL
@@ -104,7 +102,6 @@ def test_a_worker_that_hangs_is_named_and_replaced(caplog: pytest.LogCaptureFixt
     assert_nothing_left()
 
 
-@pytest.mark.slow
 def test_workers_lost_again_and_again_end_the_run() -> None:
     executor = RayExecutor(2, max_restarts=0)
     model = shoal.KMeansClustering(3, config=shoal.RunConfig(executor=executor))
@@ -123,7 +120,6 @@ def test_interrupted_it_leaves_nothing() -> None:
     assert_nothing_left()
 
 
-@pytest.mark.slow
 def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
     rows = make_rows(900, 4, K, dtype=np.float32)
     path = write(tmp_path / "rows.parquet", rows, row_group_size=100)
@@ -136,7 +132,6 @@ def test_a_file_that_changes_is_told(tmp_path: Path) -> None:
     assert_nothing_left()
 
 
-@pytest.mark.slow
 def test_workers_that_find_no_room_are_told() -> None:
     executor = RayExecutor(3, resources={"CPU": 1}, start_timeout=4)
     model = shoal.KMeansClustering(3, config=shoal.RunConfig(executor=executor))
@@ -199,7 +194,6 @@ os._exit(0)  # Ray would look for it for a minute
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "words"),
     [

@@ -17,6 +17,8 @@ import pytest
 import shoal
 from shoal.executors.ray import RayExecutor
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
     source.name: source
@@ -24,8 +26,8 @@ SOURCES = {
     if source.name
     in ("uneven shards", "sparse shards", "dict of columns", "rows and ones", ".npy", ".parquet")
 }
-#: Those that are tried with every seeding, and by the quick loop.
-QUICK = ("uneven shards", ".parquet")
+#: Those that are tried with every seeding, and by Dask.
+EVERY_SEEDING = ("uneven shards", ".parquet")
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +81,10 @@ def check(executor: Any, name: str, seeding: str, mode: str, folder: Path) -> No
 
 
 CASES = [
-    pytest.param(
-        name,
-        seeding,
-        mode,
-        marks=[]
-        if name in QUICK and seeding in ("given", "kmeans_plus_plus")
-        else pytest.mark.slow,
-    )
+    (name, seeding, mode)
     for name, source in SOURCES.items()
     for seeding in source.seedings
-    if name in QUICK or seeding in ("given", "kmeans_plus_plus")
+    if name in EVERY_SEEDING or seeding in ("given", "kmeans_plus_plus")
     for mode in HOW
 ]
 
@@ -101,9 +96,8 @@ def test_ray_equals_one_machine(
     check(ray_workers, name, seeding, mode, tmp_path)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "seeding", "mode"), [case.values for case in CASES if case.values[0] in QUICK]
+    ("name", "seeding", "mode"), [case for case in CASES if case[0] in EVERY_SEEDING]
 )
 def test_dask_equals_one_machine(
     dask_workers: Any, name: str, seeding: str, mode: str, tmp_path: Path
@@ -111,7 +105,6 @@ def test_dask_equals_one_machine(
     check(dask_workers, name, seeding, mode, tmp_path)
 
 
-@pytest.mark.slow
 def test_a_worker_of_dask_that_is_killed_changes_nothing(
     dask_client: Any, dask_workers: Any
 ) -> None:
