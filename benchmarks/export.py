@@ -153,7 +153,8 @@ def ivf() -> None:
         queries, x = x[chosen[:1000]], np.ascontiguousarray(x[chosen[1000:]])
         exact = faiss.IndexFlatL2(x.shape[1])
         exact.add(x)
-        truth, steps = exact.search(queries, 10)[1], faiss.IndexIVFFlat(exact, 1, 1).cp.niter
+        truth = exact.search(queries, 10)[1]
+        steps = faiss.IndexIVFFlat(exact, x.shape[1], 1).cp.niter
         trainings = {
             "faiss, its sample": lambda x=x, k=k: by_faiss(x, k, 256),
             "faiss, all rows": lambda x=x, k=k: by_faiss(x, k, 10**9),
