@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.batches import to_block
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.executors.data import Data
@@ -198,9 +199,21 @@ class Prepared:
 
 def blocks_of(source: Source, centers: Floats, parameters: Parameters) -> Iterator[Block]:
     """The rows of a source in validated blocks, in order."""
+    if (rows := _one_array(source)) is not None and rows.rows.shape[1] == centers.shape[1]:
+        with _none_skipped():
+            yield to_block(rows, parameters)
+        return
     applied = Inference(trained(centers, np.zeros(len(centers))), parameters, "error")
     with _none_skipped():
         yield from itertools.chain.from_iterable(applied.blocks(source))
+
+
+def _one_array(source: Source) -> Rows | None:
+    """Rows that are one array in memory: no page of them can change, and none are left out."""
+    held = source.held if isinstance(source, PagedSource) and not source.batched else []
+    only = held[0] if len(held) == 1 else None
+    plain = only is not None and type(only.rows) is np.ndarray and len(only.rows) > 0
+    return only if plain else None
 
 
 @contextmanager
