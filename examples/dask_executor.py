@@ -1,7 +1,4 @@
-"""Rows in the workers of a Dask cluster: an executor from the protocol of shoal.executors alone.
-
-``RunConfig(executor=DaskExecutor(Client(...), 8))``; ``client.upload_file`` sends this to workers.
-"""
+"""Rows in the workers of Dask, by the protocol alone; ``client.upload_file`` sends them this."""
 
 import itertools
 import operator
@@ -10,7 +7,7 @@ import time
 from distributed import CancelledError, KilledWorker
 
 from shoal.errors import ShardLost
-from shoal.executors.worker import Worker
+from shoal.executors.worker import Said, Worker
 
 _shards = {}  # of this process, where it is a worker
 
@@ -30,9 +27,8 @@ class DaskExecutor:
 
     def start(self, parts):
         """Make a shard of each part, in one worker after the other."""
-        workers = itertools.cycle(self._workers())
         made = {next(self._numbers): part for part in parts}
-        self._homes |= {number: next(workers) for number in made}
+        self._homes |= zip(made, itertools.cycle(self._workers()), strict=False)
         self.gather([self.submit(n, "hold", part, part.threads) for n, part in made.items()])
         return list(made)
 
@@ -42,10 +38,11 @@ class DaskExecutor:
 
     def submit(self, which, message, *arguments):
         """Send a message, to be taken behind those before; Dask brings what arguments stand for."""
-        home, before = [self._homes[which]], self._last.get(which)
-        given = _say, which, before, message, *arguments
-        answer = self._client.submit(*given, workers=home, pure=False)
-        answer.which, self._last[which] = which, answer
+        before, home = self._last.get(which), self._homes[which]
+        count = 0 if before is None else before.count + 1
+        said = _say, which, before, count, message, *arguments
+        answer = self._client.submit(*said, workers=home, pure=False)
+        answer.which, answer.count, self._last[which] = which, count, answer
         return answer
 
     def gather(self, answers, timeout=None):
@@ -73,6 +70,9 @@ class DaskExecutor:
             del self._homes[number], self._last[number]
 
 
-def _say(number, _before, message, *arguments):
+def _say(number, _before, count, message, *arguments):
     worker = _shards.setdefault(number, Worker())
+    if getattr(worker, "count", 0) != count:  # a new process in the place of another
+        return Said(False, ShardLost(number))
+    worker.count = count + 1
     return getattr(worker, message, lambda *given: worker.answer(message, given))(*arguments)
