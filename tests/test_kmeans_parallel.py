@@ -62,7 +62,9 @@ class Kept:
 def test_a_row_is_drawn_by_its_share_of_the_mass_and_by_nothing_else() -> None:
     rows = np.r_[0.0, np.arange(1.0, 41.0) ** 0.5][:, None]  # squared distances to 0: 0 ... 40
     weights = np.r_[1.0, np.tile([1.0, 0.0, 2.0, 0.5], 10)]
-    data = Data.of(LocalExecutor(), [Part([Rows(rows, weights)], "squared_euclidean", 1)])
+    data = Data.of(
+        LocalExecutor(), [Part(None, "squared_euclidean", 1, rows=[Rows(rows, weights)])]
+    )
     mass = weights * rows[:, 0] ** 2
     number, tries = 6.0, 4000
     share = np.minimum(1, number * mass / mass.sum())

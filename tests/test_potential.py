@@ -78,7 +78,7 @@ def made(
     """Shards of the rows between the cuts."""
     bounds = [0, *cuts, len(rows)]
     parts = [
-        Part([Rows(rows[a:b], None if weights is None else weights[a:b])], metric, 2)
+        Part(None, metric, 2, rows=[Rows(rows[a:b], None if weights is None else weights[a:b])])
         for a, b in itertools.pairwise(bounds)
     ]
     return Data.of(executor or LocalExecutor(), parts)

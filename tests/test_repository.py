@@ -335,6 +335,48 @@ def test_no_module_uses_the_underscored_names_of_another() -> None:
     assert not wrong, "names of other modules; ask for a value instead:\n" + "\n".join(wrong)
 
 
+# ---- Questions to sources, not for their type ----
+
+
+def type_tests(tree: ast.AST, classes: set[str]) -> Iterator[int]:
+    """Line of each place that asks whether something is of one of these classes."""
+    for node in ast.walk(tree):
+        asked: list[ast.AST] = []
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("isinstance", "issubclass"):
+            asked = [*node.args[1:]]
+        elif isinstance(node, ast.Compare):
+            asked = [node.left, *node.comparators]
+        elif isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        names = {ast.unparse(name).rpartition(".")[2] for one in asked for name in ast.walk(one)}
+        if names & classes:
+            yield node.lineno  # type: ignore[attr-defined]
+
+
+def test_no_module_outside_sources_asks_a_source_for_its_type() -> None:
+    program = (
+        "def f(a: PagedSource, b=PagedSource(c)): return isinstance(b, Rows)\n"
+        "isinstance(a, paged.PagedSource)\n"
+        "assert isinstance(a, (Rows, PagedSource))\n"
+        "type(a) is PagedSource\n"
+        "match a:\n"
+        "    case PagedSource(): pass\n"
+    )
+    assert sorted(type_tests(ast.parse(program), {"PagedSource"})) == [2, 3, 4, 6]
+    trees = {path: ast.parse(path.read_text("utf-8")) for path in python_files()}
+    inside = [path for path in trees if within(module_name(path), {"sources"})]
+    nodes = [node for path in inside for node in ast.walk(trees[path])]
+    defined = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+    classes = {name for name in defined if name.endswith("Source")} | {"Source"}
+    assert {"PagedSource", "StreamSource"} <= classes
+    wrong = [
+        f"{relative(path)}:{line}"
+        for path in trees.keys() - inside
+        for line in type_tests(trees[path], classes)
+    ]
+    assert not wrong, "ask a source what it can do:\n" + "\n".join(sorted(wrong))
+
+
 # ---- Sizes ----
 
 
@@ -442,63 +484,6 @@ def test_functions_take_few_positional_parameters() -> None:
 
 
 # ---- Documents ----
-
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def missing_for(comment: str) -> list[str]:
-    """Modules that ``<!-- needs a b -->`` names and that are not installed."""
-    needed = re.fullmatch(r"<!-- needs (.+) -->", comment)
-    names = needed[1].split() if needed else []
-    return [name for name in names if importlib.util.find_spec(name) is None]
-
-
-def python_of(markdown: str) -> str:
-    """The document's Python blocks, each on its own lines, so that tracebacks fit the document."""
-    code: list[str] = []
-    fence: re.Match[str] | None = None
-    runs = False
-    previous = ""
-    for line in markdown.splitlines():
-        kept = ""
-        if fence is None:
-            fence = re.match(r"(\s*)(`{3,}|~{3,})\s*(\w*)", line)
-            runs = fence is not None and fence[3] == "python" and previous != "<!-- no-run -->"
-            runs = runs and not missing_for(previous)
-        elif re.fullmatch(rf"\s*{fence[2]}\s*", line):
-            fence = None
-        elif runs:
-            kept = line.removeprefix(fence[1])
-        code.append(kept)
-        previous = line.strip()
-    return "\n".join(code) + "\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
-def test_documents_run(document: Path, tmp_path: Path) -> None:
-    code = python_of(document.read_text("utf-8"))
-    missing = sorted({m for line in document.read_text().splitlines() for m in missing_for(line)})
-    if not code.strip():
-        if missing:
-            pytest.skip(f"all of it needs {', '.join(missing)}")
-        return
-    if "examples/data" in code:
-        shutil.copytree(ROOT / "examples" / "data", tmp_path / "examples" / "data")
-    script = tmp_path / f"document_{document.stem.replace('-', '_')}.py"
-    script.write_text(code, "utf-8")
-    done = subprocess.run(
-        [sys.executable, script.name],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, f"{relative(document)}:\n{done.stderr}"
-    if missing:
-        pytest.skip(f"all of it runs but what needs {', '.join(missing)}")
 
 
 def pyproject() -> dict[str, Any]:

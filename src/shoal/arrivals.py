@@ -155,5 +155,6 @@ class Arrivals:
 
 
 def _rows_of(part: Part) -> int:
-    assert isinstance(part.rows, PagedSource)
-    return part.rows.last - part.rows.first
+    assert part.source is not None
+    assert part.source.any_order
+    return part.source.given

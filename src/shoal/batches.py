@@ -53,7 +53,7 @@ def shards_of(
     """Shards of all rows of a source, which are yet to read them, to be passed over once."""
     part = Part(source, parameters.distance_metric, parameters.num_threads, on_bad_rows)
     shares = source.split(executor.num_parts)
-    return Shards(executor, [replace(part, rows=share) for share in shares])
+    return Shards(executor, [replace(part, source=share) for share in shares])
 
 
 def make_data(
@@ -66,9 +66,9 @@ def make_data(
     """One batch of rows, to be passed over once: in this process, or where it is sent."""
     metric, threads = parameters.distance_metric, parameters.num_threads
     if executor is None:
-        part = Part(rows, metric, threads, on_bad_rows, workspace=workspace)
+        part = Part(None, metric, threads, on_bad_rows, workspace=workspace, rows=rows)
         return Data.of(LocalExecutor(), [part])
-    part = Part(rows, metric, threads, on_bad_rows)
+    part = Part(None, metric, threads, on_bad_rows)
     shares = PagedSource(ArrayPages(rows), None, False).split(executor.num_parts)
     return Data.of(executor, [part.of(share.held) for share in shares])
 

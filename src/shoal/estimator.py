@@ -27,7 +27,6 @@ from shoal.other_names import own_parameters, refuse_attribute, refuse_parameter
 from shoal.row_dicts import RowDicts
 from shoal.settings import Settings
 from shoal.sources.open import Source
-from shoal.sources.paged import PagedSource
 from shoal.state import State
 from shoal.steps.ending import Stop
 from shoal.storage.home import Home
@@ -325,9 +324,7 @@ class KMeansClustering:
         source = self._open(
             x, input_fn, batch_size, shuffle=False, training=True, sample_weight=sample_weight
         )
-        if isinstance(source, PagedSource):
-            source = source.like(source.batch_size or source.rows, shuffle=False)
-        self._trainer.partial_fit(source, stop, watching)
+        self._trainer.partial_fit(source.as_it_comes(), stop, watching)
         return self
 
     # --- what it says of data --------------------------------------------------------------

@@ -25,7 +25,7 @@ from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
-from shoal.sources.stream import FULL_BATCH, StreamSource
+from shoal.sources.stream import FULL_BATCH
 from shoal.state import State
 from shoal.steps.round import Round
 from shoal.task import Task
@@ -234,7 +234,7 @@ class Feed:
         return self._source.batch_size or max(DEFAULT_BATCH_ROWS, 8 * self._parameters.num_clusters)
 
     def _pages(self) -> PagedSource:
-        assert isinstance(self._source, PagedSource)
+        assert self._source.any_order
         return self._source
 
     def _epochs(self, state: State, last_epoch: int | None) -> Iterator[Batch]:
@@ -292,7 +292,7 @@ class Feed:
     def _keep_rows(self) -> None:
         """Decode files that fit into memory once for all, where they will be read again."""
         source = self._source
-        if not isinstance(source, PagedSource) or source.resident or self._looked:
+        if not source.any_order or source.resident or self._looked:
             return
         self._looked = True
         size = bytes_of_rows(source.pages)
@@ -339,7 +339,7 @@ class Feed:
 
     def _parts(self) -> list[Part]:
         source, parameters = self._source, self._parameters
-        if not isinstance(source, PagedSource):
+        if not source.any_order:
             return [self._part(source, parameters.budget(0), self._task.workspace)]
         method = parameters.initial_clusters
         by_distance = isinstance(method, str) and method == KMEANS_PLUS_PLUS_INIT
@@ -365,10 +365,10 @@ class Feed:
             for share, budget in zip(shares, budgets, strict=True)
         ]
 
-    def _part(self, rows: Source, budget: int, workspace: Workspace | None) -> Part:
+    def _part(self, source: Source, budget: int, workspace: Workspace | None) -> Part:
         parameters, bad_rows = self._parameters, self._task.on_bad_rows
         looked = (parameters.distance_metric, parameters.num_threads, bad_rows)
-        return Part(rows, *looked, budget, self._kept_there, self._progress, workspace)
+        return Part(source, *looked, budget, self._kept_there, self._progress, workspace)
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
         """The batch, or None where no row is left of it or has a weight."""
@@ -380,8 +380,7 @@ class Feed:
         self._dropped.add(data.scan())
         self._barren = 0 if data.usable else self._barren + 1
         if self._barren:
-            if isinstance(self._opened, StreamSource):
-                self._opened.check_some(self._barren)
+            self._opened.check_some(self._barren)
             return None
         rows = self._opened.rows
         return Batch(data.checked(), lambda: self._matrices(shards), of_rows=rows)

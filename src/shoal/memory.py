@@ -31,7 +31,6 @@ from shoal.shards.kernels import planned_bytes
 from shoal.sources.kept import bytes_of
 from shoal.sources.limits import USUAL
 from shoal.sources.open import Source
-from shoal.sources.paged import PagedSource
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
 from shoal.steps.order import CHUNK, rows_of_a_window
@@ -201,8 +200,8 @@ def _opened(model: KMeansClustering, settings: Settings, x: Any, batch_size: int
     return open_either(data, input_fn, batch_size, named, True, None)
 
 
-def _shape_of_source(source: Any) -> _Shape:
-    if not isinstance(source, PagedSource):
+def _shape_of_source(source: Source) -> _Shape:
+    if not source.any_order:
         raise BadInputError(
             f"{source.name} is a stream, which does not tell how many rows it has: pass rows, "
             "columns and on_disk=True instead"

@@ -67,7 +67,7 @@ class Prepared:
         """Look at every value once; ``workspace``: of rows in memory that are passed over once."""
         metric, threads = parameters.distance_metric, parameters.num_threads
         if source.resident and workspace is not None:
-            part = Part(source.held, metric, threads, workspace=workspace)
+            part = Part(None, metric, threads, workspace=workspace, rows=source.held)
         else:
             size = sum(part.rows.nbytes for part in source.held)
             part = Part(source, metric, threads, budget=parameters.budget(size))
@@ -89,9 +89,9 @@ class Prepared:
     @property
     def dtype(self) -> npt.DTypeLike:
         """Of the centers: float32 for float32 and narrower floats, else float64, as theirs."""
-        if not isinstance(self.source, PagedSource):
+        rows = self.source.dtype
+        if rows is None:
             return self.data.scan().dtype
-        rows = self.source.pages.dtype
         return np.float32 if rows.itemsize <= 4 and rows.kind not in "iub" else np.float64
 
     def into(self, k: int) -> Prepared:
@@ -210,7 +210,7 @@ def blocks_of(source: Source, centers: Floats, parameters: Parameters) -> Iterat
 
 def _one_array(source: Source) -> Rows | None:
     """Rows that are one array in memory: no page of them can change, and none are left out."""
-    held = source.held if isinstance(source, PagedSource) and not source.batched else []
+    held = () if source.batched else source.held
     only = held[0] if len(held) == 1 else None
     plain = only is not None and type(only.rows) is np.ndarray and len(only.rows) > 0
     return only if plain else None

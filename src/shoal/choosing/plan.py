@@ -71,7 +71,7 @@ def gaps(
 
     The references are uniform in the box around the data.
     """
-    assert isinstance(rows.source, PagedSource)
+    assert rows.source.any_order
     low, high = np.full((2, rows.columns), np.inf) * [[1], [-1]]
     for part in rows.source.stream():
         if len(part):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 from shoal.shards.rows import Block, Blocks, FromPages, Held, Reread, ignore, make_block
 from shoal.shards.workspace import Workspace
 from shoal.sources.kept import kept
-from shoal.sources.paged import PagedSource
+from shoal.sources.open import Source
 from shoal.sources.rows import Rows
-from shoal.sources.stream import StreamSource
 
 
 class Batch(NamedTuple):
@@ -31,8 +31,8 @@ class Part:
 
     Parameters
     ----------
-    rows
-        Rows in memory; or a share of a source, which is read where the shard lives.
+    source
+        The rows: a source or a share of one, which is read where the shard lives; None: ``rows``.
     metric, threads, on_bad_rows
         How rows are looked at.
     budget
@@ -43,11 +43,13 @@ class Part:
         Is called with the number of rows of each piece of a pass that is not in memory; stays in
         this process.
     workspace
-        Of rows that are passed over once: ``rows`` in memory, and mini-batches of a source. Stays
-        in this process.
+        Of rows that are passed over once: ``rows``, and mini-batches of a source. Stays in this
+        process.
+    rows
+        Rows in memory, where there is no source.
     """
 
-    rows: Sequence[Rows] | PagedSource | StreamSource
+    source: Source | None
     metric: str
     threads: int
     on_bad_rows: str = "error"
@@ -55,35 +57,33 @@ class Part:
     keep: bool = False
     progress: Callable[[int], None] = ignore
     workspace: Workspace | None = None
+    rows: Sequence[Rows] = ()
 
     def __reduce__(self) -> Any:
-        alone = (self.rows, self.metric, self.threads, self.on_bad_rows, self.budget, self.keep)
-        return Part, alone
+        looked = (self.metric, self.threads, self.on_bad_rows, self.budget, self.keep)
+        return Part, (self.source, *looked, ignore, None, self.rows)
 
     def kept(self) -> Part:
         """The same, with rows of files decoded and kept in memory, if they are to be."""
-        if not self.keep or not isinstance(self.rows, PagedSource) or self.rows.resident:
+        source = self.source
+        if not self.keep or source is None or not source.any_order or source.resident:
             return self
-        return replace(self, rows=kept(self.rows, self.progress), keep=False)
+        return replace(self, source=kept(source, self.progress), keep=False)
 
     def of(self, rows: Sequence[Rows]) -> Part:
         """Other rows, looked at in the same way, and once."""
         alone = (self.metric, self.threads, self.on_bad_rows)
-        return Part(rows, *alone, 0, self.keep, self.progress, self.workspace)
+        return Part(None, *alone, 0, self.keep, self.progress, self.workspace, rows)
 
     def blocks(self) -> Blocks:
         """The rows, to be validated when they are read."""
-        if isinstance(self.rows, StreamSource):
-            return Reread(self._batches, self.progress)
-        if not isinstance(self.rows, PagedSource):
-            return Held(self.rows, self._validate)
-        if self.rows.resident:
-            return Held(list(self.rows.stream()), self._validate)
-        return FromPages(self.rows, self._validate, self.progress)
-
-    def _batches(self) -> Any:
-        assert isinstance(self.rows, StreamSource)
-        return (self._validate(one) for batch in self.rows.whole() for one in batch)
+        source = self.source
+        if source is None or source.resident:
+            return Held(self.rows if source is None else source.held, self._validate)
+        if source.any_order:
+            return FromPages(source, self._validate, self.progress)
+        whole = source.whole
+        return Reread(lambda: map(self._validate, chain.from_iterable(whole())), self.progress)
 
     def _validate(self, rows: Rows) -> Block:
         return make_block(rows, self.metric, self.threads, self.on_bad_rows)

@@ -23,7 +23,6 @@ from shoal.shards.values import Drawn, Measure, Steps, Update
 from shoal.shards.workspace import Workspace
 from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
-from shoal.sources.stream import StreamSource
 from shoal.state import Farthest, Grid, Partial, Scan
 from shoal.steps.order import Order
 from shoal.types import Floats, Indices, Labels, Shares
@@ -43,8 +42,8 @@ class Shard:
 
     def _hold(self, part: Part) -> None:
         self._part = part
-        sourced = isinstance(part.rows, (PagedSource, StreamSource))
-        self._whole = Passes(part.blocks(), part, None if sourced else self._workspace)
+        once = part.source is None
+        self._whole = Passes(part.blocks(), part, self._workspace if once else None)
 
     def close(self) -> None:
         """End what is being read, here and not where garbage is collected."""
@@ -120,14 +119,14 @@ class Shard:
         return self._batch[1]
 
     def _rows_of(self, batch: Batch) -> Sequence[Rows]:
-        assert isinstance(self._part.rows, PagedSource)
         if self._epoch is None or not self._epoch.goes_on(batch):
             if self._epoch is not None:
                 self._epoch.close()
                 if self._part.keep:  # what is read once is not kept
                     self._hold(self._part.kept())
-            assert isinstance(self._part.rows, PagedSource)
-            source = self._part.rows
+            source = self._part.source
+            assert source is not None
+            assert source.any_order
             self._epoch = _Epoch(source.alone() if batch.alone else source, batch)
         return self._epoch.next(batch)
 
@@ -177,8 +176,8 @@ class Shard:
         return EMPTY_SCAN if total is None else total
 
     def _new_reading(self, asked: tuple[Any, ...]) -> Reading:
-        rows = self._part.rows
-        first = rows.first if isinstance(rows, PagedSource) else 0
+        source = self._part.source
+        first = 0 if source is None else source.first
         return Reading(self._part, self._whole.blocks, first, asked)
 
     # --- choosing centers ------------------------------------------------------------------

@@ -15,12 +15,11 @@ from shoal.prepared import Prepared
 from shoal.shards.workspace import Workspace
 from shoal.sources.array import is_part_list
 from shoal.sources.columns import Columns, is_table
-from shoal.sources.open import Source, is_path, open_named, with_sample_weight
+from shoal.sources.open import Source, is_path, is_source, open_named, with_sample_weight
 from shoal.sources.paged import PagedSource
 from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import from_scipy, is_sparse
-from shoal.sources.stream import StreamSource
 from shoal.sources.weights import Weighted
 from shoal.types import Floats
 
@@ -101,7 +100,7 @@ def is_shoals(data: Any) -> bool:
         return is_part_list([data])  # rows, and something beside them
     if isinstance(data, list):
         return is_path(data) or is_part_list(data)
-    if isinstance(data, (PagedSource, StreamSource, Rows, Weighted, Mapping)) or is_path(data):
+    if is_source(data) or is_path(data) or isinstance(data, (Rows, Weighted, Mapping)):
         return True
     if is_table(data) or _holds_lists(data):
         return True
@@ -147,7 +146,7 @@ def remember(estimator: Any, source: Source, columns: int) -> None:
 
 def paged(source: Source, method: str, instead: str) -> PagedSource:
     """The source, if its rows can be read in any order."""
-    if isinstance(source, PagedSource):
+    if source.any_order:
         return source
     raise BadInputError(
         f"X is a stream of batches, and {method} reads rows in any order. {instead}"

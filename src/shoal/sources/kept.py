@@ -31,7 +31,7 @@ def kept(source: PagedSource, progress: Callable[[int], None]) -> PagedSource:
     still.
     """
     pages = source.pages
-    total = source.last - source.first
+    total = source.given
     rows = np.empty((total, pages.dim), pages.dtype)
     weights = missing = None
     first: Rows | None = None

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 from shoal.checks import whole_number
 from shoal.errors import BadInputError
@@ -86,7 +86,7 @@ def open_source(
         seed = whole_number("seed", seed, 0, 2**128)
     named = Columns(check_labels(columns, "columns"), check_label(weight, "weight"))
     source = open_named(data, named, batch_size, shuffle, name, check_limits(limits))
-    if isinstance(source, PagedSource) and seed is not None:
+    if source.any_order and seed is not None:
         source.seed = seed
     return source
 
@@ -111,7 +111,7 @@ def open_named(
     limits: Limits = USUAL,
 ) -> Source:
     """Open data, as ``open_source`` does, with its checked columns."""
-    if isinstance(data, (PagedSource, StreamSource)):
+    if is_source(data):
         return _reopened(data, batch_size, named, shuffle, name)
     if is_path(data):
         from shoal.sources.files import open_path
@@ -141,7 +141,7 @@ def open_named(
 
 def with_sample_weight(source: Source, weights: Any) -> PagedSource:
     """A source with the weights [n] that a method was given beside it."""
-    if isinstance(source, StreamSource):
+    if not source.any_order:
         raise BadInputError(
             f"sample_weight goes with rows whose number is known, and {source.name} comes in "
             "batches: give each batch as shoal.Weighted(rows, weights), or name a weight_column"
@@ -157,6 +157,11 @@ def _in_memory(
     source = PagedSource(ArrayPages(parts, name), batch_size, shuffle)
     source.named = named
     return source
+
+
+def is_source(data: object) -> TypeGuard[Source]:
+    """Whether data was opened before."""
+    return isinstance(data, (PagedSource, StreamSource))
 
 
 def is_path(data: object) -> bool:
@@ -177,7 +182,7 @@ def _reopened(
         raise BadInputError(
             f"{name} is opened already: name its columns in shoal.open(..., columns=, weight=)"
         )
-    if isinstance(data, StreamSource):
+    if not data.any_order:
         _refuse_batch_size(batch_size, name)
         same = named.learned in (None, (), data.named.learned)
         return data if same else data.like(data.named.known(named))
@@ -193,7 +198,7 @@ def _opened_so(data: Source, named: Columns) -> bool:
         return False
     if named.features is None or named.learned:
         return True
-    return not isinstance(data, StreamSource) and tuple(named.features) == data.columns
+    return data.any_order and tuple(named.features) == data.columns
 
 
 def _open_callable(

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class PagedSource:
     """
 
     rereadable = True
-    any_order = True
+    any_order: Literal[True] = True  # a type checker takes the answer for the type
     num_batches: int | None = None  # of a pass, as far as the data says
 
     def __init__(
@@ -58,6 +58,7 @@ class PagedSource:
         self._starts = np.array([0, *accumulate(pages.lengths)])
         self.rows: int | None = int(self._starts[-1])
         self.dim: int | None = pages.dim
+        self.dtype: np.dtype[Any] | None = pages.dtype
         self.columns: tuple[Any, ...] | None = pages.columns
         self._own = own or (0, len(pages.lengths))
         self.first, self.last = (int(self._starts[page]) for page in self._own)
@@ -83,6 +84,11 @@ class PagedSource:
         return PagedSource(pages, self.batch_size, self.shuffle, self.seed)
 
     @property
+    def given(self) -> int:
+        """How many rows are given: all, or those of a share."""
+        return self.last - self.first
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the rows, where they are in memory."""
         return sum(part.rows.nbytes for part in self.stream())
@@ -92,7 +98,7 @@ class PagedSource:
         first, last = self._own
         if last == len(self.pages.lengths):
             return self.pages.stream(first)
-        return until(self.pages.stream(first), self.last - self.first)
+        return until(self.pages.stream(first), self.given)
 
     def like(self, batch_size: int | None, shuffle: bool) -> PagedSource:
         """The same pages in other batches."""
@@ -155,6 +161,13 @@ class PagedSource:
 
     def must_end(self, why: str, cure: str) -> None:
         """It does."""
+
+    def check_some(self, barren: int) -> None:
+        """There is an end to batches without a row to use."""
+
+    def as_it_comes(self) -> PagedSource:
+        """The same in its own order; where it has no batches, as one."""
+        return self.like(self.batch_size or self.rows, shuffle=False)
 
     def batches(self) -> Iterator[list[Rows]]:
         """Batches in order, wherever pages end: views of the rows, never copies."""

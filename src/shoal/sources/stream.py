@@ -7,7 +7,9 @@ import logging
 import operator
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from shoal.errors import BadInputError
 from shoal.sources.array import to_parts, warn_of_labels
@@ -48,12 +50,14 @@ class StreamSource:
     """
 
     resident = False
-    any_order = False
+    any_order: Literal[False] = False  # a type checker takes the answer for the type
     batched = True
     batch_size: int | None = None
     held: Sequence[Rows] = ()
     rows: int | None = None
+    first = 0  # index of the first row
     dim: int | None = None
+    dtype: np.dtype[Any] | None = None
     columns: tuple[Any, ...] | None = None  # names, known once a batch has been read
     num_batches: int | None = None  # of a pass, as far as the data says
 
@@ -85,6 +89,10 @@ class StreamSource:
     def in_pieces(self, size: int) -> StreamSource:
         """The same: its batches are the user's."""
         del size
+        return self
+
+    def as_it_comes(self) -> StreamSource:
+        """The same."""
         return self
 
     def check_unchanged(self) -> None:

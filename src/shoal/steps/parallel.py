@@ -102,7 +102,7 @@ def _chosen(offered: Round, rows: Floats, weights: Floats) -> list[Drawn]:
         return []
     given = offered.parameters
     candidates = Rows(rows[some], weights[some], "the candidates of k-means||")
-    part = Part([candidates], given.distance_metric, given.num_threads)
+    part = Part(None, given.distance_metric, given.num_threads, rows=[candidates])
     data = Data.of(LocalExecutor(), [part])
     of_them = replace(offered, data=data, inputs=list, whole=True)
     random = of_them.random(CHOICE)
