@@ -8,7 +8,8 @@ from typing import Any
 
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
-from shoal.export import npz
+from shoal.export import faiss, npz, onnx
+from shoal.export.endings import check_ending
 from shoal.settings import to_keep
 from shoal.storage import checkpoint, safetensors
 from shoal.storage.checkpoint import Checkpoint
@@ -55,6 +56,7 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
     if Path(path).suffix == NPZ:
         npz.save_model(model, path)
         return
+    check_ending(path, ".safetensors", NPZ)
     held = Checkpoint(
         model.state, to_keep(model.get_params(), model.state.num_found), model.columns
     )
@@ -116,6 +118,23 @@ def _read(file: Path) -> Checkpoint:
     try:
         return checkpoint.read(file)
     except safetensors.FormatError as error:
+        _refuse_exports(file)
         raise BadInputError(f"{file} is not a model of shoal, or damaged: {error}") from None
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+def _refuse_exports(file: Path) -> None:
+    """Say of an export what reads it."""
+    with open(file, "rb") as opened:
+        first = opened.read(16)
+    if onnx.MAGIC in first:
+        kind, reader = "ONNX", "from_onnx"
+    elif first[:4] in faiss.MAGIC:
+        kind, reader = "faiss", "from_faiss_index"
+    else:
+        return
+    raise BadInputError(
+        f"{file} is a file of {kind}, and this reads models that save_model or shoal fit wrote: "
+        f"KMeansClustering.{reader} makes a model of its centers"
+    )

@@ -312,7 +312,9 @@ def _numbers(text: str) -> list[int]:
             return [int(part) for part in text.split(",")]
         first, last, *step = (int(part) for part in text.split(":"))
         if len(step) < 2:
-            return list(range(first, last + 1, *step))
+            numbers = list(range(first, last + 1, *step))
+            if numbers:
+                return numbers
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(f"{text!r} must be like 2:20, 10:100:10 or 2,4,8")

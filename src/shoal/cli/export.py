@@ -85,6 +85,8 @@ def _target(options: argparse.Namespace) -> Path:
     if options.format == "savedmodel":
         if target.is_dir() and any(target.iterdir()):
             raise BadInputError(f"directory {target} is not empty: choose another one")
+        if target.exists() and not target.is_dir():
+            raise BadInputError(f"{target} is a file: give -o the name of a directory")
     elif target.is_dir():
         raise BadInputError(f"{target} is a directory: give -o the name of a file")
     elif target.exists() and not options.force:

@@ -27,6 +27,9 @@ OPTIONS = {
     "use_mini_batch=True": "--mini-batch",
     "distance_metric": "--metric",
     "num_clusters": "--clusters",
+    "num_workers": "--workers",
+    "max_staleness": "--max-staleness",
+    "asynchronous=True": "--asynchronous",
     "batch_size": "--batch-size",
     "relative_tolerance": "--tolerance",
     "random_seed": "--seed",
@@ -42,6 +45,8 @@ OPTIONS = {
 }
 #: Remedies that need Python, and what helps on the command line.
 REMEDIES = (
+    (r"asynchronous=True \(RunConfig\)", "asynchronous=True"),
+    (r"\b(asynchronous|use_mini_batch) is False", r"\1=True is not given"),
     (
         r"Train on shoal\.to_sphere.*\(on the command line: (--sphere .*)\)$",
         r"Pass \1, which trains on points of the sphere",

@@ -60,15 +60,9 @@ def from_centers(
             raise BadInputError(
                 "columns is given, and the columns of centers have names: give one of them"
             )
-        names = check_labels(columns, "columns") or ()
-        centers = check_centers(centers, "centers")
-        if len(names) != centers.shape[1]:
-            raise BadInputError(
-                f"columns has {len(names)} names, and centers {centers.shape[1]} columns: they "
-                "must agree"
-            )
-        return model(**Given(centers, distance_metric, names).parameters(), **parameters)
-    return model(**Given(centers, distance_metric, None).parameters(), **parameters)
+        given = _named(Given(centers, distance_metric, None), columns)
+        return _made(model, "from_centers", given, parameters)
+    return _made(model, "from_centers", Given(centers, distance_metric, None), parameters)
 
 
 def from_sklearn(model: type[M], /, fitted: Any, **parameters: Any) -> M:
@@ -103,10 +97,12 @@ def from_sklearn(model: type[M], /, fitted: Any, **parameters: Any) -> M:
     array([[ True],
            [ True]])
     """
-    return model(**sklearn.from_model(fitted).parameters(), **parameters)
+    return _made(model, "from_sklearn", sklearn.from_model(fitted), parameters)
 
 
-def from_faiss_index(model: type[M], /, index: Any, **parameters: Any) -> M:
+def from_faiss_index(
+    model: type[M], /, index: Any, columns: Sequence[Any] | None = None, **parameters: Any
+) -> M:
     """Return a model of the vectors of a faiss index.
 
     Parameters
@@ -114,6 +110,8 @@ def from_faiss_index(model: type[M], /, index: Any, **parameters: Any) -> M:
     index
         An ``IndexFlat``, an IVF index with one as its coarse quantizer, or the path of a file with
         either. Inner product is cosine, and its vectors must be of length one.
+    columns
+        Names of the columns, which an index does not know.
     **parameters
         Further parameters of ``KMeansClustering``.
 
@@ -124,7 +122,7 @@ def from_faiss_index(model: type[M], /, index: Any, **parameters: Any) -> M:
     Raises
     ------
     BadInputError
-        For another index, or a file that is none.
+        For another index, a file that is none, or names that do not fit.
     MissingExtraError
         Without ``shoal[faiss]``.
 
@@ -137,7 +135,10 @@ def from_faiss_index(model: type[M], /, index: Any, **parameters: Any) -> M:
     """
     if isinstance(index, (str, os.PathLike)):
         index = faiss.read(index)
-    return model(**faiss.from_index(index).parameters(), **parameters)
+    given = faiss.from_index(index)
+    if columns is not None:
+        given = _named(given, columns)
+    return _made(model, "from_faiss_index", given, parameters)
 
 
 def from_onnx(model: type[M], /, path: str | os.PathLike[str], **parameters: Any) -> M:
@@ -172,4 +173,26 @@ def from_onnx(model: type[M], /, path: str | os.PathLike[str], **parameters: Any
     """
     found = onnx.read(path)
     given = Given(found.centers, found.metric, found.columns)
-    return model(**given.parameters(), **parameters)
+    return _made(model, "from_onnx", given, parameters)
+
+
+def _made(model: type[M], method: str, given: Given, parameters: dict[str, Any]) -> M:
+    """The model; ``num_clusters`` may be said once more, as of all given centers."""
+    known = given.parameters()
+    for name in ("initial_clusters", "distance_metric"):
+        if name in parameters:
+            raise BadInputError(
+                f"{method} has no parameter {name!r}: it is that of what is given. Leave it out"
+            )
+    return model(**{**known, **parameters})
+
+
+def _named(given: Given, columns: Sequence[Any]) -> Given:
+    names = check_labels(columns, "columns") or ()
+    centers = check_centers(given.centers, "centers")
+    if len(names) != centers.shape[1]:
+        raise BadInputError(
+            f"columns has {len(names)} names, and centers {centers.shape[1]} columns: they must "
+            "agree"
+        )
+    return Given(centers, given.metric, names)

@@ -53,7 +53,7 @@ def exported(model: Any, method: str) -> Exported:
     else:
         raise BadInputError(
             f"model is of type {type(model).__name__}; it must be a KMeansClustering, a "
-            "shoal.KMeans, or a KMeans or MiniBatchKMeans of shoal.sklearn"
+            "shoal.KMeans, or a KMeans or MiniBatchKMeans of shoal.sklearn or scikit-learn"
         )
     state = model.state
     if not state.initialized:
@@ -67,6 +67,11 @@ def _of_scikit_learn(model: Any, names: dict[str, Any], method: str) -> Exported
             f"model is a {type(model).__name__}, which predicts down a tree of splits, and what is "
             "exported predicts by the nearest center: train KMeans on from its cluster_centers_ "
             "(init=model.cluster_centers_, n_init=1), and export that"
+        )
+    if not hasattr(model, "cluster_centers_") and hasattr(model, "labels_"):
+        raise BadInputError(
+            f"model is a {type(model).__name__}, which has no centers: it must be a KMeans or "
+            "MiniBatchKMeans"
         )
     if not hasattr(model, "cluster_centers_"):
         raise not_fitted(method)

@@ -12,8 +12,9 @@ import numpy as np
 
 from shoal.config import Parameters
 from shoal.errors import BadInputError, MissingExtraError
+from shoal.export.endings import check_ending
 from shoal.export.given import Given
-from shoal.export.shifted import users_centers
+from shoal.export.shifted import users_centers, warn_of_coarse
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
 from shoal.state import State
 from shoal.storage.files import whole_file
@@ -36,11 +37,17 @@ def to_index(
 ) -> Any:
     """An ``IndexFlat`` of the centers, or an empty ``IndexIVFFlat`` that quantizes with it."""
     del columns
+    if not isinstance(ivf, (bool, np.bool_)):
+        raise BadInputError(
+            f"ivf is {ivf!r:.80}; allowed: True, False. To write a file, there is "
+            "shoal.export.to_faiss(model, path)"
+        )
     faiss, metric = _faiss("to_faiss_index"), parameters.distance_metric
     with np.errstate(over="ignore"):
         centers = np.ascontiguousarray(users_centers(state, metric), np.float32)
     if not np.isfinite(centers).all():
         raise BadInputError("faiss computes in float32, which has no room for these centers")
+    warn_of_coarse(state, metric, centers.dtype, "Subtract the mean from rows and centers first")
     dim = centers.shape[1]
     index = faiss.IndexFlatIP(dim) if is_cosine(metric) else faiss.IndexFlatL2(dim)
     index.add(centers)
@@ -60,6 +67,7 @@ def write(
     ivf: bool = False,
 ) -> None:
     """Write the index as a file, which appears whole or not at all."""
+    check_ending(path, ".faiss")
     content = _faiss("export to faiss").serialize_index(
         to_index(state, parameters, columns, ivf=ivf)
     )
@@ -109,7 +117,7 @@ def from_index(index: Any) -> Given:
     if not isinstance(index, faiss.IndexFlat):
         raise BadInputError(
             f"index is a {type(index).__name__}; it must be an IndexFlat, or an IVF index whose "
-            "coarse quantizer is one"
+            "coarse quantizer is one; of a faiss.Kmeans, give its .index"
         )
     if index.ntotal == 0:
         raise BadInputError("index has no vectors: train it, or add the centers")

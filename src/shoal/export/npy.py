@@ -10,10 +10,14 @@ import numpy as np
 
 from shoal.config import Parameters
 from shoal.errors import BadInputError
+from shoal.export.endings import check_ending
 from shoal.export.shifted import users_centers
 from shoal.state import State
 from shoal.storage.files import whole_file
 from shoal.types import Array
+
+#: First bytes of its files.
+MAGIC = b"\x93NUMPY"
 
 
 def write(
@@ -24,6 +28,7 @@ def write(
 ) -> None:
     """Write a file, which appears whole or not at all; names of columns have no place in it."""
     del columns
+    check_ending(path, ".npy")
     with whole_file(path) as file:
         np.save(file, users_centers(state, parameters.distance_metric), allow_pickle=False)
 
@@ -38,7 +43,9 @@ def read(path: str | os.PathLike[str]) -> Array:
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
-        raise BadInputError(f"{file} is no .npy file, or damaged: {error}") from None
+        with open(file, "rb") as opened:  # NumPy takes every other file for a pickle
+            why = error if opened.read(len(MAGIC)) == MAGIC else "it does not begin as one"
+        raise BadInputError(f"{file} is no .npy file, or damaged: {why}") from None
     if not isinstance(found, np.ndarray):
         raise BadInputError(
             f"{file} holds several arrays, {found.files}, and centers are one: give the array"

@@ -16,7 +16,8 @@ from shoal.checks import warn_user, whole_number
 from shoal.config import Parameters
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.export import onnx_graph
-from shoal.export.shifted import check_dtype, shifted, users_centers
+from shoal.export.endings import check_ending
+from shoal.export.shifted import check_dtype, shifted, users_centers, warn_of_coarse
 from shoal.metric import METRICS, is_cosine
 from shoal.state import State
 from shoal.storage import safetensors
@@ -77,6 +78,7 @@ def write(
     MissingExtraError
         Without the package ``onnx``.
     """
+    check_ending(path, ".onnx")
     content = to_model(state, parameters, columns, dtype=dtype, opset=opset).SerializeToString()
     with whole_file(path) as file:
         file.write(content)
@@ -106,7 +108,8 @@ def to_model(
             f"ONNX has room for {LARGEST_BYTES:,}: export them as .npy, or a SavedModel"
         )
     model = shifted(state, metric, found)
-    _warn_of_equal(centers, model.centers)
+    if not _warn_of_equal(centers, model.centers):
+        warn_of_coarse(state, metric, found, "Use dtype='float64'")
     helper = onnx.helper
     operators = [helper.make_opsetid("", opset)]
     made = helper.make_model(
@@ -172,16 +175,17 @@ def _arrays(onnx: Any, model: Any) -> dict[str, Array]:
     return {one.name: onnx.numpy_helper.to_array(one) for one in tensors}
 
 
-def _warn_of_equal(exact: Floats, rounded: Floats) -> None:
+def _warn_of_equal(exact: Floats, rounded: Floats) -> bool:
     """Warn where centers differ and, as they are written, do not."""
     if exact.dtype == rounded.dtype:  # nothing is rounded but what is far from the others
-        return
+        return False
     lost = len(np.unique(exact, axis=0)) - len(np.unique(rounded, axis=0))
     if lost > 0:
         warn_user(
             f"{lost} of {len(exact)} centers are the same as others in {rounded.dtype}, and no row "
             "is assigned to them: dtype='float64' tells them apart"
         )
+    return lost > 0
 
 
 def _onnx(feature: str) -> Any:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from shoal.checks import warn_user
 from shoal.errors import BadInputError
 from shoal.metric import is_cosine, to_unit
 from shoal.state import State
@@ -22,6 +23,8 @@ DTYPES = ("float32", "float64")
 #: A column is far from zero where its mean is larger than this times its deviation: there every
 #: center that is not far from the others is the same to the bit when it is shifted back.
 FAR = 2.0
+#: Steps of float32 are coarse above this part of the deviation of the centers.
+COARSE = 1e-3
 
 
 class Shifted(NamedTuple):
@@ -90,6 +93,26 @@ def shift_of(centers: Floats) -> Floats:
     mean, deviation = centers.mean(axis=0), centers.std(axis=0)
     shift = np.where(np.abs(mean) > FAR * deviation, mean, 0)
     return shift if (shift**2).sum() > (deviation**2).sum() else np.zeros_like(shift)
+
+
+def warn_of_coarse(state: State, metric: str, dtype: np.dtype[np.floating], advice: str) -> None:
+    """Warn where ``dtype`` keeps rows so coarsely that they get other labels.
+
+    Rows near the centers are rounded as the centers are; where that is not small beside what the
+    centers differ by, it decides. A model of ``dtype`` has been trained on such rows.
+    """
+    centers = users_centers(state, metric)
+    if centers.dtype.itemsize <= np.dtype(dtype).itemsize:
+        return
+    largest, deviation = np.abs(centers).max(axis=0), centers.std(axis=0)
+    steps = np.spacing(largest.astype(dtype)).astype(np.float64)
+    if 0 < COARSE * np.sqrt((deviation**2).sum()) < np.sqrt((steps**2).sum()):
+        where = int(steps.argmax())
+        warn_user(
+            f"{np.dtype(dtype).name} keeps values near {largest[where]:.3g} in steps of "
+            f"{steps[where]:.2g}, and the centers are {deviation[where]:.2g} from their mean there "
+            f"(column {where}): rows may get other labels than predict gives them. {advice}"
+        )
 
 
 def _check_range(squares: Floats, centers: Floats, dtype: np.dtype[np.floating]) -> None:

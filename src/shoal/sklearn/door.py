@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from shoal.config import Parameters
+from shoal.dtypes import check_dtype
 from shoal.errors import BadInputError
 from shoal.prepared import Prepared
 from shoal.shards.workspace import Workspace
@@ -56,6 +57,7 @@ def opened(estimator: Any, data: Any, sample_weight: Any, reset: bool) -> Source
     )
     if rows.dtype == np.longdouble and rows.dtype.itemsize > 8:
         rows = rows.astype(np.float64)
+    check_dtype(rows.dtype, "X")
     names = tuple(getattr(estimator, "feature_names_in_", ()))
     return in_memory(rows, weights_of(sample_weight, rows.shape[0]), names)
 
@@ -68,6 +70,7 @@ def _is_plain(estimator: Any, data: Any, reset: bool) -> bool:
         and data.size > 0
         and data.dtype.kind in "fiub"
         and data.dtype.itemsize <= 8
+        and data.dtype.isnative
         and not hasattr(estimator, "feature_names_in_")
         and (reset or data.shape[1] == estimator.n_features_in_)
     )
@@ -113,7 +116,7 @@ def is_shoals(data: Any) -> bool:
 
 def _holds_lists(data: Any) -> bool:
     """Whether it is a frame of pandas with lists, such as embeddings, in a column."""
-    if not hasattr(data, "iloc") or not hasattr(data, "dtypes") or not len(data):
+    if not hasattr(data, "iloc") or not hasattr(data, "columns") or not len(data):
         return False
     columns = [i for i, dtype in enumerate(data.dtypes) if dtype.kind == "O"]
     firsts = (data.iloc[:, column].iloc[0] for column in columns)

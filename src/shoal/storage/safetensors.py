@@ -20,6 +20,8 @@ DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8
 METADATA = "__metadata__"
 #: The header's length in bytes comes first, and is followed by data that begins at a multiple of 8.
 LENGTH = 8
+#: What begins with a longer one is a file of another kind.
+LARGEST_HEADER = 2**40
 
 
 class FormatError(ValueError):
@@ -54,6 +56,8 @@ def unpack(file: bytes) -> tuple[dict[str, Array], dict[str, str]]:
     if len(file) < LENGTH:
         raise FormatError(f"it has {len(file)} bytes")
     start = LENGTH + int.from_bytes(file[:LENGTH], "little")
+    if start > LARGEST_HEADER:
+        raise FormatError("it does not begin as files of safetensors do")
     if start > len(file):
         raise FormatError(f"it has {len(file)} bytes, its header alone should reach {start}")
     try:
