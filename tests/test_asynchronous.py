@@ -315,7 +315,7 @@ def test_the_command_line_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[s
         found.append((tmp_path / f"{name}.safetensors").read_bytes())
     assert found[0] == found[1]  # of one part
     assert main(f"{command} -m {tmp_path}/third.safetensors --max-staleness 2".split()) != 0
-    assert "asynchronous is False" in capsys.readouterr().err
+    assert "--asynchronous is not given" in capsys.readouterr().err
 
 
 # ---- How good ----
