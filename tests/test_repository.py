@@ -377,6 +377,21 @@ def test_no_module_outside_sources_asks_a_source_for_its_type() -> None:
     assert not wrong, "ask a source what it can do:\n" + "\n".join(sorted(wrong))
 
 
+def asks_for_mini_batches(tree: ast.AST) -> bool:
+    nodes = list(ast.walk(tree))
+    asked = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    keys = [node.slice for node in nodes if isinstance(node, ast.Subscript)]
+    return "use_mini_batch" in asked | {key.value for key in keys if isinstance(key, ast.Constant)}
+
+
+def test_the_algorithm_is_chosen_in_few_places() -> None:
+    for text, expected in (("a.use_mini_batch", True), ("f(use_mini_batch=a)", False)):
+        assert asks_for_mini_batches(ast.parse(text)) is expected
+    trees = {relative(path): ast.parse(path.read_text("utf-8")) for path in python_files()}
+    asking = [name for name, tree in trees.items() if asks_for_mini_batches(tree)]
+    assert 1 <= len(asking) <= 5, f"ask for the algorithm of steps/algorithm.py: {asking}"
+
+
 # ---- Sizes ----
 
 

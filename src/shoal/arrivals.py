@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from shoal.batches import Batch, check_columns
-from shoal.config import RunConfig
+from shoal.config import ASYNCHRONOUS, RunConfig
 from shoal.errors import BadInputError
 from shoal.executors.shards import Shards
 from shoal.executors.updates import Updates
@@ -30,21 +30,11 @@ def check_asynchronous(source: Source, task: Task) -> None:
     """Refuse what cannot be trained on by workers at a pace of their own, if that is asked for."""
     if not task.run.asynchronous:
         return
-    what = "asynchronous=True (RunConfig)"
-    if not task.parameters.use_mini_batch:
-        raise BadInputError(
-            f"{what} is for mini-batches, and use_mini_batch is False: a step of a full batch "
-            "takes the rows of all workers. Use use_mini_batch=True"
-        )
+    task.parameters.check_asynchronous()
     if not source.any_order:
         raise BadInputError(
-            f"{what} needs data that every worker reads a part of, and {source.name} is a stream: "
-            "give arrays or files"
-        )
-    if task.parameters.reassignment_ratio > 0:
-        raise BadInputError(
-            f"{what} and reassignment_ratio={task.parameters.reassignment_ratio:g} do not go "
-            "together: clusters move to rows of a batch that is already gone. Use 0"
+            f"{ASYNCHRONOUS} needs data that every worker reads a part of, and {source.name} is a "
+            "stream: give arrays or files"
         )
 
 

@@ -37,6 +37,9 @@ ALL_COLUMNS = Columns()
 #: What executors have: see executors/base.py.
 EXECUTOR = ("num_parts", "here", "start", "share", "submit", "gather", "close")
 
+#: What error messages call asynchronous training.
+ASYNCHRONOUS = "asynchronous=True (RunConfig)"
+
 #: Bytes that may be kept beside the data; a quarter of the data, if that is more.
 DEFAULT_MEMORY_BUDGET = 256 << 20
 
@@ -137,6 +140,19 @@ class Parameters:
         if self.memory_budget is None:
             return self
         return dataclasses.replace(self, memory_budget=self.memory_budget - size)
+
+    def check_asynchronous(self) -> None:
+        """Refuse what workers at a pace of their own cannot do."""
+        if not self.use_mini_batch:
+            raise BadInputError(
+                f"{ASYNCHRONOUS} is for mini-batches, and use_mini_batch is False: a step of a "
+                "full batch takes the rows of all workers. Use use_mini_batch=True"
+            )
+        if self.reassignment_ratio > 0:
+            raise BadInputError(
+                f"{ASYNCHRONOUS} and reassignment_ratio={self.reassignment_ratio:g} do not go "
+                "together: clusters move to rows of a batch that is already gone. Use 0"
+            )
 
     def budget(self, data: int) -> int:
         """How many bytes may be kept beside ``data`` bytes of rows."""

@@ -27,6 +27,7 @@ from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
 from shoal.sources.stream import FULL_BATCH
 from shoal.state import State
+from shoal.steps.algorithm import chosen
 from shoal.steps.round import Round
 from shoal.task import Task
 
@@ -57,7 +58,7 @@ class Feed:
         self._in_memory = source.resident
         self._progress = progress
         self._parameters = task.parameters  # what kept rows take of the budget is gone from it
-        self._full = not task.parameters.use_mini_batch
+        self._full = chosen(task.parameters).takes_all
         self._more_comes = task.apart
         self._cosine = is_cosine(task.parameters.distance_metric)
         self._all: Batch | None = None

@@ -11,6 +11,7 @@ from shoal.hooks.idle import IdleClusters
 from shoal.loop import drive
 from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
+from shoal.steps.algorithm import chosen
 from shoal.steps.ending import Stop
 from shoal.storage.home import Home
 from shoal.task import Task
@@ -46,7 +47,7 @@ class Trainer:
         settings = self._home.settings
         parameters = settings.parameters
         _check_ends(source, parameters, monitors)
-        steps = None if parameters.use_mini_batch else 1
+        steps = 1 if chosen(parameters).takes_all else None
         stop = Stop(steps, relative_tolerance=settings.relative_tolerance)
         run = settings.run.replace(max_epochs=1, max_no_improvement=sys.maxsize)
         self._drive(source, replace(self._task(parameters, source, stop, monitors), run=run))
@@ -61,7 +62,7 @@ class Trainer:
         self, parameters: Parameters, source: Source, stop: Stop, monitors: list[object]
     ) -> Task:
         settings = self._home.settings
-        if parameters.use_mini_batch:
+        if not chosen(parameters).takes_all:
             monitors = [IdleClusters(not source.any_order), *monitors]
         # Taken, so that another thread that calls meanwhile has one of its own.
         workspace, self._workspace = self._workspace, Workspace()
@@ -75,7 +76,7 @@ class Trainer:
 
 def _check_ends(source: Source, parameters: Parameters, monitors: list[object]) -> None:
     """Refuse to train by mini-batches for ever, with nothing that could end it."""
-    if not source.any_order and parameters.use_mini_batch and not monitors:
+    if not (source.any_order or chosen(parameters).takes_all or monitors):
         source.must_end(
             "mini-batch training goes on until the data ends", "give steps= or max_steps="
         )

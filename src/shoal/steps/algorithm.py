@@ -31,6 +31,7 @@ class Algorithm:
     resume: Callable[[State, Parameters], State]  # trained ones
     step: Callable[[State, Data, Parameters], tuple[State, Partial]]
     ending: type[Ending]
+    takes_all: bool  # a step takes all rows; else those of a batch
 
     def apply(self, state: State, data: Data, parameters: Parameters) -> Step:
         """One step, and its loss; float64 rows make float64 centers of float32 ones."""
@@ -40,8 +41,8 @@ class Algorithm:
         return Step(after, found, as_loss(data.loss(state.clusters)) if loss is None else loss)
 
 
-FULL_BATCH = Algorithm(lloyd.start, lloyd.resume, lloyd.step, FullBatchEnding)
-MINI_BATCH = Algorithm(minibatch.start, minibatch.resume, minibatch.step, MiniBatchEnding)
+FULL_BATCH = Algorithm(lloyd.start, lloyd.resume, lloyd.step, FullBatchEnding, True)
+MINI_BATCH = Algorithm(minibatch.start, minibatch.resume, minibatch.step, MiniBatchEnding, False)
 
 
 def chosen(parameters: Parameters) -> Algorithm:
