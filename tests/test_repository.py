@@ -73,8 +73,9 @@ LEAVES: dict[str, set[str]] = {
     "metric": {"dtypes", "errors", "types", "_core", "sources"},
     "checks": {"errors"},
     "storage.jsonl": {"errors", "storage.files"},
-    "sources": {"errors", "checks", "dtypes", "types"},
+    "sources": {"errors", "checks", "dtypes", "state", "types"},
     "sources.rows": {
+        "state",
         "types",
         "sources.mapped",
         "sources.places",

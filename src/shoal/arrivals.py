@@ -12,7 +12,7 @@ from shoal.executors.shards import Shards
 from shoal.executors.updates import Updates
 from shoal.shards.part import Batch as Places
 from shoal.shards.part import Part
-from shoal.shards.rows import Tally
+from shoal.shards.tally import Tally
 from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
 from shoal.state import State

@@ -13,7 +13,7 @@ from shoal.executors.data import Data
 from shoal.executors.local import LocalExecutor
 from shoal.executors.shards import Shards
 from shoal.shards.part import Part
-from shoal.shards.rows import Block, make_block
+from shoal.shards.rows import validated
 from shoal.shards.workspace import Workspace
 from shoal.sources.paged import PagedSource
 from shoal.sources.pages import ArrayPages
@@ -42,9 +42,9 @@ class Batch:
         return state.replace(epoch=epoch, row=row, batches=self.number, workers=self.workers)
 
 
-def to_block(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> Block:
+def look_at(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> Rows:
     """Validate the rows of one shard."""
-    return make_block(shard, parameters.distance_metric, parameters.num_threads, on_bad_rows)
+    return validated(shard, parameters.distance_metric, parameters.num_threads, on_bad_rows)
 
 
 def shards_of(

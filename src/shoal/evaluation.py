@@ -18,9 +18,10 @@ from shoal.hooks.base import EVALUATING, Context, Monitors
 from shoal.inference import SCORES, Inference, check_ends
 from shoal.metric import as_scores, users_clusters
 from shoal.shards.kernels import as_loss, assign_block, total_weight
-from shoal.shards.rows import Block, ignore
+from shoal.shards.rows import ignore
 from shoal.shards.values import Measure
 from shoal.sources.open import Source
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix, as_given, stacked
 from shoal.storage.jsonl import append_json, write_json
 from shoal.types import Array
@@ -146,14 +147,14 @@ class _Sums:
         self.loss, self._weight, self.rows = found.loss, found.weight, found.rows
         return self
 
-    def add(self, inference: Inference, block: Block, progress: Callable[[int], None]) -> None:
+    def add(self, inference: Inference, block: Rows, progress: Callable[[int], None]) -> None:
         """Take in a block, in pieces, so that progress can be seen."""
         for piece in block.pieces(inference.piece_rows):
             self._add(inference, piece, None, None)
             progress(len(piece.rows))
 
     def add_and_keep(
-        self, inference: Inference, block: Block, progress: Callable[[int], None]
+        self, inference: Inference, block: Rows, progress: Callable[[int], None]
     ) -> tuple[Matrix, Array, Array]:
         """Take in a block, and return what metrics see of it: rows, cluster_idx, scores."""
         labels, distances = np.empty(len(block.rows), np.int32), np.empty(len(block.rows))
@@ -161,9 +162,7 @@ class _Sums:
         progress(len(block.rows))
         return block.rows, labels.astype(np.int64), as_scores(distances, block.rows)
 
-    def _add(
-        self, inference: Inference, block: Block, labels: Any, distances: Array | None
-    ) -> None:
+    def _add(self, inference: Inference, block: Rows, labels: Any, distances: Array | None) -> None:
         parameters, centers = inference.parameters, inference.state.clusters
         _, loss = assign_block(
             block, centers, parameters.distance_metric, parameters.num_threads, labels, distances

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 
 from shoal.arrivals import Arrivals, check_asynchronous
-from shoal.batches import Batch, check_columns, make_data, to_block
+from shoal.batches import Batch, check_columns, look_at, make_data
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PARALLEL_INIT, KMEANS_PLUS_PLUS_INIT
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
@@ -18,7 +18,8 @@ from shoal.executors.shards import Shards
 from shoal.metric import is_cosine
 from shoal.shards.part import Batch as Places
 from shoal.shards.part import Part
-from shoal.shards.rows import Tally, ignore
+from shoal.shards.rows import ignore
+from shoal.shards.tally import Tally
 from shoal.shards.workspace import Workspace
 from shoal.sources.kept import bytes_of_rows, kept
 from shoal.sources.open import Source
@@ -391,4 +392,4 @@ class Feed:
 
     def _matrices(self, shards: Sequence[Rows]) -> list[Matrix]:
         bad_rows = self._task.on_bad_rows
-        return [to_block(shard, self._parameters, bad_rows).rows for shard in shards]
+        return [look_at(shard, self._parameters, bad_rows).rows for shard in shards]

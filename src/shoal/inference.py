@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from shoal.batches import check_columns, shards_of, to_block
+from shoal.batches import check_columns, look_at, shards_of
 from shoal.checks import warn_user
 from shoal.config import Parameters
 from shoal.errors import BadInputError
@@ -23,7 +23,8 @@ from shoal.shards.answers import ROW as ROW
 from shoal.shards.answers import SCORES as SCORES
 from shoal.shards.answers import Sink, outputs_of
 from shoal.shards.kernels import nearest_labels
-from shoal.shards.rows import EMPTY_SCAN, Block, Tally, ignore
+from shoal.shards.rows import EMPTY_SCAN, ignore
+from shoal.shards.tally import Tally
 from shoal.shards.values import Measure
 from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
@@ -258,7 +259,7 @@ class Inference:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def blocks(self, source: Source, also_empty: bool = False) -> Iterator[list[Block]]:
+    def blocks(self, source: Source, also_empty: bool = False) -> Iterator[list[Rows]]:
         """The validated blocks of each batch that has rows; ``also_empty``: or had, before."""
         first, empty, dropped = 0, True, Tally(source.name)
         try:
@@ -272,7 +273,7 @@ class Inference:
                         self._block(part)
                     raise
                 for i, block in enumerate(blocks):
-                    dropped.add(block.scan)
+                    dropped.add(block.seen)
                     blocks[i] = replace(block, first=first)
                     first += block.dropped + len(block.rows)
                 if sum(len(block.rows) + also_empty * block.dropped for block in blocks):
@@ -285,8 +286,8 @@ class Inference:
         if empty:
             raise BadInputError("the data has no rows: give at least one")
 
-    def _block(self, part: Rows) -> Block:
-        return to_block(part, self.parameters, self._on_bad_rows)
+    def _block(self, part: Rows) -> Rows:
+        return look_at(part, self.parameters, self._on_bad_rows)
 
 
 def check_ends(source: Source) -> None:
@@ -294,7 +295,7 @@ def check_ends(source: Source) -> None:
     source.must_end("all of it is read before there is an answer", "give what is wanted of it")
 
 
-def _pieces(blocks: list[Block], size: int) -> Iterator[list[Block]]:
+def _pieces(blocks: list[Rows], size: int) -> Iterator[list[Rows]]:
     """A batch in pieces: of the shards together where they are few rows, else of each."""
     if sum(len(block.rows) for block in blocks) <= size:
         yield blocks

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.batches import to_block
+from shoal.batches import look_at
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.executors.data import Data
@@ -21,7 +21,6 @@ from shoal.inference import Inference
 from shoal.metric import COSINE_DISTANCE, to_unit
 from shoal.shards.kernels import as_loss, loss_of, means_of, nearest
 from shoal.shards.part import Part
-from shoal.shards.rows import Block
 from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
@@ -197,11 +196,11 @@ class Prepared:
         return total
 
 
-def blocks_of(source: Source, centers: Floats, parameters: Parameters) -> Iterator[Block]:
+def blocks_of(source: Source, centers: Floats, parameters: Parameters) -> Iterator[Rows]:
     """The rows of a source in validated blocks, in order."""
     if (rows := _one_array(source)) is not None and rows.rows.shape[1] == centers.shape[1]:
         with _none_skipped():
-            yield to_block(rows, parameters)
+            yield look_at(rows, parameters)
         return
     applied = Inference(trained(centers, np.zeros(len(centers))), parameters, "error")
     with _none_skipped():

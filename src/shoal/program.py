@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from shoal.batches import check_columns, make_data, to_block
+from shoal.batches import check_columns, look_at, make_data
 from shoal.config import RANDOM_INIT, InitialClusters, Parameters, check_executor
 from shoal.errors import BadInputError, EndOfDataError, NotInitializedError
 from shoal.executors.data import Data
@@ -306,7 +306,7 @@ class KMeans:
                 f"rows is {type(rows).__name__}; it must be rows in memory: an array, a frame, or "
                 "a list of them"
             )
-        parts = [to_block(part, self._parameters).rows for part in source.held]
+        parts = [look_at(part, self._parameters).rows for part in source.held]
         check_columns(state, parts[0].shape[1], "rows")
         return parts
 

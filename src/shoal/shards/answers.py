@@ -12,7 +12,8 @@ import numpy as np
 from shoal.metric import all_distances, as_scores
 from shoal.shards.kernels import nearest, nearest_labels
 from shoal.shards.part import Part
-from shoal.shards.rows import Block, Blocks
+from shoal.shards.rows import Blocks
+from shoal.sources.rows import Rows
 from shoal.state import Scan
 from shoal.types import Array, Floats
 
@@ -44,7 +45,7 @@ class Sink(Protocol):
 
 
 def outputs_of(
-    block: Block, centers: Floats, metric: str, threads: int, outputs: Sequence[str]
+    block: Rows, centers: Floats, metric: str, threads: int, outputs: Sequence[str]
 ) -> dict[str, Array]:
     """Each of the outputs for the rows of a block."""
     found: dict[str, Array] = {}
@@ -60,7 +61,7 @@ def outputs_of(
         if SCORES in outputs and found[ALL_SCORES].dtype == np.float64:
             found[SCORES] = distances
     if ROW in outputs:
-        found[ROW] = block.index()
+        found[ROW] = block.numbers()
     return {name: found[name] for name in outputs}
 
 
@@ -77,7 +78,7 @@ class Reading:
         self._pieces = self._read(blocks, first, size)
         self.number = 0  # of the next piece
 
-    def _read(self, blocks: Blocks, first: int, size: int) -> Iterator[Block]:
+    def _read(self, blocks: Blocks, first: int, size: int) -> Iterator[Rows]:
         for block in blocks.read():
             yield from replace(block, first=first).pieces(size)
             first += block.dropped + len(block.rows)
@@ -89,9 +90,9 @@ class Reading:
             return None
         part = self._part
         found = outputs_of(piece, centers, part.metric, part.threads, self.asked[1])
-        return Answered(found, piece.scan)
+        return Answered(found, piece.seen)
 
-    def skip(self) -> Block | None:
+    def skip(self) -> Rows | None:
         """Pass over a piece, which is returned; None at the end."""
         self.number += 1
         return next(self._pieces, None)

@@ -13,8 +13,9 @@ import numpy as np
 from shoal import _core
 from shoal.metric import is_cosine
 from shoal.shards.kernels import as_loss, nearest
-from shoal.shards.rows import Block, Blocks
+from shoal.shards.rows import Blocks
 from shoal.shards.values import Drawn, joined
+from shoal.sources.rows import Rows
 from shoal.state import Grid, Partial, exact_sum
 from shoal.steps.random import Random
 from shoal.types import Floats, Labels
@@ -113,7 +114,7 @@ class CandidatesOfBlocks:
         return Partial(sums, np.zeros((2, 2), np.int64), narrow, rows, 0)
 
     def _brought(
-        self, position: int, block: Block, before: Floats | None, candidates: Floats
+        self, position: int, block: Rows, before: Floats | None, candidates: Floats
     ) -> tuple[Floats, Labels]:
         """Distances and labels of a block, brought up to date."""
         if position == len(self._distances):
@@ -143,7 +144,7 @@ class _Noted:
         self._rows = self._left = 0  # now, and when those were left out that are out of reach
         self.mass = 0  # of the rows that were looked at
 
-    def look(self, block: Block, at: int, mass: Floats, index: int) -> None:
+    def look(self, block: Rows, at: int, mass: Floats, index: int) -> None:
         """Note some rows of a block from ``at`` on, whose first has this index in the data set."""
         self.mass += exact_sum(mass)
         if self.mass == 0:

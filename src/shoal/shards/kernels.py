@@ -8,14 +8,14 @@ import numpy.typing as npt
 from shoal import _core
 from shoal.errors import BadInputError
 from shoal.metric import is_cosine
-from shoal.shards.rows import EMPTY_SCAN, Block
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
 from shoal.state import LOSS_UNIT, Grid, Partial, exact_sum, exact_to_float
 from shoal.types import Floats, Labels
 
 
 def assign_block(
-    block: Block,
+    block: Rows,
     centers: Floats,
     metric: str,
     threads: int,
@@ -50,7 +50,7 @@ def assign_block(
     return changes, loss
 
 
-def total_weight(block: Block) -> int:
+def total_weight(block: Rows) -> int:
     """Exact sum of the weights of a block, 1 each where it has none."""
     if block.weights is None:
         return len(block.rows) * LOSS_UNIT
@@ -78,8 +78,7 @@ def nearest(rows: Matrix, centers: Floats, metric: str, threads: int) -> tuple[L
     """Nearest center [n] of some validated rows, and its distance [n]."""
     labels = np.empty(len(rows), np.int32)
     distances = np.empty(len(rows))
-    block = Block(rows, None, EMPTY_SCAN)
-    assign_block(block, centers, metric, threads, labels, distances)
+    assign_block(Rows(rows), centers, metric, threads, labels, distances)
     return labels, distances
 
 
@@ -116,7 +115,7 @@ def loss_of(partial: Partial, centers: Floats, metric: str, threads: int) -> flo
     return loss if error <= loss * LOSS_ERROR[centers.dtype] else None
 
 
-def measured_loss(block: Block, labels: Labels, centers: Floats, metric: str, threads: int) -> int:
+def measured_loss(block: Rows, labels: Labels, centers: Floats, metric: str, threads: int) -> int:
     """The same from the rows and their labels, exactly, in units of 2**-1074."""
     if not isinstance(block.rows, np.ndarray):
         return assign_block(block, centers, metric, threads)[1]

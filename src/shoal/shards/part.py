@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
-from shoal.shards.rows import Block, Blocks, FromPages, Held, Reread, ignore, make_block
+from shoal.shards.rows import Blocks, FromPages, Held, Reread, ignore, validated
 from shoal.shards.workspace import Workspace
 from shoal.sources.kept import kept
 from shoal.sources.open import Source
@@ -85,5 +85,5 @@ class Part:
         whole = source.whole
         return Reread(lambda: map(self._validate, chain.from_iterable(whole())), self.progress)
 
-    def _validate(self, rows: Rows) -> Block:
-        return make_block(rows, self.metric, self.threads, self.on_bad_rows)
+    def _validate(self, rows: Rows) -> Rows:
+        return validated(rows, self.metric, self.threads, self.on_bad_rows)

@@ -15,9 +15,10 @@ from shoal.shards.kernels import assign_block, measured_loss, total_weight
 from shoal.shards.lottery import lowest
 from shoal.shards.part import Part
 from shoal.shards.potential import PotentialOfBlocks
-from shoal.shards.rows import Block, Blocks, source_changed
+from shoal.shards.rows import Blocks, source_changed
 from shoal.shards.values import Drawn, Measure, Steps
 from shoal.shards.workspace import Workspace
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import dense
 from shoal.state import Farthest, Grid, Partial, Scan
 from shoal.types import Floats, Indices, Ints, Labels, Shares
@@ -158,12 +159,12 @@ class Passes:
         total = Measure(0, 0, 0)
         for block in self.blocks.read():  # looked at as they are read, if they never were
             _, loss = assign_block(block, centers, self._metric, self._threads)
-            scan = block.scan
+            scan = block.seen
             found = Measure(loss, total_weight(block), len(block.rows), scan.dropped, scan.left_out)
             total = total.merge(found)
         return total
 
-    def _distances(self, block: Block, centers: Floats) -> Floats:
+    def _distances(self, block: Rows, centers: Floats) -> Floats:
         out = np.empty(len(block.rows))
         assign_block(block, centers, self._metric, self._threads, None, out)
         if is_cosine(self._metric):
@@ -214,7 +215,7 @@ class Passes:
         further = potential.pick(draws)
         return None if further is None else self.take(np.concatenate([start, further]))
 
-    def _only(self) -> Block | None:
+    def _only(self) -> Rows | None:
         """The block, if there is but one, in memory."""
         if not self.blocks.resident:
             return None
@@ -229,7 +230,7 @@ class Passes:
             start += len(block.rows)
         return Farthest.of(parts, number)
 
-    def _farthest(self, position: int, block: Block, centers: Floats, number: int) -> Farthest:
+    def _farthest(self, position: int, block: Rows, centers: Floats, number: int) -> Farthest:
         labels = self._labels[position]
         number = min(number, len(labels))
         rows, distances = np.empty(number, np.int64), np.empty(number)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from shoal import _core
-from shoal.shards.rows import Block, Blocks
+from shoal.shards.rows import Blocks
+from shoal.sources.rows import Rows
 from shoal.types import Floats, Indices, Shares
 
 
@@ -76,7 +77,7 @@ class PotentialOfBlocks:
             self._weights.append(weights)
             self._starts.append(self._starts[-1] + n)
 
-    def _weighed(self, block: Block, start: int) -> Floats | None:
+    def _weighed(self, block: Rows, start: int) -> Floats | None:
         """The weights of a block, 0 for the rows that are left out."""
         inside = self._without - start
         inside = inside[(inside >= 0) & (inside < len(block.rows))]

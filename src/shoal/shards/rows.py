@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal import _core
-from shoal.checks import warn_user
 from shoal.dtypes import inexact, is_double
 from shoal.errors import BadInputError
 from shoal.metric import LARGEST_VALUE, SQUARED_EUCLIDEAN_DISTANCE, is_cosine
@@ -21,46 +20,13 @@ from shoal.sources.sparse import Matrix, Scattered, SparseRows
 from shoal.state import SAID_ROWS, Scan
 from shoal.types import Floats, Indices
 
-Validate = Callable[[Rows], "Block"]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows [n, d] of any dtype of ``dtypes``, in any order, weights [n] float64 or None."""
-
-    rows: Matrix
-    weights: Floats | None
-    scan: Scan
-    kept: Indices | None = None  # [n] which of the rows given these are, where some were left out
-    first: int = 0  # index of the first row given in the data set
-
-    @property
-    def dropped(self) -> int:
-        """Rows that were left out."""
-        return self.scan.dropped
-
-    def pieces(self, size: int) -> Iterator[Block]:
-        """The same rows as blocks of ``size``: views."""
-        if len(self.rows) <= size:
-            yield self
-            return
-        scan = replace(self.scan, dropped=0, left_out=())
-        for start in range(0, len(self.rows), size):
-            part = slice(start, start + size)
-            weights = None if self.weights is None else self.weights[part]
-            kept = None if self.kept is None else self.kept[part]
-            first = self.first + (start if kept is None else 0)
-            yield Block(self.rows[part], weights, scan, kept, first)
-
-    def index(self) -> Indices:
-        """Index of each row in the data set."""
-        return self.first + (np.arange(len(self.rows)) if self.kept is None else self.kept)
+Validate = Callable[[Rows], Rows]
 
 
 EMPTY_SCAN = Scan(0, np.zeros(0), 0.0, False, False)
 
 
-def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error") -> Block:
+def validated(given: Rows, metric: str, threads: int, on_bad_rows: str = "error") -> Rows:
     """Look at every value once: the door through which rows come in.
 
     Raises BadInputError for a NaN, an infinity or a missing value (the first bad row and column
@@ -73,8 +39,8 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
         where, row = given.place(bad[0])
         raise inexact(where, rows[bad], f"row {row}, {given.column_of(bad[1])}")
     missing = given.missing is not None and bool(given.missing.any())
-    kept: Indices | None = None
     left_out: tuple[str, ...] = ()
+    found = given
     formed = bad is None or bad[1] >= 0
     if formed and (bad is not None or missing) and on_bad_rows == "skip":
         good = _finite(rows)
@@ -83,8 +49,8 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
         kept = np.flatnonzero(good)
         lost = map(given.place, np.flatnonzero(~good)[:SAID_ROWS])
         left_out = tuple(f"{row} of {where}" for where, row in lost)
-        rows = rows[good]
-        weights = None if weights is None else weights[good]
+        found = replace(given.at(kept), kept=kept)
+        rows, weights = found.rows, found.weights
         scan, largest, bad = _scan(rows, weights, threads)
     elif missing:
         assert given.missing is not None
@@ -107,9 +73,9 @@ def make_block(given: Rows, metric: str, threads: int, on_bad_rows: str = "error
             "be finite. Clean the data, or pass on_bad_rows='skip' to drop such rows"
         )
     _check_range(scan, largest, metric, given)
-    if kept is not None:
-        scan = replace(scan, dropped=len(given.rows) - len(rows), left_out=left_out)
-    return Block(rows, weights, scan, kept)
+    if found is not given:
+        scan = replace(scan, dropped=len(given) - len(found), left_out=left_out)
+    return found.looked_at(scan)
 
 
 def _check_range(scan: Scan, largest: Floats, metric: str, given: Rows) -> None:
@@ -162,40 +128,6 @@ def _scan(
     return scan, largest, None if bad[0] < 0 else bad
 
 
-class Tally:
-    """Counts rows that are left out, pass by pass, and says so once."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._dropped = self._rows = 0
-        self._lost: tuple[str, ...] = ()
-        self._before: tuple[int, int, tuple[str, ...]] = (0, 0, ())  # the pass that left out most
-        self._said = False
-
-    def begin(self) -> None:
-        """A pass begins, over the rows of the one before or others."""
-        self._before = max(self._before, (self._dropped, self._rows, self._lost))
-        self._dropped, self._rows, self._lost = 0, 0, ()
-
-    def add(self, scan: Scan) -> None:
-        """Count rows that were looked at."""
-        self._dropped += scan.dropped
-        self._rows += scan.dropped + scan.rows
-        self._lost = (*self._lost, *scan.left_out)[:SAID_ROWS]
-
-    def say(self) -> None:
-        """Warn of what a pass left out, if that is not said yet."""
-        dropped, rows, lost = max(self._before, (self._dropped, self._rows, self._lost))
-        if dropped and not self._said:
-            self._said = True
-            warn_user(
-                f"{self._name}: dropped {dropped} of {rows} rows with values that are not finite "
-                f"or missing (on_bad_rows='skip'): row{'s' * (dropped > 1)} "
-                + ", ".join(one.removesuffix(f" of {self._name}") for one in lost)
-                + f" and {dropped - len(lost)} more" * (dropped > len(lost))
-            )
-
-
 def ignore(_rows: int) -> None:
     """Take no notice of how many rows were read."""
 
@@ -208,7 +140,7 @@ class Blocks:
     def __init__(self) -> None:
         self._scan: Scan | None = None
 
-    def read(self) -> Iterable[Block]:
+    def read(self) -> Iterable[Rows]:
         """The blocks, from the first."""
         raise NotImplementedError
 
@@ -217,16 +149,16 @@ class Blocks:
         if self._scan is None:
             total = None
             for block in self.read():
-                total = block.scan if total is None else total.merge(block.scan)
+                total = block.seen if total is None else total.merge(block.seen)
             self._scan = EMPTY_SCAN if total is None else total
         return self._scan
 
-    def __iter__(self) -> Iterator[Block]:
+    def __iter__(self) -> Iterator[Rows]:
         """Yield the blocks; a source that gives other data than at first is an error."""
         scan, rows = self.scan(), 0
         for block in self.read():
             rows += len(block.rows)
-            known = block.scan is scan or scan.covers(block.scan)
+            known = block.scan is scan or scan.covers(block.seen)
             if rows <= scan.rows and not known:
                 raise source_changed("other columns, another dtype or larger values now")
             if rows > scan.rows:
@@ -286,9 +218,9 @@ class Held(Blocks):
         super().__init__()
         self._rows = rows
         self._validate = validate
-        self._blocks: list[Block] | None = None
+        self._blocks: list[Rows] | None = None
 
-    def read(self) -> Iterable[Block]:
+    def read(self) -> Iterable[Rows]:
         """The blocks."""
         if self._blocks is None:
             self._blocks = [self._validate(part) for part in self._rows]
@@ -303,7 +235,7 @@ class Reread(Blocks):
 
     def __init__(
         self,
-        begin: Callable[[], Iterable[Block]],
+        begin: Callable[[], Iterable[Rows]],
         progress: Callable[[int], None] = ignore,
     ) -> None:
         super().__init__()
@@ -311,7 +243,7 @@ class Reread(Blocks):
         self._progress = progress
         self._checksums: list[int] = []
 
-    def read(self) -> Iterator[Block]:
+    def read(self) -> Iterator[Rows]:
         """Yield the blocks. What is kept of rows is kept by position: they must be the same."""
         for position, block in enumerate(self._begin()):
             checksum = _checksum(block.rows)
@@ -344,7 +276,7 @@ class FromPages(Blocks):
         self._validate = validate
         self._progress = progress
 
-    def read(self) -> Iterator[Block]:
+    def read(self) -> Iterator[Rows]:
         """Yield the blocks."""
         self._source.pages.check_unchanged()
         scan = self._scan
@@ -352,7 +284,7 @@ class FromPages(Blocks):
             if scan is None or scan.dropped:
                 yield self._validate(piece)
             else:
-                yield Block(piece.rows, piece.weights, scan)
+                yield piece.looked_at(scan)
             self._progress(len(piece))
         self._source.pages.check_unchanged(local=True)
 

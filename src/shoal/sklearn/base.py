@@ -24,11 +24,11 @@ from shoal.errors import BadInputError, TooFewRowsError
 from shoal.metric import all_distances
 from shoal.prepared import Prepared, blocks_of, local_trials
 from shoal.shards.kernels import assign_block, nearest_labels
-from shoal.shards.rows import Block
 from shoal.sklearn.door import opened, other_words
 from shoal.sklearn.names import METRICS, SEEDINGS, threads_of
 from shoal.sklearn.quick import LARGEST_SEED, are_plain, random_state_of
 from shoal.sources.open import Source
+from shoal.sources.rows import Rows
 from shoal.sources.sparse import is_sparse
 from shoal.state import State, exact_to_float
 from shoal.types import Floats
@@ -140,7 +140,7 @@ class KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         """``fit(X).labels_``: the nearest center [n] int32 of each row."""
         return self.fit(X, sample_weight=sample_weight).labels_
 
-    def _blocks(self, source: Source, parameters: Parameters) -> Iterator[Block]:
+    def _blocks(self, source: Source, parameters: Parameters) -> Iterator[Rows]:
         """The rows of a source, validated, piece by piece."""
         with other_words():
             yield from blocks_of(source, self.cluster_centers_, parameters)

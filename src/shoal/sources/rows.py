@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,8 @@ from shoal.sources.mapped import Mapped, described
 from shoal.sources.places import Places
 from shoal.sources.sparse import Matrix, stacked
 from shoal.sources.weights import given_twice, weights_of_parts
-from shoal.types import Floats
+from shoal.state import Scan
+from shoal.types import Floats, Indices
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Rows:
     places: Places | None = None  # the files they come from
     labelled: bool = False  # something came beside them, which is not used
     gap: Callable[[int], str] | None = None  # says where the value is that a row misses
+    scan: Scan | None = None  # what a look at every value found; None: not looked at yet
+    kept: Indices | None = None  # [n] which of the rows given these are, where some were left out
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,6 +45,29 @@ class Rows:
     def __setstate__(self, state: dict[str, Any]) -> None:
         rows = state["rows"]
         vars(self).update(state, rows=rows.opened() if isinstance(rows, Mapped) else rows)
+
+    def looked_at(self, scan: Scan) -> Rows:
+        """The same, once every value has been looked at."""
+        return self._with(scan=scan)
+
+    @property
+    def seen(self) -> Scan:
+        """What a look at them found."""
+        assert self.scan is not None
+        return self.scan
+
+    @property
+    def dropped(self) -> int:
+        """Rows that were left out."""
+        return self.seen.dropped
+
+    def pieces(self, size: int) -> Iterator[Rows]:
+        """The same rows, ``size`` at a time: views."""
+        return (self.between(at, at + size) for at in range(0, max(len(self), 1), size))
+
+    def numbers(self) -> Indices:
+        """Number of each row in the data set, of which ``first`` is the first given."""
+        return self.first + (np.arange(len(self)) if self.kept is None else self.kept)
 
     def index_of(self, row: Any) -> int:
         """Index of a row in the data set."""
@@ -82,26 +108,34 @@ class Rows:
         if start == 0 and end >= len(self):
             return self
         part = slice(start, end)
+        scan = self.scan
+        if scan is not None:
+            scan = replace(scan, dropped=0, left_out=())
         return replace(
             self,
             rows=self.rows[part],
             weights=None if self.weights is None else self.weights[part],
             missing=None if self.missing is None else self.missing[part],
-            first=self.first + start,
+            first=self.first + (start if self.kept is None else 0),
             index=None if self.index is None else self.index[part],
+            kept=None if self.kept is None else self.kept[part],
+            scan=scan,
         )
 
     def at(self, indices: npt.NDArray[np.int64]) -> Rows:
         """A copy of some rows."""
-        copy = object.__new__(Rows)  # as replace() makes it, at less of a cost: batches are many
-        vars(copy).update(
-            vars(self),
+        return self._with(
             rows=self.rows[indices],
             weights=None if self.weights is None else self.weights[indices],
             missing=None if self.missing is None else self.missing[indices],
             index=self.first + indices if self.index is None else self.index[indices],
         )
-        return copy
+
+    def _with(self, **changes: Any) -> Rows:
+        """As replace() makes it, at less of a cost: batches are many."""
+        changed = object.__new__(Rows)
+        vars(changed).update(vars(self), **changes)
+        return changed
 
 
 def joined(parts: list[Rows]) -> Rows:
