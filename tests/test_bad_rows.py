@@ -8,6 +8,7 @@ from estimator_helpers import Recorder, full_batch, mini_batch, step_of
 from helpers import make_rows
 
 import shoal
+from shoal.executors import PickledExecutor
 
 # ---- Bad rows ----
 
@@ -49,6 +50,16 @@ def test_bad_rows_are_skipped_with_their_number(make):
     with pytest.warns(UserWarning, match="dropped 2 of 300 rows"):
         weighted = model.score(with_bad_rows(rows), sample_weight=weights)
     assert weighted == model.score(good, sample_weight=np.delete(weights, [7, 9]))
+
+
+def test_bad_rows_are_told_where_answers_come_in_pieces():
+    rows = make_rows(10_000)
+    where = shoal.RunConfig(executor=PickledExecutor(2))
+    model = full_batch(rows[:1_000].copy(), on_bad_rows="skip", config=where)
+    rows[[7, 4_999, 9_000]] = np.nan
+    with pytest.warns(UserWarning, match="dropped 3 of 10000 rows .* rows 7, 4999, 9000"):
+        found = model.predict(rows, outputs=["all_scores"], as_iterable=False)
+    assert found["all_scores"].shape == (9_997, 1_000)
 
 
 def test_a_batch_of_bad_rows_alone_is_skipped():

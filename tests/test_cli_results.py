@@ -178,6 +178,15 @@ def test_nulls_are_rows_left_out(shell: Shell) -> None:
 # ---- Whole or not at all ----
 
 
+@pytest.mark.usefixtures("small_pieces")
+def test_a_directory_of_results_tells_its_rows(shell: Shell) -> None:
+    np.save("x.npy", X)
+    shell.ok("fit x.npy -k 5 -m m.npz")
+    said = shell.json("transform x.npy -m m.npz -o out/")
+    assert said == {"rows": 400, "files": 1, "output": "out/"}
+    assert sum(parquet.read_table(path).num_rows for path in Path("out").iterdir()) == 400
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("command", ["predict", "transform"])
 @pytest.mark.usefixtures("small_pieces")

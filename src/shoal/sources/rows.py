@@ -110,7 +110,9 @@ class Rows:
         part = slice(start, end)
         scan = self.scan
         if scan is not None:
-            scan = replace(scan, dropped=0, left_out=())
+            scan = replace(scan, rows=len(range(*part.indices(len(self)))))
+            if start > 0:  # what was left out is told with the first
+                scan = replace(scan, dropped=0, left_out=())
         return replace(
             self,
             rows=self.rows[part],
