@@ -86,7 +86,7 @@ def test_a_directory_of_results_needs_no_other_machine(
 def test_options_that_do_not_go_together_are_refused(shell: Shell, data: Path) -> None:
     shell.error(f"fit {data} --workers 2", "--workers is given without --ray ADDRESS")
     shell.error(f"fit {data} --ray local", "--ray is given without --workers N")
-    shell.error(f"fit {data} --ray local --workers 0", "num_workers is 0")
+    shell.error(f"fit {data} --ray local --workers 0", "--workers is 0")
 
 
 def test_standard_input_is_not_for_workers(
