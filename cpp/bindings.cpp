@@ -26,6 +26,7 @@
 #include "given_rows.h"
 #include "py_grid.h"
 #include "py_lloyd.h"
+#include "py_permutation.h"
 #include "py_seeding.h"
 
 namespace nb = nanobind;
@@ -330,6 +331,11 @@ NB_MODULE(_core, m) {
       .def_prop_ro("needs_rows", &PySeeding::needs_rows, "Whether choose needs the rows again.")
       .def("choose", &PySeeding::choose, nb::arg("rows").none(), nb::arg("weights").none(),
            nb::arg("which"), "Take a candidate of the last lower as a center.");
+  m.def("permuted", &py_permuted, nb::arg("n"), nb::arg("keys"), nb::arg("first"),
+        nb::arg("strips").none(), nb::arg("found"),
+        "What stands at some places of a keyed permutation of n, from first on.\n\n"
+        "strips: (place in the window, first row and length of the segment, rows of it before)\n"
+        "of each; then the rows at these places of a window.");
   m.def("read_rows", &py_read_rows, nb::arg("rows"), nb::arg("cosine"), nb::arg("out"),
         "Rows as float64, of length one under cosine.");
   m.def(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import weakref
 from collections import Counter
 from pathlib import Path
@@ -13,9 +14,86 @@ import pytest
 from pyarrow import parquet
 
 import shoal
+from shoal.shards.permutation import Permutation
 from shoal.steps import order as order_module
-from shoal.steps.order import Order, Permutation
-from shoal.steps.random import Random
+from shoal.steps.order import Order
+from shoal.steps.random import SHUFFLING, Random
+
+SEED = 20_261_201
+
+
+def reference_permutation(n: int, path: tuple[int, ...]) -> np.ndarray:
+    """What the core computes, written down in NumPy: all of it."""
+    factors = np.array([0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93], np.uint64)
+    half = np.uint64(32)
+    keys = Random(*path).shares(10 if n <= 4096 else 6)
+    high = max(1, math.isqrt(max(n, 1) - 1) + 1)
+    low = -(-n // high)
+
+    def once(places: np.ndarray) -> np.ndarray:
+        a, b = np.uint64(high), np.uint64(low)
+        left, right = np.divmod(places, b)
+        for key in keys:
+            mixed = (right + key) * factors[0]
+            mixed = (mixed ^ (mixed >> half)) * factors[1]
+            left, right, a, b = right, (left + ((mixed >> half) * a >> half)) % a, b, a
+        return left * b + right
+
+    out = once(np.arange(n, dtype=np.uint64))
+    while len(outside := np.flatnonzero(out >= n)):
+        out[outside] = once(out[outside])
+    return out.astype(np.int64)
+
+
+def reference_order(seed: int, epoch: int, rows: int, room: int) -> np.ndarray:
+    """An epoch, window after window: 8 strips each, that turn around in their segments."""
+    path = (seed, SHUFFLING, epoch)
+    if rows <= room:
+        return reference_permutation(rows, path)
+    edges = np.arange(9) * rows // 8
+    turns = (Random(*path, 0).uniform(8) * np.diff(edges)).astype(np.int64)
+    strip = max(1, room // 8)
+    found = []
+    for window, start in enumerate(range(0, int(np.diff(edges).max()), strip)):
+        strips = [
+            begin + (np.arange(start, min(start + strip, end - begin)) + turn) % (end - begin)
+            for begin, end, turn in zip(edges, edges[1:], turns, strict=False)
+        ]
+        inside = np.concatenate(strips)
+        found.append(inside[reference_permutation(len(inside), (*path, 1 + window))])
+    return np.concatenate(found)
+
+
+SIZES = [*range(1, 30), 99, 100, 101, 1000, 4095, 4096, 4097, 16_384, 99_856, 99_857, 700_001]
+
+
+def test_permutations_are_those_of_the_reference() -> None:
+    rng = np.random.default_rng(SEED)
+    print(f"seed {SEED}")
+    for n in [*SIZES, *rng.integers(1, 9_000, 40).tolist()]:
+        path = (int(rng.integers(2**32)), SHUFFLING, int(rng.integers(100)))
+        drawn = Permutation(n, Random(*path))
+        want = reference_permutation(n, path)
+        np.testing.assert_array_equal(drawn(0, n), want)
+        first, last = sorted(rng.integers(0, n + 1, 2).tolist())
+        np.testing.assert_array_equal(drawn(first, last), want[first:last])
+
+
+@pytest.mark.parametrize("n", [2**31 - 1, 2**32 + 1, 2**52 + 1, 2**60 - 1, 2**60])
+def test_parts_of_very_large_permutations_are_found_alone(n: int) -> None:
+    permutation = Permutation(n, Random(3, 1, 0))
+    found = permutation(n - 5_000, n)
+    assert len(np.unique(found)) == 5_000
+    assert 0 <= found.min() <= n // 100
+    assert n - n // 100 <= found.max() < n
+    np.testing.assert_array_equal(permutation(n - 7, n - 3), found[-7:-3])
+
+
+def test_places_outside_of_a_permutation_are_refused() -> None:
+    for first, last, n in ((-1, 3, 10), (8, 11, 10), (0, 1, 0), (0, 1, 2**60 + 1)):
+        with pytest.raises(ValueError, match="places must be among n"):
+            Permutation(n, Random(3, 1, 0))(first, last)
+    assert len(Permutation(0, Random(3, 1, 0))(0, 0)) == 0
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 16, 17, 99, 100, 1000, 4096, 4097, 70_001])
@@ -71,6 +149,15 @@ def test_every_window_is_its_strips_in_random_order(rows: int) -> None:
             )
         parts = [order.at(at, min(at + 37, rows)) for at in range(0, rows, 37)]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+@pytest.mark.usefixtures("small_windows")
+@pytest.mark.parametrize("rows", [1, 99, 100, 101, 102, 107, 108, 399, 400, 801, 4_321])
+def test_orders_are_those_of_the_reference(rows: int) -> None:
+    for seed, epoch in ((3, 0), (3, 7), (2**31, 1)):
+        want = reference_order(seed, epoch, rows, 100)
+        np.testing.assert_array_equal(np.sort(want), np.arange(rows))
+        np.testing.assert_array_equal(Order(seed, epoch, rows, 4).at(0, rows), want)
 
 
 @pytest.mark.usefixtures("small_windows")

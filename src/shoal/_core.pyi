@@ -171,6 +171,13 @@ class Seeding:
         which: int,
     ) -> None: ...
 
+def permuted(
+    n: int,
+    keys: npt.NDArray[np.uint64],  # IN [rounds], an even number
+    first: int,
+    strips: npt.NDArray[np.int64] | None,  # IN [segments, 4]
+    found: npt.NDArray[np.int64],  # OUT [size]
+) -> None: ...
 def read_rows(
     rows: _Floats,  # IN [n, d]
     cosine: bool,

@@ -33,7 +33,7 @@ from shoal.sources.limits import USUAL
 from shoal.sources.open import Source
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
-from shoal.steps.order import CHUNK, rows_of_a_window
+from shoal.steps.order import rows_of_a_window
 
 #: Buffers of a thread, and what the allocator and libraries hold, in bytes; measured.
 THREAD_BYTES, OTHER_BYTES = 1 << 20, 4 << 20
@@ -53,7 +53,7 @@ class MemoryEstimate:
     reading: int  # pieces, windows and batches of rows under way
     centers: int  # the centers and their sums
     seeding: int  # while centers are chosen
-    labels: int  # 4 bytes per row, for full batch; the shuffled order, for mini-batches
+    labels: int  # 4 bytes per row, for full batch; the rows of one, shuffled, for mini-batches
     kept: int  # beside the rows to save work, within memory_budget
     threads: int
 
@@ -226,7 +226,7 @@ def _shape_of_source(source: Source) -> _Shape:
 
 def _reading(planned: Parameters, shape: _Shape) -> int:
     """Rows under way: pieces of what is not in memory, or copies of batches."""
-    batch = min(shape.rows, shape.batch_size or _default_batch(planned)) * shape.row
+    batch = _batch(planned, shape) * shape.row
     if shape.held:
         return 2 * batch if planned.use_mini_batch else 0
     if not planned.use_mini_batch:
@@ -239,7 +239,7 @@ def _reading(planned: Parameters, shape: _Shape) -> int:
 def _labels(planned: Parameters, shape: _Shape) -> int:
     if not planned.use_mini_batch:
         return 4 * shape.rows
-    return 64 * min(shape.rows, CHUNK) if shape.shuffle else 0
+    return 32 * _batch(planned, shape) if shape.shuffle else 0  # its rows as drawn, and sorted
 
 
 def _kept(planned: Parameters, shape: _Shape) -> int:
@@ -275,6 +275,11 @@ def _seeding(planned: Parameters, shape: _Shape) -> int:
     if method == KMC2_INIT:
         return weights + CHAIN_ROWS * 2 * row
     return weights
+
+
+def _batch(planned: Parameters, shape: _Shape) -> int:
+    """Rows of a mini-batch."""
+    return min(shape.rows, shape.batch_size or _default_batch(planned))
 
 
 def _default_batch(planned: Parameters) -> int:

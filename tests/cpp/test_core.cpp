@@ -20,6 +20,7 @@
 #include "core/exact_sum.h"
 #include "core/loss.h"
 #include "core/parallel.h"
+#include "core/permutation.h"
 #include "core/reference.h"
 #include "core/scan.h"
 #include "core/sums.h"
@@ -66,6 +67,32 @@ void test_half() {
     }
     CHECK(equal);
   }
+}
+
+// Any part is that of the whole, which has every number once; a window's rows are in its strips.
+void test_permutation() {
+  for (const int64_t n : {int64_t{1}, int64_t{2}, int64_t{7}, int64_t{16}, int64_t{17},
+                          1 + below(5000), 1 + below(100000)}) {
+    context = "a permutation of " + std::to_string(n);
+    std::array<uint64_t, 10> keys;
+    for (uint64_t& key : keys) key = generator() >> 11;
+    const Keyed keyed{n, keys.data(), n < 4096 ? 10 : 6};
+    std::vector<int64_t> whole(n), part(n), sorted;
+    permute(keyed, 0, n, whole.data());
+    const int64_t first = below(n), size = 1 + below(n - first);
+    permute(keyed, first, size, part.data());
+    CHECK(std::equal(part.begin(), part.begin() + size, whole.begin() + first));
+    sorted = whole;
+    std::sort(sorted.begin(), sorted.end());
+    bool each = true;
+    for (int64_t i = 0; i < n; ++i) each = each && sorted[i] == i;
+    CHECK(each);
+  }
+  context = "rows of a window";
+  const std::vector<Strip> strips = {{0, 0, 10, 8}, {4, 10, 5, 1}, {4, 15, 9, 7}};
+  std::vector<int64_t> found = {5, 0, 3, 4, 6, 1, 2};
+  rows_of(strips.data(), 3, 7, found.data());
+  CHECK((found == std::vector<int64_t>{23, 8, 1, 22, 15, 9, 0}));
 }
 
 void test_exact_sum() {
@@ -470,6 +497,7 @@ void test_scan() {
 int main(int argc, char** argv) {
   start(argc, argv, 20240607);
   test_half();
+  test_permutation();
   test_exact_sum();
   test_parallel_for();
   test_dispatch();
