@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import secrets
@@ -55,6 +56,7 @@ class Cluster:
         self._names = itertools.count()
         self._run = secrets.token_hex(4)
         self._kind = ray.remote(_worker_class())
+        self._pickler = _pickler_class(ray)
         self._seen = time.monotonic()
         self.connected = not ray.is_initialized()  # by this: whose work it is to disconnect
         if not self.connected:
@@ -140,15 +142,17 @@ class Cluster:
 
     def pack(self, value: Any) -> Any:
         """Put a value where its arrays need not be copied to be read: as content and buffers."""
-        buffers: list[Any] = []
+        content, buffers, refs = io.BytesIO(), list[Any](), list[Any]()
+        pickler = self._pickler(content, protocol=5, buffer_callback=buffers.append)
+        pickler.refs = refs
         try:
-            content = self._ray.cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+            pickler.dump(value)
         except (TypeError, ValueError, AttributeError) as error:
             raise BadInputError(
                 f"the data cannot be sent to workers: {error}. Give arrays, tables or files"
             ) from error
         arrays = [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers]
-        return self.put(Packed(content, arrays))
+        return self.put(Packed(content.getvalue(), arrays, refs))
 
     def wait(self, answers: Sequence[Any], seconds: float) -> list[Any]:
         """Wait for answers, no longer than so many seconds; returns those that are not there."""
@@ -287,6 +291,25 @@ def _worker_class() -> type[Any]:
             return self._worker.answer(message, arguments)
 
     return ShoalWorker
+
+
+def _pickler_class(ray: Any) -> type[Any]:
+    """What pickles all but references to the object store.
+
+    Those are beside what it makes, not inside of its bytes, so that Ray sees them: it keeps what
+    they refer to as long as they are there, and no longer.
+    """
+
+    class Pickler(ray.cloudpickle.CloudPickler):  # type: ignore[misc]
+        refs: list[Any]
+
+        def persistent_id(self, value: Any) -> int | None:
+            if not isinstance(value, ray.ObjectRef):
+                return None
+            self.refs.append(value)
+            return len(self.refs) - 1
+
+    return Pickler
 
 
 def _folder() -> tuple[str, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import socket
@@ -40,15 +41,27 @@ class About(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A part to be sent: its description, and the memory of its arrays."""
+    """A part to be sent: its description, the memory of its arrays, and what it refers to."""
 
     content: bytes
     buffers: Sequence[Any]  # of bytes
+    refs: Sequence[Any] = ()  # of what lies elsewhere, by whoever lends machines
 
     def part(self) -> Part:
         """The part; its arrays lie in the memory of ``buffers``, which is only read."""
-        part: Part = pickle.loads(self.content, buffers=self.buffers)
+        part: Part = _Unpickler(self).load()
         return part
+
+
+class _Unpickler(pickle.Unpickler):
+    """Puts references back where they were."""
+
+    def __init__(self, packed: Packed) -> None:
+        super().__init__(io.BytesIO(packed.content), buffers=packed.buffers)
+        self._refs = packed.refs
+
+    def persistent_load(self, number: Any) -> Any:
+        return self._refs[number]
 
 
 class Worker:

@@ -144,7 +144,7 @@ class ArrowPages:
             others = types_of(schema, file.name)
             if not named:
                 others = {one: kind for one, kind in others.items() if one not in index}
-            _check_same((first, found), (file.name, others), used, named)
+            check_same((first, found), (file.name, others), used, named)
         fields = [field_of(one, found[one], self._chunks(one), first) for one in names]
         return Layout(tuple(fields), columns.weights, self.name, self._places, self._limits)
 
@@ -157,7 +157,7 @@ class ArrowPages:
 Named = tuple[str, dict[str, Any]]  # a file and the types of its columns
 
 
-def _check_same(one: Named, other: Named, used: Iterable[str], named: bool) -> None:
+def check_same(one: Named, other: Named, used: Iterable[str], named: bool) -> None:
     """Refuse files whose columns differ: those used or, if none are named, those of numbers."""
     (first, types), (second, others) = one, other
     rule = "files of one data set must have the same columns, in any order"

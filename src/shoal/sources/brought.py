@@ -150,7 +150,9 @@ def _advice(data: Any) -> str | None:
         )
     if module.partition(".")[0] == "pandas" and hasattr(data, "groups"):
         return "use the frame itself, or [group for _, group in groups] for a list of shards"
-    if module.startswith(("pyspark.", "dask.bag", "ray.data")):
+    if module.startswith("ray.data."):
+        return "give the data set itself, alone (of several, one.union(other)), or .iter_batches()"
+    if module.startswith(("pyspark.", "dask.bag")):
         return "write it as Parquet and give the path, or use .toPandas()"
     return _BY_NAME.get(type(data).__name__)
 

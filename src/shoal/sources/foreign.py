@@ -62,6 +62,11 @@ def _refuse_nulls(data: Any, name: str) -> None:
         )
 
 
+def is_ray_data(data: object) -> bool:
+    """Whether this is a data set of Ray Data."""
+    return _is_a(data, "ray.data", "Dataset")
+
+
 def _is_a(data: object, module: str, name: str) -> bool:
     kind = getattr(sys.modules.get(module), name, None)
     return kind is not None and isinstance(data, kind)

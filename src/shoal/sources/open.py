@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, TypeGuard
 
 from shoal.checks import whole_number
-from shoal.errors import BadInputError
+from shoal.errors import BadInputError, MissingExtraError
 from shoal.sources.array import to_parts, warn_of_labels
 from shoal.sources.brought import prepared
 from shoal.sources.columns import Columns, check_label, check_labels, is_frame, is_table
-from shoal.sources.foreign import unwrapped
+from shoal.sources.foreign import is_ray_data, unwrapped
 from shoal.sources.limits import USUAL, Limits
 from shoal.sources.paged import PagedSource
 from shoal.sources.pages import ArrayPages
@@ -45,10 +45,11 @@ def open_source(
         memory of the CPU, JAX arrays); a sparse matrix or array of scipy's (CSR; others are
         converted, with a warning), of which every answer has the bits of its ``toarray()``; a dict
         of columns, a data frame, or a table of polars, pyarrow or DuckDB; ``shoal.Weighted(rows,
-        weights)`` of one of those; a list of those, the parts of one data set; an iterator,
-        generator or iterable of batches of any of these kinds; a torch ``DataLoader``; a callable
-        that returns any of these; of a tuple, as a batch or as data, the first item is the rows,
-        and labels beside it are not used; a path, or a list of paths, to
+        weights)`` of one of those; a list of those, the parts of one data set; a data set of Ray
+        Data; an iterator, generator or iterable of batches of any of these kinds, but of Ray's; a
+        torch ``DataLoader``; a callable that returns any of these; of a tuple, as a batch or as
+        data, the first item is the rows, and labels beside it are not used; a path, or a list of
+        paths, to
         files (``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.arrow``, ``.feather``, ``.ipc``): of
         one, a directory, a pattern such as ``"days/*.parquet"``, a URL. Parquet,
         Arrow and large CSV files are read piece by piece, never as a whole.
@@ -123,6 +124,13 @@ def open_named(
         return on_disk
     if callable(data) and not hasattr(data, "__array__"):
         return _open_callable(data, named, batch_size, shuffle, name, limits)
+    if isinstance(data, (list, tuple)) and data and is_ray_data(data[0]):
+        raise BadInputError(
+            f"{name} is a {type(data).__name__} of Ray data sets: make one of them, with "
+            "one.union(other)"
+        )
+    if is_ray_data(data):
+        return _of_ray(data, named, batch_size, shuffle, name, limits)
     data = prepared(unwrapped(data), name)
     if _is_iterable_of_batches(data):
         _refuse_batch_size(batch_size, name)
@@ -162,6 +170,19 @@ def _in_memory(
 def is_source(data: object) -> TypeGuard[Source]:
     """Whether data was opened before."""
     return isinstance(data, (PagedSource, StreamSource))
+
+
+def _of_ray(
+    data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str, limits: Limits
+) -> Source:
+    try:
+        from shoal.sources.ray_data import RayPages, materialized
+    except ImportError:
+        raise MissingExtraError(f"reading {name}, a Ray data set,", "pyarrow", "parquet") from None
+    there = materialized(data, name)
+    source = PagedSource(RayPages(there, named, name, limits), batch_size, shuffle)
+    source.named, source.read = named, partial(RayPages, there, name=name, limits=limits)
+    return source
 
 
 def is_path(data: object) -> bool:
@@ -209,7 +230,10 @@ def _open_callable(
     name: str,
     limits: Limits,
 ) -> Source:
-    result = prepared(unwrapped(data()), f"{name}()")
+    result = data()
+    if is_ray_data(result):
+        return open_named(result, named, batch_size, shuffle, f"{name}()", limits)
+    result = prepared(unwrapped(result), f"{name}()")
     if callable(result) and not hasattr(result, "__array__"):
         raise BadInputError(f"{name}() returned another callable; it must return data")
     if not _is_iterable_of_batches(result):

@@ -13,7 +13,7 @@ import numpy as np
 
 from shoal.sources.ahead import ahead
 from shoal.sources.columns import Columns, wanted_columns
-from shoal.sources.pages import ArrayPages, Pages, SomePages, WeightedPages
+from shoal.sources.pages import ArrayPages, Pages, SomePages, WeightedPages, only
 from shoal.sources.pieces import Order, Reader, cut, portions, skip, until
 from shoal.sources.rows import Rows, joined, with_weights
 from shoal.types import Indices
@@ -72,11 +72,8 @@ class PagedSource:
         starts = np.array([0, *accumulate(pages.lengths)])
         edges = [int(np.searchsorted(starts, total * i // number)) for i in range(number)]
         edges = [0, *edges[1:], len(pages.lengths)]
-        shares = []
-        for own in itertools.pairwise(edges):
-            mine = pages.only(*own) if isinstance(pages, (ArrayPages, WeightedPages)) else pages
-            shares.append(PagedSource(mine, self.batch_size, self.shuffle, self.seed, own))
-        return shares
+        how = (self.batch_size, self.shuffle, self.seed)
+        return [PagedSource(only(pages, *own), *how, own) for own in itertools.pairwise(edges)]
 
     def alone(self) -> PagedSource:
         """The rows that are given as a source of their own, with an order of their own."""

@@ -150,9 +150,17 @@ class WeightedPages:
     def only(self, first: int, last: int) -> WeightedPages:
         """The same, to be read from one page to another; nothing is left of other weights."""
         some = copy.copy(self)
+        some._pages = only(self._pages, first, last)
         some._offset = self._starts[first]
         some._weights = self._weights[some._offset : self._starts[last]]
         return some
+
+
+def only(pages: Pages, first: int, last: int) -> Pages:
+    """Pages to be sent away, of which those from one to another are read."""
+    alone = getattr(pages, "only", None)  # where others would be sent as well
+    found: Pages = pages if alone is None else alone(first, last)
+    return found
 
 
 class SomePages:
