@@ -38,10 +38,10 @@ class RayExecutor:
 
     ``RunConfig(executor=RayExecutor(num_workers=8))`` cuts data into a part for each worker, an
     actor, which reads and validates its own rows: files by their paths, which all machines must
-    see; arrays from the object store, where they are put once. Centers go out, and of all sums one
-    comes back: they are merged in a tree among the workers. Results are those of one machine, to
-    the bit, for any number of workers; a worker that is lost is replaced, its part read again and
-    the step repeated, with the same bits.
+    see; blocks of Ray data sets, and arrays, from the object store, where those are put once.
+    Centers go out, and of all sums one comes back: they are merged in a tree among the workers.
+    Results are those of one machine, to the bit, for any number of workers; a worker that is lost
+    is replaced, its part read again and the step repeated, with the same bits.
 
     Workers end with the run (``fit``, ``predict``, ...). In a ``with`` block they are kept for the
     next one, and end with the block, with the connection to Ray if the executor has made it::
