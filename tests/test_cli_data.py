@@ -19,8 +19,7 @@ from cli_helpers import NAMES, Shell, X, trained, write
 from pyarrow import feather, parquet
 
 import shoal
-from shoal import inference, load_model, save_model
-from shoal.cli import carry
+from shoal import load_model, save_model
 from shoal.sources.limits import Limits
 
 
@@ -34,10 +33,9 @@ def shell(
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Shell, "limits", Limits(piece=70 * X.itemsize * X.shape[1]))
-    monkeypatch.setattr(inference, "PIECE_ROWS", (30, 30))
-    monkeypatch.setattr(carry, "PIECE_ROWS", 17)
-    monkeypatch.setattr(carry, "PIECE_BYTES", 500)
+    piece = 70 * X.itemsize * X.shape[1]
+    small = Limits(piece=piece, csv_page=500, answer_rows=30, carried_rows=17)
+    monkeypatch.setattr(Shell, "limits", small)
 
 
 def process(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

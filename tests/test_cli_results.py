@@ -18,7 +18,7 @@ from cli_helpers import NAMES, Shell, X, trained, write
 from pyarrow import parquet
 
 import shoal
-from shoal import inference, load_model, save_model
+from shoal import load_model, save_model
 from shoal.cli import writers
 from shoal.sources.limits import Limits
 
@@ -36,10 +36,9 @@ def shell(
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of a few rows, groups of a few pieces."""
-    monkeypatch.setattr(Shell, "limits", Limits(piece=70 * X.itemsize * X.shape[1]))
-    monkeypatch.setattr(inference, "PIECE_DISTANCES", 5 * 30)
-    monkeypatch.setattr(inference, "PIECE_ROWS", (30, 30))
-    monkeypatch.setattr(writers, "GROUP_BYTES", 4000)
+    piece = 70 * X.itemsize * X.shape[1]
+    small = Limits(piece=piece, answer_rows=30, answer_distances=5 * 30, row_group=4000)
+    monkeypatch.setattr(Shell, "limits", small)
 
 
 def directory(x: Any = X) -> str:

@@ -15,13 +15,14 @@ import pyarrow.parquet
 import pytest
 
 import shoal
-from shoal import inference
 from shoal.executors import LocalExecutor, PickledExecutor
 from shoal.executors.data import Data
 from shoal.executors.ray import RayExecutor
+from shoal.inference import Inference
 from shoal.settings import Settings
 from shoal.shards import part
 from shoal.shards.part import Part
+from shoal.sources.limits import Limits
 from shoal.sources.open import open_source
 
 Array = Any
@@ -318,15 +319,15 @@ def answers(model: shoal.KMeansClustering, data: Any) -> list[Any]:
     return [*(array.tobytes() for array in arrays), model.score(data), model.evaluate(data)]
 
 
-def test_inference_says_the_same_wherever_rows_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inference_says_the_same_wherever_rows_are() -> None:
     rows = some_rows(500)
     weighted = shoal.Weighted(rows, np.random.default_rng(3).exponential(size=len(rows)))
     model = trained(rows, None, use_mini_batch=False)
     whole = answers(model, weighted)
-    monkeypatch.setattr(inference, "PIECE_ROWS", (30, 30))
+    pieces = shoal.open(weighted, limits=Limits(answer_rows=30))
     for executor in (LocalExecutor(2), PickledExecutor(3)):
         model.set_params(config=shoal.RunConfig(executor=executor))
-        assert answers(model, weighted) == whole
+        assert answers(model, pieces) == whole
         assert executor._shards == {}
     sent = executor.sent
     assert {one.message for one in sent} == {"predict", "measure"}
@@ -347,17 +348,17 @@ def test_bad_rows_are_left_out_of_inference_wherever_they_are() -> None:
         trained(some_rows(), PickledExecutor(3)).predict(rows, as_iterable=False)
 
 
-def test_a_shard_lost_while_predicting_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shard_lost_while_predicting_changes_nothing() -> None:
     rows = some_rows(100)
     model = trained(rows, None, use_mini_batch=False)
     expected = answers(model, rows)
-    monkeypatch.setattr(inference, "PIECE_ROWS", (9, 9))
+    pieces = shoal.open(rows, limits=Limits(answer_rows=9))
     whole = PickledExecutor(3)
     model.set_params(config=shoal.RunConfig(executor=whole))
-    assert answers(model, rows) == expected
+    assert answers(model, pieces) == expected
     for at in range(0, len(whole.sent), 3):
         model.set_params(config=shoal.RunConfig(executor=PickledExecutor(3, lose_at=at)))
-        assert answers(model, rows) == expected
+        assert answers(model, pieces) == expected
 
 
 class Files:
@@ -381,7 +382,7 @@ def test_each_shard_writes_its_own_file(tmp_path: Path) -> None:
     model = trained(rows, None, use_mini_batch=False)
     executor = PickledExecutor(4, lose_at=2)
     parameters = Settings.checked(model.get_params()).parameters
-    asked = inference.Inference(model.state, parameters, "error", executor)
+    asked = Inference(model.state, parameters, "error", executor)
     assert asked.written(open_source(rows), ("row", "cluster_idx"), Files(tmp_path)) == 100
     parts = [np.load(tmp_path / f"part-{number}.npy") for number in range(4)]
     assert [part.shape[1] for part in parts] == [25] * 4

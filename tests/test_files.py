@@ -9,6 +9,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_npy_files_of_a_directory_are_shards(tmp_path: Path) -> None:
 def test_csv_to_the_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, small_pages: bool
 ) -> None:
-    monkeypatch.setattr(csv_parser, "TEXT_ROWS", chunk)
+    monkeypatch.setitem(LIMITS, "now", replace(LIMITS["now"], csv_records=chunk))
     lines = [",".join(map(repr, row)) for row in X.tolist()]
     path = write(tmp_path / "x.csv", "\n".join(["c,a,b", *lines, ""]))
     found = opened(path)

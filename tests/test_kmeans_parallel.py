@@ -21,6 +21,7 @@ from shoal.executors.data import Data
 from shoal.shards import candidates
 from shoal.shards.candidates import Draw
 from shoal.shards.part import Part
+from shoal.sources.limits import Limits
 from shoal.sources.rows import Rows
 from shoal.steps.random import Random
 
@@ -93,9 +94,7 @@ def test_random_numbers_are_found_by_their_index() -> None:
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_any_split_gives_the_same_bits(
-    metric: str, weighted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_any_split_gives_the_same_bits(metric: str, weighted: bool, tmp_path: Path) -> None:
     rows = some_rows(2000)
     rows[7] = 0
     weights = np.random.default_rng(1).exponential(size=len(rows)) if weighted else None
@@ -109,10 +108,8 @@ def test_any_split_gives_the_same_bits(
     sparse = given(scipy.sparse.csr_matrix(rows))
     assert clusters(sparse, distance_metric=metric, executor=PickledExecutor(2)) == wanted
     for piece in (1, 33):  # in which rows are looked at
-        with monkeypatch.context() as patched:
-            patched.setattr(candidates, "PIECE_ROWS", piece)
-            patched.setattr(candidates, "ROWS_AT_ONCE", 3 * piece + 1)
-            assert clusters(given(rows), distance_metric=metric) == wanted
+        cut = shoal.open(given(rows), limits=Limits(candidate_rows=piece))
+        assert clusters(cut, distance_metric=metric) == wanted
     if weights is None:
         folder = write(rows, tmp_path / "files", 5, 70)
         for executor in (None, PickledExecutor(4)):
@@ -178,7 +175,6 @@ def test_answers_have_the_size_of_the_draw_and_not_of_the_rows() -> None:
 def test_what_a_draw_may_reach_is_left_out_as_the_mass_grows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(candidates, "PIECE_ROWS", 50)
     seen = []
     leave = candidates._Noted._leave
 
@@ -187,7 +183,7 @@ def test_what_a_draw_may_reach_is_left_out_as_the_mass_grows(
         leave(self, bar)
 
     monkeypatch.setattr(candidates._Noted, "_leave", watched)
-    clusters(some_rows(20_000), 12)
+    clusters(shoal.open(some_rows(20_000), limits=Limits(candidate_rows=50)), 12)
     assert len(seen) > 10
     assert max(seen) < 50 + 50 + 2 * 2 * 24 + 50  # of 24 rows that are drawn
 

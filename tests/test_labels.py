@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import shoal
-from shoal import inference
+from shoal.sources.limits import Limits
 
 CENTERS = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
 LABELS = np.array([2, 0, 0, 1, 2, 1, 0])
@@ -62,11 +62,11 @@ def test_labels_keep_the_order_of_rows_for_any_batch_size(batch_size: int, tmp_p
 
 def test_labels_of_many_rows_are_found_piece_by_piece() -> None:
     rng = np.random.default_rng(5)
-    x = rng.normal(size=(inference.PIECE_ROWS[0] + 1000, 2)).astype(np.float32)
+    x = rng.normal(size=(5_000, 2)).astype(np.float32)
     model = shoal.KMeansClustering(7).fit(x, steps=3)
     centers = model.clusters().astype(np.float64)
     truth = ((x.astype(np.float64)[:, None] - centers) ** 2).sum(axis=2).argmin(axis=1)
-    assert (model.labels(x) == truth).all()
+    assert (model.labels(shoal.open(x, limits=Limits(answer_rows=999))) == truth).all()
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "csv"])
@@ -94,15 +94,12 @@ def test_labels_need_data() -> None:
 # ---- predict computes n x k distances, and says so where they are many ----
 
 
-@pytest.fixture
-def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "MANY_BYTES", 7 * 3 * 8 - 1)
+FEW = Limits(many_distances=7 * 3 * 8 - 1)
 
 
-@pytest.mark.usefixtures("small_limit")
 @pytest.mark.parametrize("kind", KINDS)
 def test_predict_says_once_that_it_computes_many_distances(kind: str, tmp_path: Path) -> None:
-    model, x = trained(), doors(X, tmp_path)[kind]
+    model, x = trained(), shoal.open(doors(X, tmp_path)[kind], limits=FEW)
     with pytest.warns(UserWarning, match=r"7 rows to each of 3 centers.*labels\(x\)") as said:
         found = model.predict(x, as_iterable=False)
     assert isinstance(found, dict)
@@ -110,15 +107,14 @@ def test_predict_says_once_that_it_computes_many_distances(kind: str, tmp_path: 
     assert [Path(one.filename) for one in said] == [Path(__file__)]
 
 
-@pytest.mark.usefixtures("small_limit")
 def test_predict_says_nothing_of_outputs_asked_for_or_taken_piece_by_piece() -> None:
-    model = trained()
+    model, x = trained(), shoal.open(X, limits=FEW)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.predict(X, outputs=["all_scores"], as_iterable=False)
-        model.predict(X, outputs="cluster_idx", as_iterable=False)
-        assert len(list(model.predict(X))) == 7
-        model.labels(X)
+        model.predict(x, outputs=["all_scores"], as_iterable=False)
+        model.predict(x, outputs="cluster_idx", as_iterable=False)
+        assert len(list(model.predict(x))) == 7
+        model.labels(x)
 
 
 def test_predict_says_nothing_of_few_distances() -> None:

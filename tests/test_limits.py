@@ -1,7 +1,10 @@
-"""How much of files is in memory at a time changes no result."""
+"""How much of the data is in memory or in work at a time changes no result."""
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,22 @@ import pytest
 from pyarrow import feather, parquet
 
 import shoal
+from shoal.shards.rows import ignore
+from shoal.sources.kept import kept
 from shoal.sources.limits import Limits
 
 X = np.random.default_rng(4).normal(size=(300, 3))
 NAMES = ("a", "b", "c")
-SMALL = Limits(piece=240, batch=480, csv_page=100, csv_kept=0)
+SMALL = Limits(
+    piece=240,
+    batch=480,
+    csv_page=100,
+    csv_kept=0,
+    csv_records=3,
+    answer_rows=17,
+    answer_distances=20,
+    candidate_rows=13,
+)
 
 
 def written(folder: Path, kind: str) -> Path:
@@ -41,7 +55,8 @@ def test_small_limits_give_the_same_bits(tmp_path: Path, kind: str, mini_batch: 
         model = shoal.KMeansClustering(4, use_mini_batch=mini_batch, memory_budget=0)
         size = 60 if mini_batch else None
         model.fit(source, steps=6, batch_size=size)
-        found.append((model.clusters().tobytes(), model.labels(source).tobytes()))
+        outputs = [model.clusters(), model.labels(source), model.transform(source)]
+        found.append((*(one.tobytes() for one in outputs), model.score(source)))
     assert found[0] == found[1]
     pieces = [len(part) for [part] in shoal.open(path, limits=SMALL).batches()]
     assert sum(pieces) == len(X)
@@ -54,9 +69,10 @@ def test_small_limits_give_the_same_bits(tmp_path: Path, kind: str, mini_batch: 
         ({"piece": 0}, r"limits\.piece is 0"),
         ({"csv_kept": -1}, r"limits\.csv_kept is -1"),
         ({"batch": 1.5}, r"limits\.batch is 1\.5"),
+        ({"answer_rows": 0}, r"limits\.answer_rows is 0"),
     ],
 )
-def test_limits_that_are_no_numbers_of_bytes_are_refused(given: dict[str, Any], words: str) -> None:
+def test_limits_that_are_no_whole_numbers_are_refused(given: dict[str, Any], words: str) -> None:
     with pytest.raises(shoal.BadInputError, match=words):
         Limits(**given)
 
@@ -64,3 +80,97 @@ def test_limits_that_are_no_numbers_of_bytes_are_refused(given: dict[str, Any], 
 def test_what_is_no_limits_is_refused() -> None:
     with pytest.raises(shoal.BadInputError, match="limits is of type int"):
         shoal.open(X, limits=9)  # type: ignore[arg-type]
+    with pytest.raises(shoal.BadInputError, match="x is opened already: give its limits in the"):
+        shoal.open(shoal.open(X), limits=SMALL)
+
+
+# ---- Limits stay with the data ----
+
+
+def sources(folder: Path) -> dict[str, Any]:
+    return {
+        "array": X,
+        "parts": [X[:7], X[7:]],
+        "files": written(folder, "parquet"),
+        "iterator": iter([X]),
+        "callable": lambda: iter([X]),
+    }
+
+
+@pytest.mark.parametrize("kind", ["array", "parts", "files", "iterator", "callable"])
+def test_a_source_and_what_is_made_of_it_keep_its_limits(tmp_path: Path, kind: str) -> None:
+    source = shoal.open(sources(tmp_path)[kind], limits=SMALL)
+    made = [source, source.in_pieces(9), source.as_it_comes(), shoal.open(source)]
+    if source.any_order:
+        shares = source.split(2)
+        made += [*shares, shares[1].alone(), shares[1].like(5, True), kept(shares[1], ignore)]
+        made += [kept(source, ignore), source.weighted(np.ones(len(X)), "weights")]
+    assert [one.limits for one in made] == [SMALL] * len(made)
+
+
+@pytest.mark.parametrize(("rows", "pieces"), [(100, 3), (300, 1), (299, 2)])
+@pytest.mark.parametrize("kind", ["array", "parts"])
+def test_iterators_of_results_hold_as_many_rows_as_the_limits_say(
+    kind: str, rows: int, pieces: int, tmp_path: Path
+) -> None:
+    model = shoal.KMeansClustering(4, use_mini_batch=False).fit(X, steps=1)
+    source = shoal.open(sources(tmp_path)[kind], limits=Limits(answer_rows=rows))
+    found = list(model.predict(source, iterate_batches=True))
+    sizes = [len(batch["scores"]) for batch in found]  # type: ignore[index]
+    assert sum(sizes) == len(X)
+    assert max(sizes) <= rows
+    assert len(sizes) >= pieces
+
+
+# ---- Tests give limits, and patch none ----
+
+TESTS = Path(__file__).parent
+#: Modules of which no test patches a constant: what tests make small is in ``Limits``.
+READERS_OF_DATA = {"sources", "inference", "steps", "shards"}
+
+
+def patched_constants(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Where a test sets a constant of a module that reads data, by ``setattr`` of any fixture."""
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "shoal":
+            for one in node.names:
+                modules[one.asname or one.name] = f"{node.module}.{one.name}"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        if node.func.attr != "setattr" or len(node.args) < 2:
+            continue
+        first, second = node.args[:2]
+        if isinstance(first, ast.Constant):
+            owner, _, name = str(first.value).rpartition(".")
+        elif isinstance(second, ast.Constant):
+            whole, name = ast.unparse(first), str(second.value)
+            head, dot, rest = whole.partition(".")
+            owner = modules.get(head, head) + dot + rest
+        else:
+            continue
+        parts = owner.split(".")
+        of_data = parts[0] == "shoal" and parts[1:2] and parts[1] in READERS_OF_DATA
+        if of_data and re.fullmatch(r"_?[A-Z][A-Z0-9_]*", name):
+            yield node.lineno, f"{owner}.{name}"
+
+
+def test_no_test_patches_a_constant_of_what_reads_data() -> None:
+    program = (
+        "from shoal import inference\n"
+        "from shoal.steps import order as order_module\n"
+        "from shoal.hooks import progress\n"
+        "m.setattr(inference, 'PIECE_ROWS', 3)\n"
+        "m.setattr(order_module, '_WINDOW', 3)\n"
+        "m.setattr('shoal.sources.sparse.PIECE_ROWS', 3)\n"
+        "m.setattr(progress, 'PATIENCE', 0.0)\n"
+        "m.setattr(inference, 'warn_user', print)\n"
+    )
+    assert [line for line, _ in patched_constants(ast.parse(program))] == [4, 5, 6]
+    found = [
+        f"{path.relative_to(TESTS)}:{line} {name}"
+        for path in sorted(TESTS.rglob("*.py"))
+        for line, name in patched_constants(ast.parse(path.read_text("utf-8"), str(path)))
+    ]
+    assert not found, "give Limits instead, shoal.open(x, limits=...):\n" + "\n".join(found)

@@ -15,8 +15,7 @@ from pyarrow import parquet
 
 import shoal
 from shoal.shards.permutation import Permutation
-from shoal.steps import order as order_module
-from shoal.steps.order import Order
+from shoal.steps.order import Order, rows_of_a_window
 from shoal.steps.random import SHUFFLING, Random
 
 SEED = 20_261_201
@@ -124,18 +123,15 @@ def test_permutations_of_many_show_no_pattern() -> None:
     assert abs(high.mean() - 0.5) < 0.01
 
 
-@pytest.fixture
-def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of 100 rows of 4 columns."""
-    monkeypatch.setattr(order_module, "WINDOW_VALUES", 400)
-    monkeypatch.setattr(order_module, "LEAST_ROWS", 1)
+def small_windows(seed: int, epoch: int, rows: int) -> Order:
+    """Windows of 100 rows."""
+    return Order(seed, epoch, rows, 4, room=100)
 
 
-@pytest.mark.usefixtures("small_windows")
 @pytest.mark.parametrize("rows", [1, 8, 99, 100, 101, 399, 400, 801, 12_345])
 def test_every_window_is_its_strips_in_random_order(rows: int) -> None:
     for epoch in range(3):
-        order = Order(3, epoch, rows, 4)
+        order = small_windows(3, epoch, rows)
         whole = order.at(0, rows)
         np.testing.assert_array_equal(np.sort(whole), np.arange(rows))
         for window in range(order.windows):
@@ -151,46 +147,45 @@ def test_every_window_is_its_strips_in_random_order(rows: int) -> None:
         np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-@pytest.mark.usefixtures("small_windows")
 @pytest.mark.parametrize("rows", [1, 99, 100, 101, 102, 107, 108, 399, 400, 801, 4_321])
 def test_orders_are_those_of_the_reference(rows: int) -> None:
     for seed, epoch in ((3, 0), (3, 7), (2**31, 1)):
         want = reference_order(seed, epoch, rows, 100)
         np.testing.assert_array_equal(np.sort(want), np.arange(rows))
-        np.testing.assert_array_equal(Order(seed, epoch, rows, 4).at(0, rows), want)
+        np.testing.assert_array_equal(small_windows(seed, epoch, rows).at(0, rows), want)
 
 
-@pytest.mark.usefixtures("small_windows")
 def test_windows_mix_rows_from_all_over_the_data_and_epochs_differ() -> None:
-    first, second = (Order(3, epoch, 10_000, 4).at(0, 10_000) for epoch in (0, 1))
+    first, second = (small_windows(3, epoch, 10_000).at(0, 10_000) for epoch in (0, 1))
     assert not np.array_equal(first, second)
     for start in range(0, 9_900, 100):
         assert np.ptp(first[start : start + 100]) > 7_000
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("small_windows")
 @pytest.mark.parametrize("group", [1000, 64, 7])
-@pytest.mark.parametrize("batch_size", [50, 330])
+@pytest.mark.parametrize("batch_size", [130, 850])
 def test_files_and_arrays_larger_than_a_window_give_the_same_mini_batches(
     tmp_path: Path, group: int, batch_size: int
 ) -> None:
     rng = np.random.default_rng(7)
-    x = (rng.normal(size=(1000, 4)) + rng.integers(0, 9, (1000, 1))).astype(np.float32)
-    names = list("abcd")
-    table = pa.table({name: x[:, i] for i, name in enumerate(names)})
+    wide = (2500, 8192)  # so wide that 1024 rows are shuffled together
+    x = rng.normal(size=wide).astype(np.float32)
+    x += rng.integers(0, 9, (len(x), 1)).astype(np.float32)
+    table = pa.table({"x": pa.FixedSizeListArray.from_arrays(x.reshape(-1), x.shape[1])})
     parquet.write_table(table, tmp_path / "x.parquet", row_group_size=group)
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_file(str(tmp_path / "x.arrow"), table.schema, options=options) as writer:
         writer.write_table(table, max_chunksize=group)
 
-    def fitted(data: object, steps: int = 47) -> list[bytes]:
+    def fitted(data: object) -> list[bytes]:
         model = shoal.KMeansClustering(5, initial_clusters=x[:5].copy(), memory_budget=0)
-        state = model.fit(data, steps=steps, batch_size=batch_size).state
+        state = model.fit(data, steps=3000 // batch_size, batch_size=batch_size).state
         assert state is not None
         return [state.clusters.tobytes(), state.counts.tobytes()]
 
     want = fitted(x)
+    assert rows_of_a_window(x.shape[1]) < len(x) // 2
     assert fitted(str(tmp_path / "x.parquet")) == want
     assert fitted(str(tmp_path / "x.arrow")) == want
     assert fitted([x[:300], x[300:301], x[301:]]) == want

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from shoal.sources import paged
 from shoal.sources.ahead import ahead
 from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
-from shoal.steps import order as order_module
 from shoal.steps.order import Order
 
 Array = Any
@@ -108,15 +107,13 @@ def test_the_bits_are_those_of_the_array(metric: str, seeding: str, mini_batch: 
 
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_an_epoch_has_every_row_once_and_depends_on_seed_and_epoch_alone(
-    shuffle: bool, monkeypatch: pytest.MonkeyPatch
+    shuffle: bool,
 ) -> None:
-    monkeypatch.setattr(order_module, "WINDOW_VALUES", 60 * X.shape[1])
-    monkeypatch.setattr(order_module, "LEAST_ROWS", 1)
     numbers = np.arange(400, dtype=np.float32)[:, None] + np.zeros((1, 4), np.float32)
 
     def epoch(seed: int, row: int = 0, size: int = 33) -> tuple[list[Array], list[int]]:
         pages = PagedSource(Disk(numbers, list(range(20, 400, 20))), None, shuffle)
-        found = list(pages.epoch(Order(seed, 0, 400, 4), size, row))
+        found = list(pages.epoch(Order(seed, 0, 400, 4, room=60), size, row))
         batches = [np.concatenate([s.rows[:, 0] for s in batch]) for batch in found]
         return batches, (row + np.cumsum(list(map(len, batches)))).tolist()
 
@@ -136,14 +133,12 @@ def test_an_epoch_has_every_row_once_and_depends_on_seed_and_epoch_alone(
         assert np.mean(far) > 100, "batches mix pages that are far apart"
 
 
-def test_windows_do_not_need_the_whole_data_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_module, "WINDOW_VALUES", 64 * X.shape[1])
-    monkeypatch.setattr(order_module, "LEAST_ROWS", 1)
+def test_windows_do_not_need_the_whole_data_in_memory() -> None:
     disk = Disk(X, list(range(10, 400, 10)))
-    model = shoal.KMeansClustering(5, initial_clusters=X[:5].copy())
-    for batch, _ in zip(itertools.count(), range(1), strict=False):
-        assert batch == 0
-    model.fit(PagedSource(disk, 25, True), steps=2)
+    batches = PagedSource(disk, None, True).epoch(Order(3, 0, 400, 4, room=64), 25, 0)
+    assert isinstance(batches, Generator)
+    assert [sum(map(len, batch)) for batch in itertools.islice(batches, 2)] == [25, 25]
+    batches.close()
     # Two batches of 25 rows lie in one window, one is read ahead: 8 strips of 16 rows.
     assert len(set(disk.reads)) <= 24, "of 40 pages"
 
@@ -166,8 +161,7 @@ def test_relocation_takes_the_farthest_rows() -> None:
     same(model().fit(source(), steps=2), model().fit(X, steps=2))
 
 
-def test_weights_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_module, "WINDOW_VALUES", 1 << 18)
+def test_weights_count() -> None:
     weights = np.random.default_rng(5).integers(0, 3, len(X)).astype(float)
     disk = Disk(X, CUTS)
     disk.weights = weights

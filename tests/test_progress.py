@@ -20,6 +20,7 @@ import pytest
 
 import shoal
 from shoal.hooks import History, log_lines, progress
+from shoal.sources.limits import Limits
 
 X = np.random.default_rng(3).normal(size=(600, 4))
 
@@ -170,14 +171,12 @@ CALLS: dict[str, Call] = {
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("kind", ["stream", "array"])
 @pytest.mark.parametrize("name", CALLS)
-def test_rows_are_shown(
-    notebook: list[Bar], name: str, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shoal.inference.PIECE_ROWS", (200, 200))
+def test_rows_are_shown(notebook: list[Bar], name: str, kind: str) -> None:
     model = shoal.KMeansClustering(5, config=shoal.RunConfig(progress=False)).fit(X, steps=1)
     expected = {name: call(model, X) for name, call in CALLS.items()}[name]
     model.set_params(config=None)
-    found = CALLS[name](model, read if kind == "stream" else X)
+    pieces = shoal.open(X, limits=Limits(answer_rows=200))
+    found = CALLS[name](model, read if kind == "stream" else pieces)
     assert repr(found) == repr(expected)
     (bar,) = notebook
     assert bar.given["desc"] == name

@@ -14,7 +14,6 @@ import pytest
 from test_pages import Disk
 
 import shoal
-from shoal import inference
 from shoal.shards import answers
 from shoal.sources.limits import Limits
 from shoal.sources.paged import PagedSource
@@ -114,8 +113,7 @@ def sparse(rows: Any) -> Any:
 def test_pieces_are_small_where_no_one_asks_for_batches(
     model: shoal.KMeansClustering, monkeypatch: pytest.MonkeyPatch, kind: str, method: str
 ) -> None:
-    monkeypatch.setattr(inference, "PIECE_ROWS", (90, 90))
-    monkeypatch.setattr(inference, "PIECE_DISTANCES", 90 * K)
+    limits = Limits(answer_rows=90, answer_distances=90 * K)
     sizes = []
     for name in ("nearest", "nearest_labels", "all_distances"):
         original = getattr(answers, name)
@@ -129,9 +127,12 @@ def test_pieces_are_small_where_no_one_asks_for_batches(
         "array": lambda: ROWS,
         "shards": lambda: [ROWS[:1], ROWS[1:1], ROWS[1:2000], ROWS[2000:]],
         "sparse": lambda: sparse(ROWS),
-        "wide piece on disk": lambda: PagedSource(Disk(ROWS, [1000], 5000), None, True),
+        "wide piece on disk": lambda: PagedSource(
+            Disk(ROWS, [1000], 5000), None, True, limits=limits
+        ),
         "stream": lambda: iter([ROWS[:2000], ROWS[2000:]]),
     }[kind]()
+    data = data if kind == "wide piece on disk" else shoal.open(data, limits=limits)
     wanted = expected(model, method)
     sizes.clear()
     assert np.array_equal(list(METHODS[method](model, data)), wanted)
@@ -141,11 +142,12 @@ def test_pieces_are_small_where_no_one_asks_for_batches(
 
 @pytest.mark.parametrize("batch_size", [70, 1000])
 def test_batches_that_are_asked_for_stay_whole(
-    model: shoal.KMeansClustering, monkeypatch: pytest.MonkeyPatch, batch_size: int
+    model: shoal.KMeansClustering, batch_size: int
 ) -> None:
-    monkeypatch.setattr(inference, "PIECE_ROWS", (90, 90))
-    disk = PagedSource(Disk(ROWS, [13, 700], 60), None, True)
-    for data in (ROWS, [ROWS[:50], ROWS[50:]], disk):
+    limits = Limits(answer_rows=90)
+    disk = PagedSource(Disk(ROWS, [13, 700], 60), None, True, limits=limits)
+    arrays = (shoal.open(one, limits=limits) for one in (ROWS, [ROWS[:50], ROWS[50:]]))
+    for data in (*arrays, disk):
         batches = model.predict(data, batch_size=batch_size, iterate_batches=True)
         sizes = [len(batch["scores"]) for batch in batches]  # type: ignore[index]
         assert sizes[:-1] == [batch_size] * (len(sizes) - 1)
@@ -191,9 +193,9 @@ def test_a_reader_that_is_left_is_closed(
 @pytest.mark.parametrize("kind", ["array", "shards", "batch_size", "disk", "stream"])
 @pytest.mark.parametrize("size", [40, 5000])
 def test_index_of_rows_where_some_are_left_out(
-    model: shoal.KMeansClustering, monkeypatch: pytest.MonkeyPatch, kind: str, size: int
+    model: shoal.KMeansClustering, kind: str, size: int
 ) -> None:
-    monkeypatch.setattr(inference, "PIECE_ROWS", (size, size))
+    limits = Limits(answer_rows=size)
     rows = ROWS.copy()
     bad = [0, 1, 2, 500, 1499, 2999]
     rows[bad, 1] = np.nan
@@ -203,13 +205,15 @@ def test_index_of_rows_where_some_are_left_out(
     skipping.restore(model.state, model.columns)
 
     def data() -> Any:
-        return {
+        if kind == "disk":
+            return PagedSource(Disk(rows, [3, 700, 701], 60), None, True, limits=limits)
+        given: Any = {
             "array": lambda: rows,
             "shards": lambda: [rows[:3], rows[3:3], rows[3:1000], rows[1000:]],
             "batch_size": lambda: rows,
-            "disk": lambda: PagedSource(Disk(rows, [3, 700, 701], 60), None, True),
             "stream": lambda: iter([rows[:3], [rows[3:600], rows[600:601]], rows[601:]]),
         }[kind]()
+        return shoal.open(given, limits=limits)
 
     given: dict[str, Any] = {"outputs": ["row", "cluster_idx"]}
     if kind == "batch_size":

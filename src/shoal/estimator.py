@@ -373,11 +373,11 @@ class KMeansClustering:
         if not as_iterable:
             with rows_shown(self.config, "predict", source.rows) as progress:
                 if outputs is None:
-                    progress = inference.warned_of_distances(source.rows, progress)
+                    progress = inference.warned_of_distances(source, progress)
                 found = inference.collected(source, wanted, progress)
             self._home.learn(source)
             return found
-        size = inference.size_of_pieces(wanted)
+        size = inference.size_of_pieces(source, wanted)
         if not iterate_batches:
             return RowDicts(self._learning(source, inference.batches(source, wanted, size)))
         size_given = None if source.batched else size
@@ -427,7 +427,7 @@ class KMeansClustering:
         """Yield the nearest center of each row; ``input_fn`` may be the data itself."""
         inference = self._inference("predict_cluster_idx")
         source = self._open_either(input_fn, weigh=False)
-        size = inference.size_of_pieces((CLUSTER_IDX,))
+        size = inference.size_of_pieces(source, (CLUSTER_IDX,))
         batches = self._learning(source, inference.batches(source, (CLUSTER_IDX,), size))
         return (int(label) for batch in batches for label in batch[CLUSTER_IDX])
 
@@ -441,7 +441,7 @@ class KMeansClustering:
         inference = self._inference("transform")
         source = self._open_either(input_fn, weigh=False)
         if as_iterable:
-            size = inference.size_of_pieces((ALL_SCORES,))
+            size = inference.size_of_pieces(source, (ALL_SCORES,))
             batches = self._learning(source, inference.batches(source, (ALL_SCORES,), size))
             return (row for batch in batches for row in batch[ALL_SCORES])
         with rows_shown(self.config, "transform", source.rows) as progress:

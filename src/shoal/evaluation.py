@@ -97,7 +97,7 @@ def evaluate(
     for one in streaming.values():
         if callable(reset := getattr(one, "reset", None)):
             reset()
-    measured = _Sums()
+    measured, size = _Sums(), inference.piece_rows(source)
     kept: list[tuple[Matrix, Array, Array]] = []
     alone = steps is None and not metrics and hooks is None
     if alone and (found := inference.measured(source)) is not None:  # shards say it at once
@@ -108,7 +108,7 @@ def evaluate(
             watching.tell("before_step", context)
             for block in blocks:
                 if not metrics:
-                    measured.add(inference, block, progress)
+                    measured.add(inference, block, size, progress)
                     continue
                 seen = measured.add_and_keep(inference, block, progress)
                 for one in streaming.values():
@@ -147,9 +147,11 @@ class _Sums:
         self.loss, self._weight, self.rows = found.loss, found.weight, found.rows
         return self
 
-    def add(self, inference: Inference, block: Rows, progress: Callable[[int], None]) -> None:
-        """Take in a block, in pieces, so that progress can be seen."""
-        for piece in block.pieces(inference.piece_rows):
+    def add(
+        self, inference: Inference, block: Rows, size: int, progress: Callable[[int], None]
+    ) -> None:
+        """Take in a block, in pieces of ``size`` rows, so that progress can be seen."""
+        for piece in block.pieces(size):
             self._add(inference, piece, None, None)
             progress(len(piece.rows))
 

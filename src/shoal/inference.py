@@ -35,17 +35,13 @@ from shoal.types import Array
 OUTPUTS = (CLUSTER_IDX, SCORES, ALL_SCORES)
 ALLOWED = (*OUTPUTS, ROW)
 
-#: Bytes of distances that no one asked for by name, above which ``predict`` says so.
-MANY_BYTES = 100_000_000
 #: The label of a row that ``on_bad_rows="skip"`` dropped.
 LEFT_OUT = -1
 
-#: Distances computed at a time where no one asks for batches: keeps a piece below 32 MB.
-PIECE_DISTANCES = 4_000_000
 #: Products of a row and a center, times columns, between two moments that progress is told: about
-#: a second of work. Pieces have no fewer rows than the first of these, and no more than the second.
+#: a second of work. Pieces have no fewer rows for that than these, where limits allow as many.
 PIECE_WORK = 100_000_000_000
-PIECE_ROWS = (1 << 16, 1 << 22)
+LEAST_ROWS = 1 << 16
 
 
 class Inference:
@@ -88,7 +84,7 @@ class Inference:
         if size is not None:
             source = source.in_pieces(size)
         if self._elsewhere(source):
-            return self._of_shards(source, outputs, size or self.size_of_pieces(outputs))
+            return self._of_shards(source, outputs, size or self.size_of_pieces(source, outputs))
         given = self.state.clusters, self._metric, self._threads
         return (
             self.joined(iter([outputs_of(block, *given, outputs) for block in blocks]))
@@ -157,7 +153,7 @@ class Inference:
             check_columns(self.state, source.dim, source.name)
         shards = self._shards(source)
         dropped, rows = Tally(source.name), 0
-        size = self.size_of_pieces(outputs)
+        size = self.size_of_pieces(source, outputs)
         centers = shards.executor.share(self.state.clusters)
         try:
             message = {n: (centers, outputs, size, sink, n) for n in range(len(shards))}
@@ -169,11 +165,12 @@ class Inference:
             dropped.say()
         return rows
 
-    def size_of_pieces(self, outputs: tuple[str, ...]) -> int:
+    def size_of_pieces(self, source: Source, outputs: tuple[str, ...]) -> int:
         """Rows that are taken at a time where no one asks for batches."""
+        rows = self.piece_rows(source)
         if ALL_SCORES not in outputs:
-            return self.piece_rows
-        return max(1, min(self.piece_rows, PIECE_DISTANCES // len(self.state.clusters)))
+            return rows
+        return max(1, min(rows, source.limits.answer_distances // len(self.state.clusters)))
 
     def collected(
         self, source: Source, outputs: tuple[str, ...], progress: Callable[[int], None] = ignore
@@ -209,25 +206,25 @@ class Inference:
 
     def _in_pieces(self, source: Source) -> Source:
         """Data in memory that has no batches, piece by piece where it is large."""
-        here = self._executor is None
-        large = (source.rows or 0) > self.piece_rows
+        here, size = self._executor is None, self.piece_rows(source)
+        large = (source.rows or 0) > size
         if source.batched or not (here and large):
             return source
-        return source.in_pieces(self.piece_rows)
+        return source.in_pieces(size)
 
     def warned_of_distances(
-        self, rows: int | None, progress: Callable[[int], None]
+        self, source: Source, progress: Callable[[int], None]
     ) -> Callable[[int], None]:
         """Warn once where n x k distances are many, and no one asked for them by name.
 
         Of a stream only its reading shows how many rows it has: gives what is to be told of them.
         """
         row = self.state.clusters.dtype.itemsize * len(self.state.clusters)
-        seen = 0
+        seen, many = 0, source.limits.many_distances
 
         def count(more: int) -> None:
             nonlocal seen
-            if seen * row <= MANY_BYTES < (seen + more) * row:
+            if seen * row <= many < (seen + more) * row:
                 size = f"{(seen + more) * row / 1e6:,.0f} MB"
                 warn_user(
                     f"predict computes the distance of each of {seen + more:,} rows to each of "
@@ -240,16 +237,15 @@ class Inference:
             count(more)
             progress(more)
 
-        if rows is None:
+        if source.rows is None:
             return both
-        count(rows)
+        count(source.rows)
         return progress
 
-    @property
-    def piece_rows(self) -> int:
+    def piece_rows(self, source: Source) -> int:
         """Rows between two moments that progress is told."""
-        least, most = PIECE_ROWS
-        return min(max(PIECE_WORK // max(self.state.clusters.size, 1), least), most)
+        about_a_second = PIECE_WORK // max(self.state.clusters.size, 1)
+        return min(max(about_a_second, LEAST_ROWS), source.limits.answer_rows)
 
     @staticmethod
     def joined(batches: Iterator[dict[str, Array]]) -> dict[str, Array]:

@@ -26,7 +26,7 @@ from shoal.feed import DEFAULT_BATCH_ROWS
 from shoal.metric import is_cosine
 from shoal.opening import is_input_fn, open_either
 from shoal.settings import Settings
-from shoal.shards.candidates import ROWS_AT_ONCE
+from shoal.shards.candidates import PIECES_MEASURED
 from shoal.shards.kernels import planned_bytes
 from shoal.sources.kept import bytes_of
 from shoal.sources.limits import USUAL
@@ -268,7 +268,7 @@ def _seeding(planned: Parameters, shape: _Shape) -> int:
         candidates = min(n, int(rounds * planned.num_clusters) + 1)
         # Distances and labels, also of the rows under way; rows noted and as candidates, wide, and
         # what weighs them.
-        under_way = 17 * min(n, ROWS_AT_ONCE)
+        under_way = 17 * min(n, PIECES_MEASURED * USUAL.candidate_rows)
         return 12 * n + under_way + weights + candidates * (2 * row + 32 * d)
     if method == AFKMC2_INIT:
         return 16 * n + weights + CHAIN_ROWS * row

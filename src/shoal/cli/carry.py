@@ -10,14 +10,11 @@ import numpy as np
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.sources.csv_head import form_of
 from shoal.sources.csv_records import blocks_of, next_of, records_of
+from shoal.sources.limits import Limits
 from shoal.sources.paths import File, changed, naming
 from shoal.types import Indices
 
 Piece = dict[str, Any]  # columns of as many rows each: arrays of text, or arrays of pyarrow
-
-#: Rows that are read at a time, and bytes of text.
-PIECE_ROWS = 1 << 16
-PIECE_BYTES = 4 << 20
 
 
 class Reader(Protocol):
@@ -87,7 +84,11 @@ def _joined(arrays: list[Any]) -> Any:
 
 
 def carried(
-    files: list[File], wanted: Sequence[str] | None, results: Sequence[str], typed: bool
+    files: list[File],
+    wanted: Sequence[str] | None,
+    results: Sequence[str],
+    typed: bool,
+    limits: Limits,
 ) -> Carried:
     """Open the columns that are to be kept: those ``wanted``, or all.
 
@@ -102,9 +103,9 @@ def carried(
             from shoal.cli.carry_arrow import ArrowReader
         except ImportError:
             raise MissingExtraError(f"reading {first}", "pyarrow", "parquet") from None
-        reader = ArrowReader(files)
+        reader = ArrowReader(files, limits)
     else:
-        reader = CsvReader(files, typed)
+        reader = CsvReader(files, typed, limits)
     present = reader.names()
     names = present if wanted is None else list(wanted)
     for name in names:
@@ -125,8 +126,9 @@ def carried(
 class CsvReader:
     """Fields of CSV files as they are written."""
 
-    def __init__(self, files: list[File], typed: bool) -> None:
+    def __init__(self, files: list[File], typed: bool, limits: Limits) -> None:
         self._files = files
+        self._limits = limits
         self._typed = typed
 
     def names(self) -> list[str]:
@@ -152,9 +154,10 @@ class CsvReader:
                 if form is None:
                     continue
                 where = [form.fields.index(name) for name in names]
-                for _, block in blocks_of(content, PIECE_BYTES, form.delimiter, form.start):
+                size = self._limits.csv_page
+                for _, block in blocks_of(content, size, form.delimiter, form.start):
                     records = records_of(block, form.delimiter)
-                    while chunk := next_of(records, PIECE_ROWS):
+                    while chunk := next_of(records, self._limits.carried_rows):
                         yield [tuple(record[one] for record in chunk) for one in where]
 
     def _kind(self, column: str) -> type:

@@ -11,17 +11,16 @@ from pyarrow import ipc, parquet
 
 from shoal.errors import BadInputError
 from shoal.sources.arrow_formats import MAGIC
+from shoal.sources.limits import Limits
 from shoal.sources.paths import File, naming
-
-#: Rows that are decoded at a time.
-PIECE_ROWS = 1 << 16
 
 
 class ArrowReader:
     """Columns as they are stored."""
 
-    def __init__(self, files: list[File]) -> None:
+    def __init__(self, files: list[File], limits: Limits) -> None:
         self._files = files
+        self._rows = limits.carried_rows
 
     def names(self) -> list[str]:
         """Names of all columns of the first file."""
@@ -37,7 +36,7 @@ class ArrowReader:
                 for name in names:
                     if name not in table.names:
                         raise BadInputError(f"{file.name} has no column {name!r} to keep")
-                for batch in table.batches(list(names)):
+                for batch in table.batches(list(names), self._rows):
                     piece = {name: batch.column(name) for name in names}
                     types = types or {name: one.type for name, one in piece.items()}
                     yield {
@@ -56,8 +55,8 @@ class _Parquet:
         self._file = stack.enter_context(parquet.ParquetFile(content))
         self.names = self._file.schema_arrow.names
 
-    def batches(self, names: list[str]) -> Iterator[Any]:
-        yield from self._file.iter_batches(PIECE_ROWS, columns=names)
+    def batches(self, names: list[str], rows: int) -> Iterator[Any]:
+        yield from self._file.iter_batches(rows, columns=names)
 
 
 class _Ipc:
@@ -69,7 +68,7 @@ class _Ipc:
         self._whole = whole
         self.names = self._reader.schema.names
 
-    def batches(self, names: list[str]) -> Iterator[Any]:
+    def batches(self, names: list[str], _rows: int) -> Iterator[Any]:
         numbers = range(self._reader.num_record_batches) if self._whole else ()
         batches = map(self._reader.get_batch, numbers) if self._whole else iter(self._reader)
         for batch in batches:

@@ -198,7 +198,8 @@ def _in_parts(
     executor = executor_of(options)
     parts = 1 if executor is None else executor.num_parts
     folder = str(Path(options.output).absolute())
-    return write_parts(options, model, source, PartFiles(folder, named, parts, metric))
+    files = PartFiles(folder, named, parts, metric, options.limits)
+    return write_parts(options, model, source, files)
 
 
 @contextmanager
@@ -208,7 +209,8 @@ def _kept(options: argparse.Namespace, results: Sequence[str]) -> Iterator[Carri
         yield None
         return
     typed = options.output.endswith(".parquet")
-    with closing(carried(files_of(options), options.keep, results, typed)) as columns:
+    files, limits = files_of(options), options.limits
+    with closing(carried(files, options.keep, results, typed, limits)) as columns:
         yield columns
 
 
@@ -232,7 +234,7 @@ def _written(
     with (
         _kept(options, results) as columns,
         rows_shown(with_progress(options), options.name, rows) as progress,
-        writing(options.output, next(iter(named.values()))) as writer,
+        writing(options.output, next(iter(named.values())), options.limits) as writer,
     ):
         for batch in readable(found, label(options.data)):
             table: dict[str, Any] = {ROW: batch[ROW]} if skips else {}

@@ -72,7 +72,7 @@ def open_data(options: argparse.Namespace, columns: Columns) -> PagedSource:
         pages = on_sphere
         if on_sphere.resident:
             pages = ArrayPages(list(on_sphere.stream()), check=on_sphere.check_unchanged)
-    source = PagedSource(pages, None, True)
+    source = PagedSource(pages, None, True, limits=options.limits)
     source.named = columns
     return source
 

@@ -17,6 +17,7 @@ from shoal.cli.writers import Writer, writing
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.inference import ROW, SCORES, Inference
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.paged import PagedSource
 from shoal.sphere import sphere_km
 from shoal.storage.files import PART
@@ -87,12 +88,15 @@ class PartFiles:
         How many parts there are.
     metric
         Of a model of places, whose distances are given in kilometres, too.
+    limits
+        How much is written at a time.
     """
 
     folder: str
     named: dict[str, str]
     most: int
     metric: str | None = None
+    limits: Limits = USUAL
 
     @contextmanager
     def open(self, number: int) -> Iterator[_PartFile]:
@@ -112,7 +116,8 @@ class _PartFile:
         """Append rows."""
         if self._writer is None:
             main = next(iter(self._files.named.values()))
-            self._writer = self._stack.enter_context(writing(self._path, main))
+            opened = writing(self._path, main, self._files.limits)
+            self._writer = self._stack.enter_context(opened)
         table: dict[str, Any] = {ROW: outputs[ROW]}
         table |= {name: outputs[output] for output, name in self._files.named.items()}
         if self._files.metric is not None and SCORES in outputs:

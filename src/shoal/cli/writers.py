@@ -15,14 +15,13 @@ import numpy as np
 from shoal.cli.data import STANDARD
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.inference import CLUSTER_IDX
+from shoal.sources.limits import Limits
 from shoal.storage.files import whole_file
 from shoal.types import Array
 
 #: Columns [n], or of several values a row [n, k]; those of the data may be arrays of pyarrow [n].
 Batch = dict[str, Any]
 
-#: Bytes of results that make a row group of a Parquet file.
-GROUP_BYTES = 16 << 20
 #: Columns of few values that repeat.
 DICTIONARIES = [CLUSTER_IDX]
 #: Bytes of the head of a .npy file: room for any number of rows.
@@ -45,7 +44,7 @@ class Writer(Protocol):
 class NpyWriter:
     """One column, as an array [n] or [n, k]; the number of rows is filled in at the end."""
 
-    def __init__(self, file: IO[bytes], main: str) -> None:
+    def __init__(self, file: IO[bytes], main: str, _limits: Limits) -> None:
         self._file = file
         self._main = main
         self._rows = 0
@@ -93,7 +92,7 @@ def _npy_head(like: Array, rows: int = 0) -> bytes:
 class CsvWriter:
     """A line per row; a column of several values a row becomes NAME0, NAME1 and so on."""
 
-    def __init__(self, file: IO[bytes], _main: str) -> None:
+    def __init__(self, file: IO[bytes], _main: str, _limits: Limits) -> None:
         self._text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
         self._lines = csv.writer(self._text, lineterminator="\n")
         self._begun = False
@@ -133,7 +132,7 @@ def _fields(values: Any) -> list[Any]:
 class ParquetWriter:
     """A table; a column of several values a row is a fixed-size list."""
 
-    def __init__(self, file: IO[bytes], _main: str) -> None:
+    def __init__(self, file: IO[bytes], _main: str, limits: Limits) -> None:
         try:
             import pyarrow
             from pyarrow import parquet
@@ -141,6 +140,7 @@ class ParquetWriter:
             raise MissingExtraError("writing Parquet", "pyarrow", "parquet") from None
         self._arrow, self._parquet = pyarrow, parquet
         self._file = file
+        self._group_bytes = limits.row_group
         self._to: Any = None
         self._dtypes: dict[str, np.dtype[Any]] = {}
         self._waiting: list[Any] = []
@@ -149,12 +149,12 @@ class ParquetWriter:
     def write(self, batch: Batch) -> None:
         """Append rows; they are written when there are enough for a row group."""
         size = sum(values.nbytes for values in batch.values())
-        step = max(1, len(next(iter(batch.values()))) * GROUP_BYTES // max(size, 1))
+        step = max(1, len(next(iter(batch.values()))) * self._group_bytes // max(size, 1))
         for start in range(0, len(next(iter(batch.values()))), step):
             part = {name: values[start : start + step] for name, values in batch.items()}
             self._waiting.append(self._table(part))
             self._waiting_bytes += sum(values.nbytes for values in part.values())
-            if self._waiting_bytes >= GROUP_BYTES:
+            if self._waiting_bytes >= self._group_bytes:
                 self._write_group()
 
     def _table(self, batch: Batch) -> Any:
@@ -208,25 +208,28 @@ def check_suffix(target: Path) -> None:
         raise BadInputError(f"{target} is of no known kind; files end in one of {tuple(WRITERS)}")
 
 
-def writing(target: str, main: str) -> AbstractContextManager[Writer]:
+def writing(target: str, main: str, limits: Limits) -> AbstractContextManager[Writer]:
     """Give what writes into ``target``, which appears when all is written; "-": standard output.
 
     ``main`` names the column for files that hold only one.
     """
-    return _to_stdout() if target == STANDARD else _to_file(Path(target), main)
+    if target == STANDARD:
+        return _to_stdout(limits)
+    return _to_file(Path(target), main, limits)
 
 
 @contextmanager
-def _to_file(target: Path, main: str) -> Iterator[Writer]:
-    with whole_file(target) as file, _ended(WRITERS[target.suffix](file, main)) as writer:
+def _to_file(target: Path, main: str, limits: Limits) -> Iterator[Writer]:
+    kind = WRITERS[target.suffix]
+    with whole_file(target) as file, _ended(kind(file, main, limits)) as writer:
         yield writer
 
 
 @contextmanager
-def _to_stdout() -> Iterator[Writer]:
+def _to_stdout(limits: Limits) -> Iterator[Writer]:
     if sys.stdout is None:
         raise BadInputError("standard output is closed: give a file to write, -o labels.csv")
-    with _ended(CsvWriter(sys.stdout.buffer, "")) as writer:
+    with _ended(CsvWriter(sys.stdout.buffer, "", limits)) as writer:
         yield writer
 
 

@@ -20,10 +20,8 @@ from shoal.state import Grid, Partial, exact_sum
 from shoal.steps.random import Random
 from shoal.types import Floats, Labels
 
-#: Rows that are looked at together: what is computed of them stays in the cache.
-PIECE_ROWS = 1 << 15
-#: Rows that are measured between two moments at which a run can be stopped.
-ROWS_AT_ONCE = 1 << 18
+#: How many times as many rows are measured between two moments at which a run can be stopped.
+PIECES_MEASURED = 8
 
 
 class Draw(NamedTuple):
@@ -57,16 +55,26 @@ class CandidatesOfBlocks:
         The distance, and how many threads may be used.
     negligible
         Distances up to this have no mass.
+    at_once
+        Rows that are looked at together.
     """
 
     def __init__(
-        self, blocks: Blocks, first: int, *, metric: str, threads: int, negligible: float
+        self,
+        blocks: Blocks,
+        first: int,
+        *,
+        metric: str,
+        threads: int,
+        negligible: float,
+        at_once: int,
     ) -> None:
         self._read = blocks
         self._first = first
         self._metric = metric
         self._threads = threads
         self._negligible = negligible
+        self._at_once = at_once
         self._distances: list[Floats] = []
         self._labels: list[Labels] = []  # -1: a center from before is nearest
         self._known = 0  # candidates so far
@@ -77,12 +85,12 @@ class CandidatesOfBlocks:
 
         ``before``: centers from before, which are no candidates, in the first pass.
         """
-        self._noted = noted = _Noted(draw)
+        self._noted = noted = _Noted(draw, self._at_once)
         start = self._first
         for position, block in enumerate(self._read):
             distances, _ = self._brought(position, block, before, candidates)
-            for at in range(0, len(block.rows), PIECE_ROWS):
-                piece = slice(at, at + PIECE_ROWS)
+            for at in range(0, len(block.rows), self._at_once):
+                piece = slice(at, at + self._at_once)
                 mass = np.where(distances[piece] > self._negligible, distances[piece], 0.0)
                 if block.weights is not None:
                     mass *= block.weights[piece]
@@ -123,11 +131,12 @@ class CandidatesOfBlocks:
             if is_cosine(self._metric):
                 self._distances[position][~block.rows.any(axis=1)] = 0.0
         distances, labels = self._distances[position], self._labels[position]
+        step = PIECES_MEASURED * self._at_once
         for centers, number in ((before, None), (candidates, self._known)):
             if centers is None or len(centers) == 0:
                 continue
-            for at in range(0, len(block.rows), ROWS_AT_ONCE):
-                some = slice(at, at + ROWS_AT_ONCE)
+            for at in range(0, len(block.rows), step):
+                some = slice(at, at + step)
                 mine, measured = nearest(block.rows[some], centers, self._metric, self._threads)
                 nearer = measured < distances[some]
                 distances[some][nearer] = measured[nearer]
@@ -138,8 +147,9 @@ class CandidatesOfBlocks:
 class _Noted:
     """Rows that a draw may reach, as far as is known of the mass of all."""
 
-    def __init__(self, draw: Draw) -> None:
+    def __init__(self, draw: Draw, room: int) -> None:
         self._draw = draw
+        self._room = room
         self._parts: list[tuple[Floats, Floats, Drawn]] = []  # mass and random number of each row
         self._rows = self._left = 0  # now, and when those were left out that are out of reach
         self.mass = 0  # of the rows that were looked at
@@ -159,7 +169,7 @@ class _Noted:
         rows = Drawn(index + reached, block.rows[at + reached], weights)
         self._parts.append((mass[reached], shares[reached], rows))
         self._rows += len(reached)
-        if self._rows > 2 * self._left + PIECE_ROWS:  # so it grows with the draw, not the rows
+        if self._rows > 2 * self._left + self._room:  # so it grows with the draw, not the rows
             self._leave(bar)
 
     def above(self, bar: float) -> Drawn | None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from shoal.shards.rows import Blocks, FromPages, Held, Reread, ignore, validated
 from shoal.shards.workspace import Workspace
 from shoal.sources.kept import kept
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.open import Source
 from shoal.sources.rows import Rows
 
@@ -62,6 +63,11 @@ class Part:
     def __reduce__(self) -> Any:
         looked = (self.metric, self.threads, self.on_bad_rows, self.budget, self.keep)
         return Part, (self.source, *looked, ignore, None, self.rows)
+
+    @property
+    def limits(self) -> Limits:
+        """How much of the rows is in work at a time."""
+        return USUAL if self.source is None else self.source.limits
 
     def kept(self) -> Part:
         """The same, with rows of files decoded and kept in memory, if they are to be."""

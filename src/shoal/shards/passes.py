@@ -42,6 +42,7 @@ class Passes:
         self._metric = part.metric
         self._threads = part.threads
         self._budget = part.budget
+        self._limits = part.limits
         self._shared = workspace is not None
         self._workspace = workspace or Workspace()
         self._labels: list[Labels] = []
@@ -196,6 +197,7 @@ class Passes:
             metric=self._metric,
             threads=self._threads,
             negligible=negligible,
+            at_once=self._limits.candidate_rows,
         )
 
     def weigh(self, of: CandidatesOfBlocks, candidates: Floats) -> Partial:

@@ -166,7 +166,7 @@ def _survey(file: File, columns: Columns, before: _Found | Limits, first: File) 
             raise BadInputError(f"{file.name} is empty")
         found, row = _begin(file, form, columns, before, first), 0
         for offset, block in blocks_of(content, limits.csv_page, form.delimiter, form.start):
-            rows = parse(block, form, found.columns, file.name, row)
+            rows = parse(block, form, found.columns, file.name, row, limits.csv_records)
             if rows:
                 found.pages.append(Page(file, offset, len(block), found.rows, row, rows, form))
             found.rows, row = found.rows + rows, row + rows
@@ -259,6 +259,7 @@ class CsvPages:
         self.lengths = [page.rows for page in found.pages]
         self._files, self._pages, self.weight = files, found.pages, found.asked.weights
         self._data, self._places = wanted, found.places
+        self._at_once = found.limits.csv_records
         self.dim = len(wanted)
         self._gap = Gap(found.pages, frozenset({*wanted, self.weight}))
 
@@ -292,7 +293,8 @@ class CsvPages:
     def _rows_of(self, page: Page, block: bytes) -> Rows:
         used = [*self._data, *([] if self.weight is None else [self.weight])]
         columns = {one: Column(one) for one in used}
-        if parse(block, page.form, columns, page.file.name, page.row) != page.rows:
+        where = (page.file.name, page.row)
+        if parse(block, page.form, columns, *where, self._at_once) != page.rows:
             raise changed(f"{page.file.name} has other rows than when it was opened")
         rows = np.empty((self.dim, page.rows)).T
         missing = np.zeros(page.rows, bool)

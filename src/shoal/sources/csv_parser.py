@@ -27,9 +27,6 @@ from shoal.types import Array, Mask
 
 Place = tuple[str, int, str]  # a file, a row of it, and the text of a field there
 
-#: Rows that are held as text at a time.
-TEXT_ROWS = 4096
-
 #: Bytes at the beginning that are read slowly, before what follows is read fast.
 HEAD_BYTES = 1 << 14
 
@@ -174,24 +171,29 @@ def _floats(texts: tuple[str, ...]) -> Array:
     return np.fromiter(map(float, texts), np.float64, len(texts))
 
 
-def parse(block: bytes, form: Form, into: dict[str, Column], file: str, row: int) -> int:
+def parse(
+    block: bytes, form: Form, into: dict[str, Column], file: str, row: int, at_once: int
+) -> int:
     """Add the records of a block to columns; returns how many there were.
 
-    ``row`` is the number of the first record in the file.
+    ``row`` is the number of the first record in the file; of no more than ``at_once`` records the
+    text is held in fields.
     """
     decoded(block, file)
     if all(column.bad is None and column.good is None for column in into.values()):
         end = end_of_records(block[:HEAD_BYTES], form.delimiter)  # to see which columns are text
-        head = _parsed_slowly(block[:end], form, into, file, row)
-        return head + _parsed(block[end:], form, into, file, row + head)
-    return _parsed(block, form, into, file, row)
+        head = _parsed_slowly(block[:end], form, into, file, row, at_once)
+        return head + _parsed(block[end:], form, into, file, row + head, at_once)
+    return _parsed(block, form, into, file, row, at_once)
 
 
-def _parsed(block: bytes, form: Form, into: dict[str, Column], file: str, row: int) -> int:
+def _parsed(
+    block: bytes, form: Form, into: dict[str, Column], file: str, row: int, at_once: int
+) -> int:
     kinds = {name: _kind(column) for name, column in into.items()}
     fast = _parsed_fast(block, form, kinds)
     if fast is None:
-        return _parsed_slowly(block, form, into, file, row)
+        return _parsed_slowly(block, form, into, file, row, at_once)
     rows, values = fast
     for name, (part, mask) in values.items():
         column = into[name]
@@ -211,10 +213,12 @@ def _kind(column: Column) -> str:
     return "truth" if column.truth is not None and column.good is None else "number"
 
 
-def _parsed_slowly(block: bytes, form: Form, into: dict[str, Column], file: str, row: int) -> int:
+def _parsed_slowly(
+    block: bytes, form: Form, into: dict[str, Column], file: str, row: int, at_once: int
+) -> int:
     records, first, width = records_of(block, form.delimiter), row, len(form.fields)
     while True:
-        chunk = next_of(records, TEXT_ROWS)
+        chunk = next_of(records, at_once)
         if not chunk:
             return row - first
         for number, record in enumerate(chunk, row):

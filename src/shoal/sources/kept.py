@@ -56,10 +56,11 @@ def kept(source: PagedSource, progress: Callable[[int], None]) -> PagedSource:
     def check() -> None:
         pages.check_unchanged(local=True)
 
+    how = (source.batch_size, source.shuffle, source.seed)
     if total == source.rows:
         held = ArrayPages([made], pages.name, check)
-        return PagedSource(held, source.batch_size, source.shuffle, source.seed)
+        return PagedSource(held, *how, limits=source.limits)
     none = made.between(0, 0)
     held = ArrayPages([none, made, none], pages.name, check)
     held.lengths = [source.first, total, (source.rows or 0) - source.last]
-    return PagedSource(held, source.batch_size, source.shuffle, source.seed, (1, 2))
+    return PagedSource(held, *how, (1, 2), source.limits)

@@ -68,8 +68,8 @@ def open_source(
     name
         What error messages call the data.
     limits
-        How much of data on disk is in memory at a time (None: as ``shoal.sources.limits.Limits``
-        has it).
+        How much of the data is in memory or in work at a time (None: as
+        ``shoal.sources.limits.Limits`` has it).
 
     Returns
     -------
@@ -86,6 +86,10 @@ def open_source(
     if seed is not None:
         seed = whole_number("seed", seed, 0, 2**128)
     named = Columns(check_labels(columns, "columns"), check_label(weight, "weight"))
+    if limits is not None and is_source(data):
+        raise BadInputError(
+            f"{name} is opened already: give its limits in the first shoal.open(...)"
+        )
     source = open_named(data, named, batch_size, shuffle, name, check_limits(limits))
     if source.any_order and seed is not None:
         source.seed = seed
@@ -119,7 +123,9 @@ def open_named(
 
         if name == "x" and not isinstance(data, list):  # nobody has called it otherwise
             name = os.fsdecode(data)
-        on_disk = PagedSource(open_path(data, named, name, limits), batch_size, shuffle)
+        on_disk = PagedSource(
+            open_path(data, named, name, limits), batch_size, shuffle, limits=limits
+        )
         on_disk.named, on_disk.read = named, partial(open_path, data, name=name, limits=limits)
         return on_disk
     if callable(data) and not hasattr(data, "__array__"):
@@ -136,15 +142,15 @@ def open_named(
         _refuse_batch_size(batch_size, name)
         once = iter(data)
         if once is data:
-            source = StreamSource(lambda: once, False, named, name)
+            source = StreamSource(lambda: once, False, named, name, limits)
             source.endless = what_never_ends(once)
             return source
-        source = StreamSource(lambda: iter(data), True, named, name)
+        source = StreamSource(lambda: iter(data), True, named, name, limits)
         source.endless = what_never_ends(data)
         with suppress(TypeError):  # no length
             source.num_batches = len(data)
         return source
-    return _in_memory(data, named, batch_size, shuffle, name)
+    return _in_memory(data, named, batch_size, shuffle, name, limits)
 
 
 def with_sample_weight(source: Source, weights: Any) -> PagedSource:
@@ -158,11 +164,11 @@ def with_sample_weight(source: Source, weights: Any) -> PagedSource:
 
 
 def _in_memory(
-    data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str
+    data: Any, named: Columns, batch_size: int | None, shuffle: bool, name: str, limits: Limits
 ) -> Source:
     parts = to_parts(data, named, name)
     warn_of_labels(parts, name)
-    source = PagedSource(ArrayPages(parts, name), batch_size, shuffle)
+    source = PagedSource(ArrayPages(parts, name), batch_size, shuffle, limits=limits)
     source.named = named
     return source
 
@@ -180,7 +186,8 @@ def _of_ray(
     except ImportError:
         raise MissingExtraError(f"reading {name}, a Ray data set,", "pyarrow", "parquet") from None
     there = materialized(data, name)
-    source = PagedSource(RayPages(there, named, name, limits), batch_size, shuffle)
+    pages = RayPages(there, named, name, limits)
+    source = PagedSource(pages, batch_size, shuffle, limits=limits)
     source.named, source.read = named, partial(RayPages, there, name=name, limits=limits)
     return source
 
@@ -253,7 +260,7 @@ def _open_callable(
             )
         return again
 
-    source = StreamSource(begin, True, named, name)
+    source = StreamSource(begin, True, named, name, limits)
     source.endless = what_never_ends(result) or what_never_ends(first)
     return source
 

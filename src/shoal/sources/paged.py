@@ -13,6 +13,7 @@ import numpy as np
 
 from shoal.sources.ahead import ahead
 from shoal.sources.columns import Columns, wanted_columns
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.pages import ArrayPages, Pages, SomePages, WeightedPages, only
 from shoal.sources.pieces import Order, Reader, cut, portions, skip, until
 from shoal.sources.rows import Rows, joined, with_weights
@@ -34,6 +35,8 @@ class PagedSource:
         Of that order; None: the model's.
     own
         The first of the pages whose rows are given, and the one behind the last; None: all.
+    limits
+        How much of the rows is in work at a time.
     """
 
     rereadable = True
@@ -47,8 +50,10 @@ class PagedSource:
         shuffle: bool,
         seed: int | None = None,
         own: tuple[int, int] | None = None,
+        limits: Limits = USUAL,
     ) -> None:
         self.pages = pages
+        self.limits = limits
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed
@@ -73,12 +78,16 @@ class PagedSource:
         edges = [int(np.searchsorted(starts, total * i // number)) for i in range(number)]
         edges = [0, *edges[1:], len(pages.lengths)]
         how = (self.batch_size, self.shuffle, self.seed)
-        return [PagedSource(only(pages, *own), *how, own) for own in itertools.pairwise(edges)]
+        return [
+            PagedSource(only(pages, *own), *how, own, self.limits)
+            for own in itertools.pairwise(edges)
+        ]
 
     def alone(self) -> PagedSource:
         """The rows that are given as a source of their own, with an order of their own."""
         pages = SomePages(self.pages, *self._own)
-        return PagedSource(pages, self.batch_size, self.shuffle, self.seed)
+        how = (self.batch_size, self.shuffle, self.seed)
+        return PagedSource(pages, *how, limits=self.limits)
 
     @property
     def given(self) -> int:
@@ -117,7 +126,7 @@ class PagedSource:
         self, pages: Pages, named: Columns, batch_size: int | None, shuffle: bool
     ) -> PagedSource:
         own = None if self._whole else self._own
-        other = PagedSource(pages, batch_size, shuffle, self.seed, own)
+        other = PagedSource(pages, batch_size, shuffle, self.seed, own, self.limits)
         other.named, other.read = named, self.read
         return other
 

@@ -15,6 +15,7 @@ from shoal.errors import BadInputError
 from shoal.sources.array import to_parts, warn_of_labels
 from shoal.sources.brought import refuse_single_row
 from shoal.sources.columns import Columns
+from shoal.sources.limits import USUAL, Limits
 from shoal.sources.rows import Rows, names_of
 
 logger = logging.getLogger("shoal")
@@ -47,6 +48,8 @@ class StreamSource:
         Columns of batches that are dicts or frames.
     name
         What error messages call the data.
+    limits
+        How much of it is in work at a time.
     """
 
     resident = False
@@ -67,8 +70,10 @@ class StreamSource:
         rereadable: bool,
         columns: Columns,
         name: str = "x",
+        limits: Limits = USUAL,
     ) -> None:
         self._begin = begin
+        self.limits = limits
         self.named = columns
         self._warned = False  # of labels
         self.rereadable = rereadable
@@ -136,7 +141,7 @@ class StreamSource:
 
     def like(self, columns: Columns) -> StreamSource:
         """The same batches, read by other columns."""
-        other = StreamSource(self._begin, self.rereadable, columns, self.name)
+        other = StreamSource(self._begin, self.rereadable, columns, self.name, self.limits)
         other.num_batches, other.endless = self.num_batches, self.endless
         return other
 

@@ -40,12 +40,16 @@ class Order:
         Of the shuffle.
     rows, columns
         Of the data.
+    room
+        The most rows that are shuffled together (None: ``rows_of_a_window``).
     """
 
-    def __init__(self, seed: int, epoch: int, rows: int, columns: int) -> None:
+    def __init__(
+        self, seed: int, epoch: int, rows: int, columns: int, room: int | None = None
+    ) -> None:
         self.rows = rows
         self._path = (seed, SHUFFLING, epoch)
-        room = rows_of_a_window(columns)
+        room = rows_of_a_window(columns) if room is None else room
         segments = STRIPS if rows > room else 1
         edges = np.arange(segments + 1) * rows // segments
         lengths = edges[1:] - edges[:-1]
