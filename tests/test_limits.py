@@ -14,9 +14,13 @@ import pytest
 from pyarrow import feather, parquet
 
 import shoal
+from shoal.cli.carry import CsvReader
+from shoal.cli.carry_arrow import ArrowReader
 from shoal.shards.rows import ignore
+from shoal.sources import csv_parser
 from shoal.sources.kept import kept
 from shoal.sources.limits import Limits
+from shoal.sources.paths import find_files
 
 X = np.random.default_rng(4).normal(size=(300, 3))
 NAMES = ("a", "b", "c")
@@ -120,6 +124,44 @@ def test_iterators_of_results_hold_as_many_rows_as_the_limits_say(
     assert sum(sizes) == len(X)
     assert max(sizes) <= rows
     assert len(sizes) >= pieces
+
+
+def test_iterators_of_distances_hold_no_more_than_the_limits_say() -> None:
+    model = shoal.KMeansClustering(4, use_mini_batch=False).fit(X, steps=1)
+    source = shoal.open(X, limits=Limits(answer_distances=4 * 90))
+    for outputs, most in ((["all_scores"], 90), (["cluster_idx"], 300)):
+        found = list(model.predict(source, outputs=outputs, iterate_batches=True))
+        assert max(len(batch[outputs[0]]) for batch in found) == most  # type: ignore[index]
+
+
+def test_records_are_held_as_text_as_the_limits_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, take = [], csv_parser.Column.take
+
+    def spy(self: Any, texts: Any, *more: Any) -> None:
+        sizes.append(len(texts))
+        take(self, texts, *more)
+
+    monkeypatch.setattr(csv_parser, "_parsed_fast", lambda *_: None)
+    monkeypatch.setattr(csv_parser.Column, "take", spy)
+    shoal.open(written(tmp_path, "csv"), limits=Limits(csv_records=7))
+    assert max(sizes) == 7
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_are_kept_are_read_as_the_limits_say(tmp_path: Path, kind: str) -> None:
+    files = find_files(str(written(tmp_path, kind)))
+
+    def most(limits: Limits) -> int:
+        reader = CsvReader(files, False, limits) if kind == "csv" else ArrowReader(files, limits)
+        sizes = [len(piece["b"]) for piece in reader.pieces(["b"])]
+        assert sum(sizes) == len(X)
+        return max(sizes)
+
+    assert most(Limits(carried_rows=17)) == 17
+    if kind == "csv":
+        assert most(Limits(csv_page=2000)) < 50 < most(Limits())
 
 
 # ---- Tests give limits, and patch none ----
