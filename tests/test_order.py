@@ -170,8 +170,7 @@ def test_files_and_arrays_larger_than_a_window_give_the_same_mini_batches(
 ) -> None:
     rng = np.random.default_rng(7)
     wide = (2500, 8192)  # so wide that 1024 rows are shuffled together
-    x = rng.normal(size=wide).astype(np.float32)
-    x += rng.integers(0, 9, (len(x), 1)).astype(np.float32)
+    x = rng.integers(0, 50, wide, np.uint8) + rng.integers(0, 200, (wide[0], 1), np.uint8)
     table = pa.table({"x": pa.FixedSizeListArray.from_arrays(x.reshape(-1), x.shape[1])})
     parquet.write_table(table, tmp_path / "x.parquet", row_group_size=group)
     options = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -179,7 +178,9 @@ def test_files_and_arrays_larger_than_a_window_give_the_same_mini_batches(
         writer.write_table(table, max_chunksize=group)
 
     def fitted(data: object) -> list[bytes]:
-        model = shoal.KMeansClustering(5, initial_clusters=x[:5].copy(), memory_budget=0)
+        model = shoal.KMeansClustering(
+            5, initial_clusters=x[:5].astype(np.float32), memory_budget=0
+        )
         state = model.fit(data, steps=3000 // batch_size, batch_size=batch_size).state
         assert state is not None
         return [state.clusters.tobytes(), state.counts.tobytes()]
