@@ -256,3 +256,19 @@ def test_what_cannot_be_used_is_named(given: dict[str, Any], match: str) -> None
     arguments = {"x": X, "k": range(2, 6), **given}
     with pytest.raises(shoal.ShoalError, match=match):
         shoal.choose_k(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("sample_weight", "shoal.Weighted"), ("metric", "distance_metric"), ("n_clusters", "range")],
+)
+def test_arguments_of_other_libraries_are_answered_with_ours(name: str, ours: str) -> None:
+    with pytest.raises(shoal.BadInputError, match=f"no argument '{name}'; instead of it: .*{ours}"):
+        shoal.choose_k(X, **{name: 1})  # type: ignore[arg-type]
+
+
+def test_an_index_that_suggests_no_k_says_so() -> None:
+    """Of rows that are all alike nothing tells one k from another."""
+    choice = shoal.choose_k(np.random.default_rng(0).uniform(size=(40, 2)), [2, 3])
+    assert "inertia" not in choice.suggested
+    assert "inertia: suggests no k here" in str(choice)

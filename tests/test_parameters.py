@@ -232,3 +232,12 @@ def test_model_fn_refuses_what_can_be_read_once(trained, mode):
 def test_model_fn_unknown_mode():
     with pytest.raises(ValueError, match=r"mode.*train.*eval.*infer"):
         shoal.KMeansClustering(2).model_fn(make_rows(), None, "predict")
+
+
+@pytest.mark.parametrize(
+    ("spelt", "ours"),
+    [("k-means++", "kmeans_plus_plus"), ("k-means||", "kmeans_parallel"), ("K-MC2", "kmc2")],
+)
+def test_another_spelling_of_a_seeding_is_answered_with_ours(spelt: str, ours: str) -> None:
+    with pytest.raises(shoal.BadInputError, match=f"Did you mean '{ours}'"):
+        shoal.KMeansClustering(3, initial_clusters=spelt)

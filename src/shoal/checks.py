@@ -46,8 +46,16 @@ def whole_number(
 def one_of(name: str, value: object, allowed: tuple[str, ...]) -> str:
     """Return ``value`` if it is one of the ``allowed`` names."""
     if not isinstance(value, str) or value not in allowed:
-        raise BadInputError(f"{name} is {value!r:.80}; allowed are {allowed}")
+        meant = [one for one in allowed if isinstance(value, str) and _spelt(one) == _spelt(value)]
+        hint = f". Did you mean {meant[0]!r}?" if meant else ""
+        raise BadInputError(f"{name} is {value!r:.80}; allowed are {allowed}{hint}")
     return value
+
+
+def _spelt(name: str) -> str:
+    """What spellings of one name have in common: k-means++ is kmeans_plus_plus."""
+    words = name.lower().replace("++", "plusplus").replace("||", "parallel")
+    return "".join(letter for letter in words if letter.isalnum())
 
 
 def positive(name: str, value: object, or_none: bool = False) -> float:

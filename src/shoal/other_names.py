@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from shoal.errors import BadInputError
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Parameters of scikit-learn's KMeans, MiniBatchKMeans and BisectingKMeans, and ours.
 PARAMETERS = {
@@ -45,6 +46,20 @@ ATTRIBUTES = {
     "feature_names_in_": "columns",
     "fit_predict": "fit(x).labels(x)",
     "fit_transform": "fit(x).transform(x)",
+}
+
+#: What people pass to `choose_k`, and ours.
+CHOOSING = {
+    **dict.fromkeys(("n_clusters", "k_range", "ks"), "k: a range, such as range(2, 21)"),
+    "sample_weight": "x=shoal.Weighted(rows, weights)",
+    "metric": "distance_metric: 'squared_euclidean' or 'cosine'",
+    "init": "initial_clusters: 'kmeans_plus_plus', 'random', 'kmeans_parallel', 'kmc2', 'afkmc2'",
+    "n_init": "num_runs",
+    "max_iter": "max_steps",
+    "tol": "tolerance",
+    "random_state": "random_seed",
+    "n_jobs": "num_threads",
+    "n_refs": "gap: the number of reference data sets",
 }
 
 ELSEWHERE = "scikit-learn's own names are in shoal.sklearn: from shoal.sklearn import KMeans"
@@ -95,6 +110,21 @@ def own_parameters(init: Callable[P, None]) -> Callable[P, None]:
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
         refuse_parameters("KMeansClustering", kwargs, known)
         init(*args, **kwargs)
+
+    return checked
+
+
+def own_arguments(choose: Callable[P, T]) -> Callable[P, T]:
+    """Let ``choose_k`` answer the arguments of other libraries with ours."""
+
+    @functools.wraps(choose)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name in CHOOSING:
+                raise BadInputError(
+                    f"choose_k has no argument {name!r}; instead of it: {CHOOSING[name]}"
+                )
+        return choose(*args, **kwargs)
 
     return checked
 

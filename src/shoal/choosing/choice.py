@@ -155,7 +155,14 @@ class KChoice:
             "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
             for line in zip(*texts, strict=True)
         ]
-        told = [f"{INDICES[name]}: {k} ({why})" for name, (k, why) in self.suggested.items()]
+        suggested = self.suggested
+        told = [
+            "{}: {} ({})".format(title, *suggested[name])
+            if name in suggested
+            else f"{title}: suggests no k here"
+            for name, title in INDICES.items()
+            if getattr(self, name) is not None
+        ]
         return "\n".join([*lines, f"silhouette: of {len(self.sample)} rows", *told])
 
 

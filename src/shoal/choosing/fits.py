@@ -14,6 +14,7 @@ from shoal.choosing.plan import Plan, check_gap, gaps
 from shoal.config import KMEANS_PLUS_PLUS_INIT, SEEDINGS, Parameters
 from shoal.errors import BadInputError, TooFewRowsError
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, is_cosine
+from shoal.other_names import own_arguments
 from shoal.prepared import Prepared
 from shoal.sources.columns import Columns
 from shoal.sources.open import open_named
@@ -22,6 +23,7 @@ from shoal.steps.random import SAMPLING, Random
 from shoal.types import Indices
 
 
+@own_arguments
 def choose_k(
     x: Any,
     k: Iterable[int] = range(2, 11),
