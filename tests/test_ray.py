@@ -20,7 +20,7 @@ from shoal.executors.ray import RayExecutor
 
 __all__ = ["cluster"]
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 Array = Any
 K = 6

@@ -13,7 +13,7 @@ import shoal
 from shoal.executors.ray import RayExecutor
 
 __all__ = ["cluster"]  # a fixture
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 
 
 def test_one_worker_gives_the_bits_of_synchronous_training() -> None:

@@ -24,6 +24,7 @@ __all__ = ["cluster"]
 data_sets = pytest.importorskip("ray.data")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.usefixtures("cluster"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # of its own
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
