@@ -27,7 +27,7 @@ MOST_WORK = 1 << 27
 
 
 class Data:
-    """What the loop and its steps ask of the rows: eight things, each of all shards.
+    """What the loop and its steps ask of the rows, each of all shards.
 
     Parameters
     ----------

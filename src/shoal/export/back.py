@@ -55,14 +55,12 @@ def from_centers(
     """
     if isinstance(centers, (str, os.PathLike)):
         centers = npy.read(centers)
-    if columns is not None:
-        if is_frame(centers) or is_table(centers):
-            raise BadInputError(
-                "columns is given, and the columns of centers have names: give one of them"
-            )
-        given = _named(Given(centers, distance_metric, None), columns)
-        return _made(model, "from_centers", given, parameters)
-    return _made(model, "from_centers", Given(centers, distance_metric, None), parameters)
+    if columns is not None and (is_frame(centers) or is_table(centers)):
+        raise BadInputError(
+            "columns is given, and the columns of centers have names: give one of them"
+        )
+    given = _named(Given(centers, distance_metric, None), columns)
+    return _made(model, "from_centers", given, parameters)
 
 
 def from_sklearn(model: type[M], /, fitted: Any, **parameters: Any) -> M:
@@ -128,16 +126,14 @@ def from_faiss_index(
 
     Examples
     --------
-    >>> import numpy as np, faiss, shoal
-    >>> kmeans = faiss.Kmeans(1, 2, min_points_per_centroid=1)
-    >>> kmeans.train(np.array([[0.0], [1.0], [9.0], [10.0]], np.float32))  # doctest: +SKIP
-    >>> model = shoal.KMeansClustering.from_faiss_index(kmeans.index)  # doctest: +SKIP
+    >>> import shoal
+    >>> index = shoal.KMeansClustering.from_centers([[0.0], [9.0]]).to_faiss_index()
+    >>> shoal.KMeansClustering.from_faiss_index(index).labels([[1.0], [8.0]])
+    array([0, 1])
     """
     if isinstance(index, (str, os.PathLike)):
         index = faiss.read(index)
-    given = faiss.from_index(index)
-    if columns is not None:
-        given = _named(given, columns)
+    given = _named(faiss.from_index(index), columns)
     return _made(model, "from_faiss_index", given, parameters)
 
 
@@ -187,7 +183,10 @@ def _made(model: type[M], method: str, given: Given, parameters: dict[str, Any])
     return model(**{**known, **parameters})
 
 
-def _named(given: Given, columns: Sequence[Any]) -> Given:
+def _named(given: Given, columns: Sequence[Any] | None) -> Given:
+    """The same with names of columns, if there are any."""
+    if columns is None:
+        return given
     names = check_labels(columns, "columns") or ()
     centers = check_centers(given.centers, "centers")
     if len(names) != centers.shape[1]:
