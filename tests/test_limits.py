@@ -14,10 +14,10 @@ import pytest
 from pyarrow import feather, parquet
 
 import shoal
-from shoal.cli.carry import CsvReader
-from shoal.cli.carry_arrow import ArrowReader
 from shoal.shards.rows import ignore
 from shoal.sources import csv_parser
+from shoal.sources.carried import CsvReader
+from shoal.sources.carried_arrow import ArrowReader
 from shoal.sources.kept import kept
 from shoal.sources.limits import Limits
 from shoal.sources.paths import find_files

@@ -15,7 +15,6 @@ import numpy as np
 
 import shoal
 from shoal.cli.arguments import add_arguments
-from shoal.cli.carry import Carried, carried
 from shoal.cli.choose import choose_k
 from shoal.cli.data import STANDARD, files_of, is_read, label, readable
 from shoal.cli.export import export
@@ -38,6 +37,7 @@ from shoal.errors import BadInputError
 from shoal.hooks import rows_shown
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, ROW, SCORES
 from shoal.shards.kernels import as_loss
+from shoal.sources.carried import Carried, carried
 from shoal.sources.limits import USUAL, Limits
 from shoal.sources.paged import PagedSource
 from shoal.sphere import sphere_km

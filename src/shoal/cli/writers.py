@@ -124,7 +124,7 @@ class CsvWriter:
 def _fields(values: Any) -> list[Any]:
     if isinstance(values, np.ndarray):
         return list(values.tolist())
-    from shoal.cli.carry_arrow import as_text
+    from shoal.sources.carried_arrow import as_text
 
     return as_text(values)
 

@@ -100,7 +100,7 @@ def carried(
     reader: Reader
     if files[0].kind in ("parquet", "ipc"):
         try:
-            from shoal.cli.carry_arrow import ArrowReader
+            from shoal.sources.carried_arrow import ArrowReader
         except ImportError:
             raise MissingExtraError(f"reading {first}", "pyarrow", "parquet") from None
         reader = ArrowReader(files, limits)
