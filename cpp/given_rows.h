@@ -1,7 +1,7 @@
 // Rows as an argument of the bindings: an array, or sparse rows (sources/sparse.py).
 #pragma once
 #include "buffers.h"
-#include "core/sparse_row.h"
+#include "core/base/sparse_row.h"
 
 namespace shoal {
 

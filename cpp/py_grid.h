@@ -3,7 +3,7 @@
 #include <stdexcept>
 
 #include "buffers.h"
-#include "core/sums.h"
+#include "core/sums/sums.h"
 
 namespace shoal {
 

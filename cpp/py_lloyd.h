@@ -1,11 +1,11 @@
-// core/lloyd.h as functions of Python.
+// core/assign/lloyd.h as functions of Python.
 #pragma once
 #include <nanobind/nanobind.h>
 
 #include <stdexcept>
 #include <vector>
 
-#include "core/lloyd.h"
+#include "core/assign/lloyd.h"
 #include "given_rows.h"
 #include "py_grid.h"
 #include "py_values.h"

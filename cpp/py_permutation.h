@@ -1,4 +1,4 @@
-// core/permutation.h as a function of Python.
+// core/base/permutation.h as a function of Python.
 #pragma once
 #include <nanobind/nanobind.h>
 
@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "buffers.h"
-#include "core/permutation.h"
+#include "core/base/permutation.h"
 
 namespace shoal {
 

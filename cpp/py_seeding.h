@@ -1,4 +1,4 @@
-// core/seeding.h as a class of Python.
+// core/seeding/seeding.h as a class of Python.
 #pragma once
 #include <nanobind/nanobind.h>
 
@@ -7,13 +7,13 @@
 #include <stdexcept>
 #include <vector>
 
-#include "core/seeding.h"
+#include "core/seeding/seeding.h"
 #include "given_rows.h"
 #include "py_values.h"
 
 namespace shoal {
 
-// Seeding (core/seeding.h) of the rows that are passed at each call.
+// Seeding (core/seeding/seeding.h) of the rows that are passed at each call.
 class PySeeding {
  public:
   PySeeding(nb::handle rows, nb::handle weights, nb::handle centers, bool cosine, double negligible,

@@ -6,9 +6,9 @@
 #include <stdexcept>
 #include <string>
 
-#include "core/assign.h"
-#include "core/dispatch.h"
-#include "core/exact_sum.h"
+#include "core/assign/assign.h"
+#include "core/base/exact_sum.h"
+#include "core/simd/dispatch.h"
 
 namespace shoal {
 

@@ -7,7 +7,7 @@
 #include <random>
 #include <string>
 
-#include "core/dispatch.h"
+#include "core/simd/dispatch.h"
 
 namespace shoal {
 

@@ -15,10 +15,10 @@
 #include <vector>
 
 #include "checks.h"
-#include "core/dispatch.h"
-#include "core/exact_sum.h"
-#include "core/limbs.h"
-#include "core/reference.h"
+#include "core/base/exact_sum.h"
+#include "core/base/limbs.h"
+#include "core/base/reference.h"
+#include "core/simd/dispatch.h"
 
 namespace shoal {
 

@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "checks.h"
-#include "core/boxes.h"
-#include "core/dispatch.h"
-#include "core/parallel.h"
-#include "core/reference.h"
-#include "core/team.h"
+#include "core/base/reference.h"
+#include "core/boxes/boxes.h"
+#include "core/simd/dispatch.h"
+#include "core/threads/parallel.h"
+#include "core/threads/team.h"
 
 namespace {
 

@@ -14,16 +14,16 @@
 #include <vector>
 
 #include "checks.h"
-#include "core/assign.h"
-#include "core/dispatch.h"
-#include "core/distances.h"
-#include "core/exact_sum.h"
-#include "core/loss.h"
-#include "core/parallel.h"
-#include "core/permutation.h"
-#include "core/reference.h"
-#include "core/scan.h"
-#include "core/sums.h"
+#include "core/assign/assign.h"
+#include "core/base/exact_sum.h"
+#include "core/base/permutation.h"
+#include "core/base/reference.h"
+#include "core/simd/dispatch.h"
+#include "core/sums/distances.h"
+#include "core/sums/loss.h"
+#include "core/sums/scan.h"
+#include "core/sums/sums.h"
+#include "core/threads/parallel.h"
 #include "tables.h"
 
 namespace {

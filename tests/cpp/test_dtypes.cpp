@@ -9,13 +9,13 @@
 #include <vector>
 
 #include "checks.h"
-#include "core/assign.h"
-#include "core/dispatch.h"
-#include "core/distances.h"
-#include "core/reference.h"
-#include "core/scan.h"
-#include "core/seeding.h"
-#include "core/sums.h"
+#include "core/assign/assign.h"
+#include "core/base/reference.h"
+#include "core/seeding/seeding.h"
+#include "core/simd/dispatch.h"
+#include "core/sums/distances.h"
+#include "core/sums/scan.h"
+#include "core/sums/sums.h"
 
 namespace {
 

@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "checks.h"
-#include "core/limbs.h"
-#include "core/reference.h"
-#include "core/seeding.h"
-#include "core/team.h"
+#include "core/base/limbs.h"
+#include "core/base/reference.h"
+#include "core/seeding/seeding.h"
+#include "core/threads/team.h"
 
 namespace {
 

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "checks.h"
-#include "core/distances.h"
-#include "core/reference.h"
-#include "core/seeding.h"
-#include "core/sparse.h"
-#include "core/sparse_filter.h"
+#include "core/base/reference.h"
+#include "core/seeding/seeding.h"
+#include "core/sparse/filter.h"
+#include "core/sparse/sparse.h"
+#include "core/sums/distances.h"
 
 namespace {
 

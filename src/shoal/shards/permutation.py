@@ -14,7 +14,7 @@ ROUNDS, ROUNDS_OF_FEW, FEW = 6, 10, 4096
 
 
 class Permutation:
-    """A keyed permutation of 0 … n - 1: a Feistel network, ``cpp/core/permutation.h``.
+    """A keyed permutation of 0 … n - 1: a Feistel network, ``cpp/core/base/permutation.h``.
 
     Parameters
     ----------

@@ -1,0 +1,125 @@
+#include "core/simd/dispatch.h"
+
+#include <stdexcept>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
+namespace shoal {
+
+#define SHOAL_DECLARE(name)                    \
+  namespace name {                             \
+  extern const TileKernels tile_kernels;       \
+  extern const BoundKernels bound_kernels;     \
+  extern const ExactKernels exact_kernels;     \
+  extern const BoxKernels box_kernels;         \
+  extern const SeedingKernels seeding_kernels; \
+  extern const SparseKernels sparse_kernels;   \
+  }
+#if defined(__x86_64__)
+SHOAL_DECLARE(baseline)
+SHOAL_DECLARE(avx2)
+SHOAL_DECLARE(avx512)
+namespace avx512vnni {
+extern const Int8Kernels int8_kernels;
+extern const SeedingKernels seeding_kernels;
+}  // namespace avx512vnni
+namespace amx {
+extern const Int8Kernels int8_kernels;
+extern const Bf16Kernels bf16_kernels;
+extern const Bf16x2Kernels bf16x2_kernels;
+extern const SeedingKernels seeding_kernels;
+}  // namespace amx
+#elif defined(__aarch64__)
+SHOAL_DECLARE(neon)
+#else
+SHOAL_DECLARE(baseline)
+#endif
+
+namespace {
+
+#define SHOAL_TABLES(name, int8, bf16, bf16x2, seeding)                             \
+  name::tile_kernels, name::bound_kernels, name::exact_kernels, int8, bf16, bf16x2, \
+      &name::box_kernels, &seeding::seeding_kernels, &name::sparse_kernels
+
+#if defined(__x86_64__)
+// Conversions of float16 (not a name that every compiler's __builtin_cpu_supports knows).
+bool has_f16c() {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+// Asks the system for the tiles; it grants them to the process.
+bool has_amx() {
+#if defined(__linux__)
+  constexpr unsigned kTiles = 1u << 22 | 1u << 24 | 1u << 25;  // of bfloat16, at all, of bytes
+  constexpr int kRequest = 0x1023, kTileData = 18;             // ARCH_REQ_XCOMP_PERM, XTILEDATA
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kTiles) == kTiles &&
+         syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
+std::vector<const Target*> find_targets() {
+  std::vector<const Target*> usable;
+#if defined(__x86_64__)
+  static const Target kBaseline{"baseline",
+                                SHOAL_TABLES(baseline, nullptr, nullptr, nullptr, baseline)};
+  static const Target kAvx2{"avx2", SHOAL_TABLES(avx2, nullptr, nullptr, nullptr, avx2)};
+  static const Target kAvx512{"avx512", SHOAL_TABLES(avx512, nullptr, nullptr, nullptr, avx512)};
+  // The other kernels of avx512, and those of int8.
+  static const Target kAvx512Vnni{
+      "avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::int8_kernels, nullptr, nullptr, avx512vnni)};
+  static const Target kAmx{"amx", SHOAL_TABLES(avx512, &amx::int8_kernels, &amx::bf16_kernels,
+                                               &amx::bf16x2_kernels, amx)};
+  usable.push_back(&kBaseline);
+  if (!has_f16c()) return usable;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+    usable.push_back(&kAvx512);
+    if (__builtin_cpu_supports("avx512vnni")) {
+      usable.push_back(&kAvx512Vnni);
+      if (has_amx()) usable.push_back(&kAmx);
+    }
+  }
+#elif defined(__aarch64__)
+  static const Target kNeon{"neon", SHOAL_TABLES(neon, nullptr, nullptr, nullptr, neon)};
+  usable.push_back(&kNeon);
+#else
+  static const Target kBaseline{"baseline",
+                                SHOAL_TABLES(baseline, nullptr, nullptr, nullptr, baseline)};
+  usable.push_back(&kBaseline);
+#endif
+  return usable;
+}
+
+}  // namespace
+
+// Found once: asking the processor costs microseconds in a virtual machine.
+const std::vector<const Target*>& usable_targets() {
+  static const std::vector<const Target*> usable = find_targets();
+  return usable;
+}
+
+const Target& choose_target(const char* forced) {
+  const auto& usable = usable_targets();
+  if (forced == nullptr || *forced == 0) return *usable.back();
+  std::string names;
+  for (const Target* target : usable) {
+    if (std::string(target->name) == forced) return *target;
+    names += names.empty() ? target->name : std::string(", ") + target->name;
+  }
+  throw std::invalid_argument("SHOAL_SIMD=" + std::string(forced) +
+                              " cannot run here; this machine runs: " + names);
+}
+
+}  // namespace shoal
