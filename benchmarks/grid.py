@@ -148,9 +148,12 @@ def notes(rows: Sequence[report.Row]) -> list[str]:
     return lines
 
 
-def finish(rows: Sequence[report.Row], folder: Path) -> list[Path]:
+def finish(rows: Sequence[report.Row], folder: Path, title: str) -> list[Path | None]:
     """Draw the pictures; return what was written."""
-    return [heatmap.draw(rows, what, folder, list(KINDS)) for what in ("train", "predict")]
+    return [
+        heatmap.draw(rows, what, folder / f"{title}-{what}.png", list(KINDS))
+        for what in ("train", "predict")
+    ]
 
 
 def _cell(what: str, key: str) -> Callable[[report.Row], str]:

@@ -19,8 +19,8 @@ LIMIT = 8.0  # ratios from 1/LIMIT to LIMIT have a colour of their own
 DPI = 110
 
 
-def draw(rows: Sequence[report.Row], what: str, folder: Path, kinds: Sequence[str]) -> Path | None:
-    """Write grid-WHAT.png; None where matplotlib is missing."""
+def draw(rows: Sequence[report.Row], what: str, path: Path, kinds: Sequence[str]) -> Path | None:
+    """Write the picture; None where matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
         print("skipped: the heat map: matplotlib is not installed", flush=True)
         return None
@@ -55,8 +55,7 @@ def draw(rows: Sequence[report.Row], what: str, folder: Path, kinds: Sequence[st
     bar.ax.set_yticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8"], fontsize=7)
     bar.ax.minorticks_off()
     figure.suptitle(TITLES[what] + " (blue: shoal is faster)", fontsize=11)
-    path = folder / f"grid-{what}.png"
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
     pyplot.close(figure)
     return path

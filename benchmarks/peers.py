@@ -36,17 +36,17 @@ _PEERS = {
     "faiss-cpu": faiss,
     "superkmeans": superkmeans,
     "fastkmeans": fastkmeans,
+    "torch": torch,
     "threadpoolctl": threadpoolctl,
 }
 
 
-def announce_missing() -> None:
-    """Print a line for each peer that is not installed."""
-    for name, module in _PEERS.items():
-        if module is None:
-            print(f"skipped: {name}: not installed", flush=True)
+def missing() -> list[str]:
+    """Name the peers that are not installed."""
+    names = [name for name, module in _PEERS.items() if module is None]
     if faiss is not None and not hasattr(faiss, "SuperKmeans"):
-        print(f"skipped: faiss.SuperKmeans: not in faiss {faiss.__version__}", flush=True)
+        names.append(f"faiss.SuperKmeans (faiss {faiss.__version__} has none)")
+    return names
 
 
 @contextlib.contextmanager

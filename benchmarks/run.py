@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import machine, peers, report
+from benchmarks import levels, machine, peers, report
 from benchmarks.settings import Settings
 from benchmarks.timing import QUICK, Effort, available_threads
 
@@ -37,11 +37,10 @@ def main() -> None:
     """Parse the arguments, run what they choose, print and write the tables."""
     args = _arguments()
     settings = _settings(args)
-    peers.announce_missing()
-    about = machine.machine(args.threads)
-    print(machine.describe(about), flush=True)
     found = False
     with peers.limited(args.threads):
+        about = _checked(args)
+        print(machine.describe(about), flush=True)
         for name in NAMES:
             if args.only in NAMES and args.only != name:
                 continue
@@ -56,6 +55,23 @@ def main() -> None:
                 _benchmark(name, module, chosen, settings, args, about)
     if not found:
         raise SystemExit(f"no case matches {args.only!r}")
+
+
+def _checked(args: argparse.Namespace) -> dict[str, Any]:
+    """Describe machine and peers; the peers must be there, as many threads, at their best."""
+    if machine.has_avx512():
+        levels.widen(machine.cores())
+    about = machine.machine(args.threads)
+    lacking = [f"{name} is not installed" for name in peers.missing()]
+    faults = [*lacking, *machine.faults(about, levels.current())]
+    for fault in faults:
+        print(fault, flush=True)
+    if faults and not args.any_peers:
+        raise SystemExit(
+            "the comparison would not be a fair one: mend that (pip install shoal[bench]), or "
+            "measure all the same with --any-peers, for yourself"
+        )
+    return about
 
 
 def _arguments() -> argparse.Namespace:
@@ -73,6 +89,17 @@ def _arguments() -> argparse.Namespace:
         type=Path,
         help="folder for JSON and Markdown; whole benchmarks write to benchmarks/results",
     )
+    parser.add_argument(
+        "--level",
+        choices=levels.LEVELS,
+        default="all",
+        help="all: what the processor has (default); avx512: shoal without AMX; avx2: everybody",
+    )
+    parser.add_argument(
+        "--any-peers",
+        action="store_true",
+        help="go on where a peer is missing or not at its best: writes nothing by default",
+    )
     grid = parser.add_argument_group("the grid's share")
     grid.add_argument("--kinds", type=_words, default=(), help="of data, as in blobs,uniform")
     grid.add_argument("--dims", type=_numbers, default=(), help="columns, as in 2,3,16")
@@ -83,7 +110,9 @@ def _arguments() -> argparse.Namespace:
     grid.add_argument("--grid-minutes", type=float, default=float("inf"), help="stop after them")
     grid.add_argument("--resume", action="store_true", help="only cells without a result")
     args = parser.parse_args()
-    if args.out is None and not args.quick and args.only in ("", *NAMES):
+    levels.enforce(args.level)
+    whole = not args.quick and not args.any_peers
+    if args.out is None and whole and args.only in ("", *NAMES):
         args.out = RESULTS
     return args
 
@@ -120,7 +149,8 @@ def _benchmark(
     table = report.Table(module.COLUMNS)
     print(f"\n{name}: {module.__doc__}\n{table.header()}", flush=True)
     merges, out = getattr(module, "MERGES", False), args.out
-    kept = report.read(out, name) if merges and out is not None else []
+    title = name + levels.current().suffix  # of the results
+    kept = report.read(out, title) if merges and out is not None else []
     end = time.monotonic() + (args.grid_minutes * 60 if merges else float("inf"))
     rows: dict[str, report.Row] = {row["name"]: row for row in kept}
     for case in chosen:
@@ -135,16 +165,16 @@ def _benchmark(
         rows[case.name] = row
         print(table.line(row), flush=True)
         if out is not None:
-            _write(name, module, list(rows.values()), out, about)
+            _write(title, module, list(rows.values()), out, about)
     if not rows:
         return
     for line in (*report.verdict(list(rows.values())), *module.notes(list(rows.values()))):
         print(line, flush=True)
     if out is not None:
-        written = [f"{out / name}.json", f"{out / name}.md"]
+        written = [f"{out / title}.json", f"{out / title}.md"]
         if hasattr(module, "finish"):
-            folder = PICTURES if out == RESULTS else out
-            written += map(str, filter(None, module.finish(list(rows.values()), folder)))
+            folder = PICTURES if out == RESULTS and title == name else out
+            written += map(str, filter(None, module.finish(list(rows.values()), folder, title)))
         print(f"written: {', '.join(written)}", flush=True)
 
 

@@ -38,7 +38,6 @@ class Effort:
 
 
 QUICK = Effort(least=3, most=3)
-RUNS = Effort(least=3, most=7)  # whole training runs, which take seconds
 
 
 @dataclass
