@@ -17,7 +17,7 @@ import pytest
 
 import shoal
 from shoal.hooks import SummarySaver, summary_monitors
-from shoal.storage import jsonl
+from shoal.storage import files, jsonl
 
 X = np.random.default_rng(3).normal(size=(300, 4))
 QUIET = shoal.RunConfig(progress=False)
@@ -173,9 +173,10 @@ def test_long_files_are_read_from_the_end(tmp_path: Path, monkeypatch: pytest.Mo
         assert path.read_bytes() == b""
 
 
-def test_a_full_disk_loses_no_line(tmp_path: Path) -> None:
+def test_a_full_disk_loses_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
+    monkeypatch.setattr(files, "NO_LINKS", os.O_CLOEXEC)  # a link is how a file can be full
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     model = new()
     with pytest.raises(OSError, match=r"No space left.*metrics\.jsonl"):
@@ -402,9 +403,10 @@ def test_a_reader_changes_no_file(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_full_disk_stops_no_checkpoint(tmp_path: Path) -> None:
+def test_a_full_disk_stops_no_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
+    monkeypatch.setattr(files, "NO_LINKS", os.O_CLOEXEC)  # a link is how a file can be full
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"No space left.*metrics\.jsonl"):
         kept(tmp_path, save_summary_steps=3).fit(X, steps=4)

@@ -23,6 +23,7 @@ from shoal.shards.values import Measure
 from shoal.sources.open import Source
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix, as_given, stacked
+from shoal.storage.files import check_no_link
 from shoal.storage.jsonl import append_json, write_json
 from shoal.types import Array
 
@@ -216,6 +217,7 @@ def write_evaluation(
         Naming the file that cannot be written.
     """
     folder = eval_folder(directory, name)
+    check_no_link(folder)
     folder.mkdir(parents=True, exist_ok=True)
     record = {**results, "time": round(time.time(), 3)}
     path = folder / f"step-{results['global_step']:09d}.json"

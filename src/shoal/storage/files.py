@@ -18,6 +18,9 @@ from shoal.errors import BadInputError, CheckpointError, ModelDirLockedError
 #: File systems that know no locks answer so.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 PART = ".part"
+#: What may have come from others, a directory with a model in it, leads nowhere else.
+NO_LINKS = os.O_NOFOLLOW | os.O_CLOEXEC
+A_LINK = "a symbolic link, which is not followed from inside of a model_dir"
 
 #: Descriptors of the locks that this process holds. A forked child closes them, so that a lock
 #: ends with the process that took it.
@@ -71,7 +74,9 @@ def _beside(path: Path) -> Iterator[int]:
     # A name of its own: several processes may write at once.
     beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        with suppress(FileNotFoundError):
+            os.unlink(beside)  # of a process of the same number that was killed, or put there
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINKS, 0o666)
         try:
             yield descriptor
             os.fsync(descriptor)
@@ -85,6 +90,24 @@ def _beside(path: Path) -> Iterator[int]:
             raise type(error)(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def open_no_link(path: str | os.PathLike[str], flags: int) -> int:
+    """Open a file for writing, but not through a symbolic link: OSError, which says so."""
+    try:
+        return os.open(path, flags | NO_LINKS, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(error.errno, f"{A_LINK}: remove it", os.fspath(path)) from None
+
+
+def check_no_link(folder: Path) -> None:
+    """OSError where a directory inside of a model's is a symbolic link."""
+    if folder.is_symlink():
+        raise OSError(
+            errno.ELOOP, f"{A_LINK}: let the model_dir itself be on the other disk", str(folder)
+        )
 
 
 def sync_folder(folder: Path) -> None:
@@ -107,7 +130,7 @@ def locked(folder: Path) -> Iterator[None]:
     in the file only says who holds it.
     """
     path = folder / ".lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = open_no_link(path, os.O_RDWR | os.O_CREAT)
     _held.add(descriptor)
     try:
         try:

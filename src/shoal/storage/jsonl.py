@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from shoal.errors import BadInputError
-from shoal.storage.files import write_whole
+from shoal.storage.files import open_no_link, write_whole
 
 #: Bytes read at a time from the end of a file of lines.
 TAIL = 1 << 16
@@ -32,7 +32,7 @@ def append_json(path: Path, record: Mapping[str, Any]) -> None:
     """
     line = json.dumps(json_safe(record), allow_nan=False).encode() + b"\n"
     try:
-        with open(path, "ab+", buffering=0) as file:
+        with open(path, "ab+", buffering=0, opener=open_no_link) as file:
             size = whole_lines(file)
             if size < file.seek(0, os.SEEK_END):
                 file.truncate(size)
@@ -63,7 +63,7 @@ def truncate_after(path: Path, step: int) -> int:
     """
     if not path.exists():
         return 0
-    with open(path, "rb+") as file:
+    with open(path, "rb+", opener=open_no_link) as file:
         end, dropped = 0, 0
         for start, line in lines_from_the_end(file):
             if line.endswith(b"\n") and _step_of(line) <= step:

@@ -22,7 +22,7 @@ from shoal.errors import CheckpointError
 from shoal.state import State
 from shoal.storage import safetensors
 from shoal.storage.checkpoint import FORMAT, Checkpoint, check_format, read, to_parts
-from shoal.storage.files import PART, locked, sync_folder, write_whole
+from shoal.storage.files import PART, check_no_link, locked, sync_folder, write_whole
 from shoal.storage.jsonl import plain
 from shoal.version import __version__
 
@@ -149,6 +149,7 @@ class ModelDir:
         """Be the only one who writes; CheckpointError where nobody can."""
         with ExitStack() as stack:
             try:
+                check_no_link(self.folder)
                 if not self.folder.is_dir():
                     self.folder.mkdir(parents=True, exist_ok=True)
                     sync_folder(self.path.parent)

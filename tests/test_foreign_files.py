@@ -1,0 +1,107 @@
+"""Files that others may have made lead nowhere but where the user says."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import shoal
+
+X = np.random.default_rng(5).normal(size=(60, 2))
+PRECIOUS = "precious"
+
+
+def new(folder: Path | None = None) -> shoal.KMeansClustering:
+    run = shoal.RunConfig(progress=False, save_summary_steps=1, tensorboard=False)
+    return shoal.KMeansClustering(2, model_dir=folder and str(folder), config=run)
+
+
+def planted(path: Path, victim: Path) -> Path:
+    """A link where shoal would write, to a file of the user's."""
+    victim.write_text(PRECIOUS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(victim)
+    return victim
+
+
+@pytest.mark.parametrize("where", ["elsewhere/planted", "../planted"])
+def test_a_model_file_does_not_choose_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    shoal.save_model(new().fit(X, steps=1), "a.npz")
+    arrays = dict(np.load("a.npz"))
+    header = json.loads(str(arrays["header"]))
+    header["parameters"]["model_dir"] = where
+    np.savez("b.npz", **{**arrays, "header": np.array(json.dumps(header))})
+    again = shoal.load_model("b.npz")
+    assert again.get_params()["model_dir"] is None
+    again.fit(X, steps=1)
+    assert sorted(os.listdir(".")) == ["a.npz", "b.npz"]
+    assert os.listdir(tmp_path) == ["here"]
+    shoal.load_model("b.npz", model_dir="mine").fit(X, steps=1)
+    assert Path("mine/checkpoints").is_dir()
+
+
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl"])
+def test_a_link_in_a_model_dir_is_refused(tmp_path: Path, name: str) -> None:
+    victim = planted(tmp_path / "run" / name, tmp_path / "victim")
+    with pytest.raises((shoal.CheckpointError, OSError), match="symbolic link"):
+        new(tmp_path / "run").fit(X, max_steps=2)
+    assert victim.read_text() == PRECIOUS
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "eval"])
+def test_a_folder_in_a_model_dir_is_no_link(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    (tmp_path / "away").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "away")
+    said = ""
+    try:
+        new(tmp_path / "run").fit(X, max_steps=2).evaluate(X)
+    except shoal.CheckpointError as error:
+        said = str(error)
+    assert "let the model_dir itself be on the other disk" in said + caplog.text
+    assert not list((tmp_path / "away").iterdir())
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "step-000000002.json"])
+def test_a_link_among_evaluations_is_not_followed(tmp_path: Path, name: str) -> None:
+    model = new(tmp_path / "run").fit(X, max_steps=2)
+    victim = planted(tmp_path / "run" / "eval" / name, tmp_path / "victim")
+    model.evaluate(X)  # a warning says what is not written
+    assert victim.read_text() == PRECIOUS
+
+
+def test_a_model_dir_may_be_a_link_itself(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    new(tmp_path / "run").fit(X, max_steps=2)
+    assert (tmp_path / "disk" / "checkpoints").is_dir()
+
+
+def test_a_link_where_parts_are_written_is_not_followed(tmp_path: Path) -> None:
+    name = "model.safetensors"
+    beside = tmp_path / f".{name}.{os.getpid()}.part"
+    victim = planted(beside, tmp_path / "victim")
+    shoal.save_model(new().fit(X, steps=1), tmp_path / name)
+    assert victim.read_text() == PRECIOUS
+    assert sorted(one.name for one in tmp_path.iterdir()) == [name, "victim"]
+    shoal.load_model(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", [".shoal.json.{}.part", "checkpoints/.step-000000001.safetensors.{}.part"]
+)
+def test_a_link_where_checkpoints_are_written_is_not_followed(tmp_path: Path, name: str) -> None:
+    victim = planted(tmp_path / "run" / name.format(os.getpid()), tmp_path / "victim")
+    new(tmp_path / "run").fit(X, max_steps=1)
+    assert victim.read_text() == PRECIOUS
+    assert new(tmp_path / "run").state.global_step == 1
