@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import shoal
+from shoal.export import folders
+from shoal.storage import files
 
 X = np.random.default_rng(5).normal(size=(60, 2))
 PRECIOUS = "precious"
@@ -105,3 +111,73 @@ def test_a_link_where_checkpoints_are_written_is_not_followed(tmp_path: Path, na
     new(tmp_path / "run").fit(X, max_steps=1)
     assert victim.read_text() == PRECIOUS
     assert new(tmp_path / "run").state.global_step == 1
+
+
+# ---- What killed processes leave ----
+
+
+def leave_part(program: str, folder: Path) -> list[str]:
+    """Kill a process while it writes; returns the hidden names it leaves."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return [name for name in os.listdir(folder) if name.startswith(".")]
+
+
+def grow_old(folder: Path) -> None:
+    for path in folder.iterdir():
+        os.utime(path, (time.time() - 3600,) * 2)
+
+
+def test_a_killed_writer_leaves_nothing_that_stays(tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from shoal.storage.files import whole_file\n"
+        "with whole_file('m.safetensors') as file:\n"
+        "    file.write(b'x' * 100_000)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    model = new().fit(X, steps=1)
+    assert len(leave_part(program, tmp_path)) == 1
+    shoal.save_model(model, tmp_path / "m.safetensors")
+    assert len(list(tmp_path.iterdir())) == 2  # young parts may be somebody's
+    grow_old(tmp_path)
+    shoal.save_model(model, tmp_path / "m.safetensors")
+    assert os.listdir(tmp_path) == ["m.safetensors"]
+
+
+def test_a_killed_export_leaves_nothing_that_stays(tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "from shoal.export.folders import write_stamped\n"
+        "def write(part):\n"
+        "    (part / 'half').write_text('x')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_stamped(Path('.'), write)\n"
+    )
+    assert len(leave_part(program, tmp_path)) == 1
+    grow_old(tmp_path)
+    (tmp_path / ".mine.part").mkdir()  # no name that exports have
+    grow_old(tmp_path)
+    path = folders.write_stamped(tmp_path, lambda part: (part / "whole").touch())
+    assert sorted(os.listdir(tmp_path)) == [".mine.part", path.name]
+
+
+def test_a_part_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
+    target = tmp_path / "m.safetensors"
+    model = new().fit(X, steps=1)
+    with files.whole_file(target) as file:
+        file.write(b"slow")
+        other = tmp_path / f".{target.name}.1.part"
+        os.rename(next(tmp_path.glob(".*.part")), other)  # as of another process
+        grow_old(tmp_path)
+        shoal.save_model(model, target)
+        assert other.exists()
+        os.rename(other, tmp_path / f".{target.name}.{os.getpid()}.part")

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
+from shoal.cli.completion import SHELLS
+from shoal.cli.help import CODES, DATA, EXAMPLES, FORMATS, SUMMARIES, epilog
 from shoal.cli.machines import add_asynchronous, add_machines
 from shoal.config import EMPTY_CLUSTERS, ON_BAD_ROWS, SEEDINGS
 from shoal.metric import COSINE_DISTANCE, METRICS
@@ -33,114 +35,39 @@ CHECKPOINT_OPTIONS = {
 #: The model file where none is named.
 MODEL = "model.safetensors"
 
-DATA = (
-    "a .npy, .npz, .csv, .parquet, .arrow, .feather or .ipc file, a directory or a pattern of "
-    "such files, or a URL (Parquet and Arrow need shoal[parquet], URLs shoal[remote]); several of "
-    "them are one data set, in the order given; - reads CSV from standard input"
-)
+#: Commands that read DATA.
+READING = ("fit", "choose-k", "predict", "transform", "evaluate")
 
-#: What ``predict`` and ``transform`` write.
-OUTPUT = """\
-DATA is read, and the file written, piece by piece: both may be larger than memory. The file appears
-when all of it is written; one that is there already is replaced with --force only. Rows are in the
-order of DATA. Where rows are skipped (--on-bad-rows, or as in training), .csv and .parquet files
-begin with a column "row", the index in DATA of each row that is written, from 0; a .npy file is
-just shorter. "-o -" writes CSV to standard output as it comes, the summary to standard error.
-
-"-o DIR/" writes DIR/part-00000.parquet and so on, a file for each part of DATA, which appears when
-all of it is written; with --ray each worker writes its own. The column "row" is the index in DATA.
-
---keep and --keep-all put columns of DATA before those of the result, with their types; of CSV they
-are text in .csv, and in .parquet whole numbers, numbers or text, as all of their values are.
-"""
-LABELS = """\
-.npy      the cluster of each row, int64 [n]
-.csv      columns cluster_idx and scores, the distance to the center of that cluster; and of models
-          trained with --sphere km, that distance in kilometres
-.parquet  the same
-
-"""
-DISTANCES = """\
-.npy      [n, k], of float32 or, for float64 data and wide integers, float64
-.csv      columns d0, d1, ... d(k-1)
-.parquet  one column, distances, of fixed-size lists of k numbers
-
-Distances are squared for squared_euclidean.
-
-"""
-MEASURES = """\
-Prints the number of rows, the loss (the weighted sum of the distances of all rows to their centers)
-and the loss per row (per unit of weight). A model trained with weights is measured with them. With
---model-dir also written under DIR/eval, or DIR/eval_NAME.
-"""
-
-
-#: What ``export`` writes, and how names of such files end.
-FORMATS = {
-    "onnx": ".onnx",
-    "savedmodel": "",
-    "npy": ".npy",
-    "npz": ".npz",
-    "faiss": ".faiss",
-    "safetensors": ".safetensors",
+#: How shells complete names of files, as shtab has it (``shtab.FILE``).
+FILE = {
+    "bash": "_shtab_compgen_files",
+    "zsh": "_files",
+    "tcsh": "f",
+    "fish": "(__fish_complete_path (commandline -ct))",
+    "powershell": "_shtab_powershell_compgen_files",
 }
-EXPORTS = """\
-onnx         predicts in onnxruntime and others: centers, metric, names of columns (shoal[onnx])
-savedmodel   a directory, predicts in TensorFlow and TensorFlow Serving (shoal[tensorflow])
-npy          the centers, [k, d]
-npz          the whole model, for NumPy; shoal reads it too
-faiss        a flat index of the centers, or with --ivf an empty IVF index of them (shoal[faiss])
-safetensors  the whole model, as fit writes it
-
-The file appears when all of it is written.
-"""
-
-#: What ``choose-k`` prints.
-CHOOSING = """\
-Fits each k by full batches over the same rows, and prints inertia, silhouettes, Calinski-Harabasz
-and Davies-Bouldin (with --gap, the gap statistic), and which k each of them suggests, and why.
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., object]) -> None:
     """Add the commands, each a function of the options, and what each of them takes."""
+    parser.formatter_class, parser.epilog = _formatter, CODES
     parser.add_argument("--version", action="version", version=f"shoal {__version__}")
     add = parser.add_subparsers(required=True, metavar="COMMAND", dest="name").add_parser
-    kept = argparse.RawDescriptionHelpFormatter
     made = {
-        "fit": add("fit", help="train on data and write a model"),
-        "choose-k": add(
-            "choose-k",
-            help="say how many clusters there may be",
-            formatter_class=kept,
-            epilog=CHOOSING,
-        ),
-        "predict": add(
-            "predict",
-            help="write the nearest center of every row",
-            formatter_class=kept,
-            epilog=LABELS + OUTPUT,
-        ),
-        "transform": add(
-            "transform",
-            help="write the distance of every row to every center",
-            formatter_class=kept,
-            epilog=DISTANCES + OUTPUT,
-        ),
-        "evaluate": add(
-            "evaluate", help="measure a model on data", formatter_class=kept, epilog=MEASURES
-        ),
-        "export": add(
-            "export", help="write a model in another form", formatter_class=kept, epilog=EXPORTS
-        ),
-        "inspect": add("inspect", help="say what a model holds, in any form"),
+        name: add(
+            name,
+            help=SUMMARIES[name],
+            description=SUMMARIES[name].capitalize() + ".",
+            formatter_class=_formatter,
+            epilog=epilog(name),
+        )
+        for name in EXAMPLES
     }
     _add_fit_options(made["fit"])
     _add_choose_options(made["choose-k"])
     for name in ("export", "inspect"):
-        made[name].add_argument(
-            "model", type=_path, help="model file, or directory of checkpoints", metavar="MODEL"
-        )
+        what = "model file, or directory of checkpoints"
+        _add_path(made[name].add_argument, "model", help=what, metavar="MODEL")
     _add_export_options(made["export"])
     for name in ("predict", "transform", "evaluate"):
         _add_options_to_apply(made[name])
@@ -148,30 +75,35 @@ def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., obje
         _add_output(made[name])
     _add_weights(made["evaluate"])
     skipped = {"fit": "does not train on them", "evaluate": "does not count them"}
+    _add_demo_options(made["demo"])
+    made["completion"].add_argument("shell", choices=SHELLS)
     for command in commands:
         name = command.__name__.replace("_", "-")
-        if name not in ("inspect", "choose-k", "export"):
+        if name in READING:
+            words = "say what would be read and how much memory it takes, and stop"
+            made[name].add_argument("--preview", action="store_true", help=words)
+        if name in READING and name != "choose-k":
             remembered = ON_BAD_ROWS[0] if name == "fit" else "as the model was trained"
             _add_run_options(made[name], skipped.get(name, "writes fewer rows"), remembered)
         made[name].set_defaults(command=command)
-        made[name].add_argument("--json", action="store_true", help="print the result as JSON")
+        if name != "completion":
+            made[name].add_argument("--json", action="store_true", help="print the result as JSON")
 
 
 def _add_options_to_apply(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("data", nargs="+", type=_path, metavar="DATA", help=DATA)
+    _add_path(add, "data", nargs="+", metavar="DATA", help=DATA)
     which = command.add_mutually_exclusive_group()
-    which.add_argument("-m", "--model", type=_path, default=MODEL, help=f"model file ({MODEL})")
-    which.add_argument(
-        "--model-dir", type=_path, dest="model", help="directory of checkpoints, instead"
-    )
+    path = which.add_argument
+    _add_path(path, "-m", "--model", default=MODEL, help=f"model file ({MODEL})")
+    _add_path(path, "--model-dir", dest="model", help="directory of checkpoints, instead")
     add("--sphere", type=_two_names, metavar="LAT,LON", help="other names than those of training")
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     output = "file to write: .npy, .csv or .parquet, or a directory; - is standard output"
-    add("-o", "--output", type=_path, required=True, help=output)
+    _add_path(add, "-o", "--output", required=True, help=output)
     add("--force", action="store_true", help="replace an existing file")
     beside = command.add_mutually_exclusive_group()
     beside.add_argument(
@@ -205,19 +137,19 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     """Options of ``fit``; those of MODEL_OPTIONS have no default, to know which were given."""
     add = fit.add_argument
     defaults = {option: default for option, (_, default) in MODEL_OPTIONS.items()}
-    add("data", nargs="+", type=_path, metavar="DATA", help=DATA)
+    _add_path(add, "data", nargs="+", metavar="DATA", help=DATA)
     add("-k", "--clusters", type=int, help=f"number of clusters ({defaults['clusters']})")
     where = fit.add_mutually_exclusive_group()
-    where.add_argument(
+    _add_path(
+        where.add_argument,
         "-m",
         "--model",
-        type=_path,
         default=MODEL,
         help=f"file to write ({MODEL}); as .npz, for NumPy, if it ends so",
     )
-    where.add_argument(
+    _add_path(
+        where.add_argument,
         "--model-dir",
-        type=_path,
         help="directory of checkpoints to write instead, every ten minutes",
     )
     add("--checkpoint-steps", type=int, help="a checkpoint also after so many steps")
@@ -262,7 +194,7 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
 
 def _add_choose_options(choose: argparse.ArgumentParser) -> None:
     add = choose.add_argument
-    add("data", nargs="+", type=_path, metavar="DATA", help=DATA)
+    _add_path(add, "data", nargs="+", metavar="DATA", help=DATA)
     add(
         "-k",
         "--k",
@@ -288,7 +220,7 @@ def _add_choose_options(choose: argparse.ArgumentParser) -> None:
         help="two columns, latitude and longitude in degrees, used as points of the sphere",
     )
     add("--weight", help="column of row weights")
-    add("--plot", type=_path, help="picture to write: .png, .svg or .pdf (needs shoal[plot])")
+    _add_path(add, "--plot", help="picture to write: .png, .svg or .pdf (needs shoal[plot])")
     add("--force", action="store_true", help="replace an existing picture")
     add("--threads", type=int, help="threads (default: all there are)")
     add("-q", "--quiet", action="store_true", help="no log lines")
@@ -297,12 +229,30 @@ def _add_choose_options(choose: argparse.ArgumentParser) -> None:
 def _add_export_options(export: argparse.ArgumentParser) -> None:
     add = export.add_argument
     add("--format", choices=FORMATS, help="see below (as the name of the output ends)")
-    add("-o", "--output", type=_path, required=True, help="file or directory to write")
+    _add_path(add, "-o", "--output", required=True, help="file or directory to write")
     add("--force", action="store_true", help="replace an existing file")
     add("--dtype", choices=("float32", "float64"), help="of onnx (float32)")
     add("--opset", type=int, help="version of the operators of onnx (17)")
     add("--ivf", action="store_true", help="of faiss: an IVF index whose lists are the clusters")
     add("-q", "--quiet", action="store_true", help="no log lines")
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28)
+
+
+def _add_demo_options(demo: argparse.ArgumentParser) -> None:
+    add = demo.add_argument
+    add("-k", "--clusters", type=int, default=5, help="number of clusters (5)")
+    add("--rows", type=int, default=100_000, help="number of points (100000)")
+    add("--seed", type=int, default=0, help="of the points and the run (0)")
+    _add_path(add, "-o", "--output", help="write the points, as .csv")
+    add("--force", action="store_true", help="replace an existing file")
+
+
+def _add_path(add: Callable[..., argparse.Action], *names: str, **how: Any) -> None:
+    """Add an argument that is a path, which shells complete."""
+    vars(add(*names, type=_path, **how))["complete"] = FILE
 
 
 def _numbers(text: str) -> list[int]:

@@ -16,7 +16,9 @@ import numpy as np
 import shoal
 from shoal.cli.arguments import add_arguments
 from shoal.cli.choose import choose_k
+from shoal.cli.completion import completion
 from shoal.cli.data import STANDARD, files_of, is_read, label, readable
+from shoal.cli.demo import demo
 from shoal.cli.export import export
 from shoal.cli.fit import fit
 from shoal.cli.inspect import inspect
@@ -32,6 +34,7 @@ from shoal.cli.output import (
 )
 from shoal.cli.parts import KM, PartFiles, check_directory, is_directory, write_parts
 from shoal.cli.places import names_of_places
+from shoal.cli.preview import preview
 from shoal.cli.writers import check_suffix, writing
 from shoal.errors import BadInputError
 from shoal.hooks import rows_shown
@@ -60,7 +63,8 @@ def main(arguments: Sequence[str] | None = None, limits: Limits = USUAL) -> int:
             options.at_end, options.limits = at_end, limits
             path = label(getattr(options, "data", None) or ["the data"])
             with messages_to_stderr(getattr(options, "quiet", False), path):
-                result: Result = options.command(options)
+                command = preview if getattr(options, "preview", False) else options.command
+                result: Result = command(options)
             _show(result, options)
         except BrokenPipeError:
             silence_stdout()
@@ -92,8 +96,11 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
             prog="shoal", description="k-means clustering: exact, reproducible to the bit, fast."
         )
-        add_arguments(parser, fit, choose_k, predict, transform, evaluate, export, inspect)
-        return parser.parse_args(arguments)
+        commands = (fit, choose_k, predict, transform, evaluate, export, inspect, demo, completion)
+        add_arguments(parser, *commands)
+        options = parser.parse_args(arguments)
+        options.parser = parser
+        return options
     except SystemExit:
         print(end="", flush=True)  # --help into a closed pipe fails here, not at exit
         raise
@@ -106,7 +113,9 @@ def _fail(message: str) -> int:
 
 def _show(result: Result, options: argparse.Namespace) -> None:
     """Print the result; to standard error, unless it is to be quiet, where the other has rows."""
-    if getattr(options, "output", None) != STANDARD:
+    if not result:
+        return
+    if getattr(options, "output", None) != STANDARD or getattr(options, "preview", False):
         show_result(result, options.json)
     elif not options.quiet:
         show_result(result, options.json, to_stderr=True)

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from shoal.cli.arguments import FORMATS
 from shoal.cli.data import STANDARD, is_read
+from shoal.cli.help import FORMATS
 from shoal.cli.models import trained_columns, with_centers
 from shoal.cli.output import Result
 from shoal.errors import BadInputError

@@ -13,12 +13,16 @@ from shoal.cli.models import trained_columns, with_centers
 from shoal.cli.output import Result
 from shoal.cli.places import names_of_places
 from shoal.config import check_centers
+from shoal.errors import BadInputError
 from shoal.export import faiss, npy, onnx, savedmodel
+from shoal.export.folders import numbers
 from shoal.export.numbered import ONNX_FILE
 from shoal.sphere import from_sphere
 
 #: First bytes of a .npy file.
 NPY = b"\x93NUMPY"
+#: Exports that are named.
+MOST_SHOWN = 5
 
 
 def inspect(options: argparse.Namespace) -> Result:
@@ -39,8 +43,25 @@ def inspect(options: argparse.Namespace) -> Result:
     elif savedmodel.is_savedmodel(path):
         found = _of_savedmodel(path)
     else:
+        _refuse_parent(path)
         found = _of_model(with_centers(options.model))
     return {"model": str(options.model), **found}
+
+
+def _refuse_parent(path: Path) -> None:
+    """Name what is in a directory of exports, of which one is to be inspected."""
+    inside = numbers(path) if path.is_dir() else {}
+    exports = [
+        inside[number]
+        for number in sorted(inside)
+        if savedmodel.is_savedmodel(inside[number]) or (inside[number] / ONNX_FILE).is_file()
+    ]
+    if exports:
+        named = ", ".join(one.name for one in exports[-MOST_SHOWN:])
+        raise BadInputError(
+            f"{path} is a directory of {len(exports)} exports ({named}): name one of them, the "
+            f"newest is {exports[-1]}"
+        )
 
 
 def _of_onnx(path: Path) -> Result:

@@ -14,12 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from shoal.errors import BadInputError
-from shoal.storage.files import PART, sync_folder
+from shoal.storage.files import PART, hold, is_abandoned, sync_folder
 
 logger = logging.getLogger("shoal")
 
 #: What programs that serve take for a version.
 NUMBER = re.compile(r"\d+")
+#: What an export is called until it is whole.
+ABANDONED = re.compile(r"\.([0-9]+\.)?[0-9a-f]{8}" + re.escape(PART))
 TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 
 #: What writes the files of an export into a directory that is there, and empty.
@@ -103,8 +105,10 @@ def _beside(base: Path) -> Iterator[Path]:
     written = False
     try:
         base.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(base)
         part.mkdir()
-        yield part
+        with _held(part):
+            yield part
         written = True
     except OSError as error:
         reason = error.strerror or str(error)
@@ -115,6 +119,25 @@ def _beside(base: Path) -> Iterator[Path]:
             with suppress(OSError):  # others may have put something there
                 for path in made:
                     path.rmdir()
+
+
+@contextmanager
+def _held(part: Path) -> Iterator[None]:
+    """Tell others that somebody writes into a directory."""
+    descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        hold(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(base: Path) -> None:
+    """Remove what exports that were killed have left."""
+    now = time.time()
+    for path in base.iterdir():
+        if ABANDONED.fullmatch(path.name) and is_abandoned(path, now):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _renamed(part: Path, path: Path) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +20,8 @@ from shoal.errors import BadInputError, CheckpointError, ModelDirLockedError
 #: File systems that know no locks answer so.
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 PART = ".part"
+#: Seconds in which a part may not be held yet.
+YOUNG = 60
 #: What may have come from others, a directory with a model in it, leads nowhere else.
 NO_LINKS = os.O_NOFOLLOW | os.O_CLOEXEC
 A_LINK = "a symbolic link, which is not followed from inside of a model_dir"
@@ -60,6 +64,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     target = Path(path)
     if not target.parent.is_dir():
         raise BadInputError(f"there is no directory {target.parent} to write {target.name} in")
+    _remove_abandoned(target)
     try:
         with _beside(target) as descriptor, open(descriptor, "wb", closefd=False) as file:
             yield file
@@ -78,6 +83,7 @@ def _beside(path: Path) -> Iterator[int]:
             os.unlink(beside)  # of a process of the same number that was killed, or put there
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINKS, 0o666)
         try:
+            hold(descriptor)
             yield descriptor
             os.fsync(descriptor)
         finally:
@@ -90,6 +96,39 @@ def _beside(path: Path) -> Iterator[int]:
             raise type(error)(error.errno, error.strerror, str(path)) from error
         raise
     sync_folder(path.parent)
+
+
+def is_abandoned(part: Path, now: float) -> bool:
+    """Whether nobody writes a part any more: its writer, who holds it, was killed.
+
+    Where that cannot be told, and of what is younger than a minute, False.
+    """
+    try:
+        if now - part.lstat().st_mtime < YOUNG:
+            return False
+        descriptor = os.open(part, os.O_RDONLY | NO_LINKS)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def hold(descriptor: int) -> None:
+    """Tell others that a part is being written, until ``descriptor`` is closed."""
+    with suppress(OSError):  # a file system without locks: nobody will find it abandoned
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove parts of ``path`` that killed processes have left."""
+    now = time.time()
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        if is_abandoned(part, now):
+            with suppress(OSError):
+                os.unlink(part)
 
 
 def open_no_link(path: str | os.PathLike[str], flags: int) -> int:
