@@ -147,9 +147,9 @@ def test_every_line_does_what_it_should(tmp_path: Path) -> None:
             wrong.append(f"shoal {line}: {done.returncode}\n{done.stdout}{done.stderr}")
     assert not wrong, "\n".join(wrong)
     kept = (tmp_path / "l.csv").read_text().splitlines()
-    assert kept[0] == "id,cluster_idx,scores"
+    assert kept[0] == "row,id,cluster_idx,scores"
     assert len(kept) == 301
-    assert (tmp_path / "l2.csv").read_text().startswith("a,b,c,lat,lon,w,id,cluster_idx,scores\n")
+    assert (tmp_path / "l2.csv").read_text().startswith("row,a,b,c,lat,lon,w,id,cluster_idx,scores\n")
 
 
 def test_examples_in_help_are_commands(shell: Shell) -> None:
