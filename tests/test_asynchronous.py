@@ -345,7 +345,7 @@ def test_what_cannot_be_trained_asynchronously_is_refused() -> None:
     rows = make_rows(100)
     with pytest.raises(ValueError, match=r"asynchronous=True .* use_mini_batch is False"):
         model(None, use_mini_batch=False).fit(rows)
-    with pytest.raises(ValueError, match=r"asynchronous=True .* is a stream: give arrays or files"):
+    with pytest.raises(ValueError, match=r"asynchronous=True .* is a stream: give arrays, files"):
         model(None).fit(lambda: iter([rows]))
     with pytest.raises(ValueError, match=r"asynchronous=True .* reassignment_ratio=0.01"):
         model(None, reassignment_ratio=0.01).fit(rows)

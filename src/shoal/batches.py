@@ -15,6 +15,7 @@ from shoal.executors.shards import Shards
 from shoal.shards.part import Part
 from shoal.shards.rows import validated
 from shoal.shards.workspace import Workspace
+from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
 from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
@@ -32,14 +33,16 @@ class Batch:
     number: int = 0  # of a stream that can be read again: batches read, this one included
     of_rows: int | None = None  # rows of the pass that it is from
     workers: tuple[tuple[int, int], ...] = ()  # epoch and row of each, of asynchronous training
+    turns: tuple[int, ...] = ()  # of workers' own streams: batches of each, this one included
 
     def behind(self, state: State) -> State:
         """The state with the position behind this batch."""
         there = self.number == state.batches and self.workers == state.workers
-        if self.position is None and there:
+        if self.position is None and there and self.turns == state.turns:
             return state
         epoch, row = self.position or (state.epoch, state.row)
-        return state.replace(epoch=epoch, row=row, batches=self.number, workers=self.workers)
+        at: dict[str, Any] = {"batches": self.number, "workers": self.workers, "turns": self.turns}
+        return state.replace(epoch=epoch, row=row, **at)
 
 
 def look_at(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> Rows:
@@ -48,7 +51,7 @@ def look_at(shard: Rows, parameters: Parameters, on_bad_rows: str = "error") -> 
 
 
 def shards_of(
-    source: PagedSource, parameters: Parameters, on_bad_rows: str, executor: Executor
+    source: Source, parameters: Parameters, on_bad_rows: str, executor: Executor
 ) -> Shards:
     """Shards of all rows of a source, which are yet to read them, to be passed over once."""
     part = Part(source, parameters.distance_metric, parameters.num_threads, on_bad_rows)

@@ -211,7 +211,7 @@ class KMeansClustering:
         self,
         x: Any = None,
         y: Any = None,
-        input_fn: Callable[[], Any] | None = None,
+        input_fn: Callable[..., Any] | None = None,
         steps: int | None = None,
         batch_size: int | None = None,
         monitors: Sequence[object] | None = None,
@@ -238,7 +238,8 @@ class KMeansClustering:
         y
             Not used; accepted for pipelines.
         input_fn
-            A callable that returns the data, instead of ``x``.
+            A callable that returns the data, instead of ``x``; or one of ``(worker, num_workers)``
+            that returns an iterator of the batches of that worker of ``RunConfig(executor=...)``.
         steps, max_steps
             Train for ``steps`` more steps, or until ``max_steps`` in total (reached already:
             nothing happens). Neither: until it converges (full batch: no label changes;
@@ -286,7 +287,7 @@ class KMeansClustering:
         self,
         x: Any = None,
         y: Any = None,
-        input_fn: Callable[[], Any] | None = None,
+        input_fn: Callable[..., Any] | None = None,
         steps: int = 1,
         batch_size: int | None = None,
         monitors: Sequence[object] | None = None,
@@ -332,7 +333,7 @@ class KMeansClustering:
     def predict(
         self,
         x: Any = None,
-        input_fn: Callable[[], Any] | None = None,
+        input_fn: Callable[..., Any] | None = None,
         batch_size: int | None = None,
         outputs: Sequence[str] | None = None,
         as_iterable: bool = True,
@@ -386,7 +387,7 @@ class KMeansClustering:
     def labels(
         self,
         x: Any = None,
-        input_fn: Callable[[], Any] | None = None,
+        input_fn: Callable[..., Any] | None = None,
         batch_size: int | None = None,
     ) -> Array:
         """Nearest center of every row, as one array.
@@ -467,7 +468,7 @@ class KMeansClustering:
         self,
         x: Any = None,
         y: Any = None,
-        input_fn: Callable[[], Any] | None = None,
+        input_fn: Callable[..., Any] | None = None,
         batch_size: int | None = None,
         steps: int | None = None,
         metrics: Mapping[str, Metric] | None = None,
@@ -531,7 +532,7 @@ class KMeansClustering:
     def _open(
         self,
         x: Any,
-        input_fn: Callable[[], Any] | None,
+        input_fn: Callable[..., Any] | None,
         batch_size: int | None = None,
         *,
         shuffle: bool = True,
@@ -616,7 +617,7 @@ class KMeansClustering:
 
     def train(
         self,
-        input_fn: Callable[[], Any],
+        input_fn: Callable[..., Any],
         hooks: Sequence[object] | None = None,
         steps: int | None = None,
         max_steps: int | None = None,

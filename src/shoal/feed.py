@@ -6,8 +6,9 @@ import itertools
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
-from shoal.arrivals import Arrivals, check_asynchronous
+from shoal.arrivals import Arrivals, Plan, RowPlan, StreamPlan, check_asynchronous
 from shoal.batches import Batch, check_columns, look_at, make_data
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PARALLEL_INIT, KMEANS_PLUS_PLUS_INIT
 from shoal.errors import BadInputError
@@ -16,6 +17,7 @@ from shoal.executors.data import Data
 from shoal.executors.local import LocalExecutor
 from shoal.executors.shards import Shards
 from shoal.metric import is_cosine
+from shoal.own_streams import OwnStreams, rows_of
 from shoal.shards.part import Batch as Places
 from shoal.shards.part import Part
 from shoal.shards.rows import ignore
@@ -66,8 +68,9 @@ class Feed:
         self._looked = self._kept_there = False  # whether there is room to keep the rows
         self._everything: Shards | None = None
         self._passing: Data | None = None  # of the last batch of a stream
-        # What comes as a stream comes to this process, and is computed in it.
-        there = task.run.executor if source.any_order else None
+        self._by_worker = source.spreads and not source.any_order  # streams, of each its own
+        # What comes as one stream comes to this process, and is computed in it.
+        there = task.run.executor if source.spreads else None
         self._executor: Executor = LocalExecutor() if there is None else there
         self._kept: list[list[Rows]] = []  # batches of a one-shot stream that seeding used up
         self._kept_rows = self._lost_rows = 0
@@ -75,6 +78,7 @@ class Feed:
         self._stream: Iterator[list[Rows]] | None = None
         self._seen = False  # any batch with rows
         self._dropped = Tally(source.name)
+        self._own: OwnStreams | None = None
         self._arrivals: Arrivals | None = None  # of asynchronous training
         check_asynchronous(source, task)
         if self._full:
@@ -154,6 +158,9 @@ class Feed:
             while self._by_batch and not self._more_comes:
                 yield whole
             return
+        if self._by_worker:
+            yield from self._from_workers((0,) * self._executor.num_parts)
+            return
         for shards in self._opened.batches() if self._stream is None else self._stream:
             self._seen = True
             if self._stream is not None:
@@ -198,11 +205,16 @@ class Feed:
                 self._source.check_unchanged()
                 yield whole
         elif self._task.run.asynchronous:
-            self._keep_rows()
-            self._arrivals = Arrivals(self._shards(), self._pages(), self._size, self._task.run)
-            yield from self._arrivals.batches(state, self._dropped, self._whole)
+            plan = self._plan(state)
+            self._arrivals = Arrivals(self._shards(), plan, self._task.run)
+            yield from self._arrivals.batches(state, self._dropped)
         elif self._source.any_order:
             yield from self._epochs(state, last_epoch)
+        elif self._by_worker:
+            for batch in self._from_workers(self._streams().done(state)):
+                columns = len(batch.data.scan().magnitude)
+                check_columns(state, columns, self._source.name)
+                yield batch
         else:
             yield from self._streamed(state)
 
@@ -229,6 +241,25 @@ class Feed:
                 number,
                 done,
             )
+
+    def _from_workers(self, done: tuple[int, ...]) -> Iterator[Batch]:
+        """Batches of all workers' own streams, behind so many of each."""
+        for data in self._streams().batches(done, self._cosine, self._dropped):
+            if data.usable:
+                yield Batch(data.checked(), partial(rows_of, data), turns=data.read)
+
+    def _streams(self) -> OwnStreams:
+        if self._own is None:
+            assert not self._source.any_order
+            self._own = OwnStreams(self._source, self._shards())
+        return self._own
+
+    def _plan(self, state: State) -> Plan:
+        """Where each worker goes on, asynchronously."""
+        if not self._source.any_order:
+            return StreamPlan(self._streams(), state)
+        self._keep_rows()
+        return RowPlan(self._pages(), self._shards().parts, self._size, state, self._whole)
 
     @property
     def _size(self) -> int:
@@ -327,6 +358,8 @@ class Feed:
             self._dropped.begin()
             self._dropped.add(data.scan())
             self._dropped.say()
+            if self._by_worker:
+                self._streams().agree(range(len(self._shards())))
             rows = data.scan().rows
             self._all = Batch(data.checked(), self._all_matrices, of_rows=rows)
         return self._all
@@ -342,7 +375,10 @@ class Feed:
     def _parts(self) -> list[Part]:
         source, parameters = self._source, self._parameters
         if not source.any_order:
-            return [self._part(source, parameters.budget(0), self._task.workspace)]
+            shares = source.split(self._executor.num_parts) if self._by_worker else [source]
+            budget = parameters.budget(0) // len(shares)
+            workspace = self._task.workspace if len(shares) == 1 else None
+            return [self._part(share, budget, workspace) for share in shares]
         method = parameters.initial_clusters
         by_distance = isinstance(method, str) and method == KMEANS_PLUS_PLUS_INIT
         if by_distance and not source.resident:
@@ -353,18 +389,18 @@ class Feed:
                 parameters.kmeans_parallel_rounds + 1,
             )
         number = self._executor.num_parts
-        shares = [source] if number == 1 and self._executor.here else source.split(number)
-        budgets = [parameters.budget(0) // len(shares)] * len(shares)
+        pages = [source] if number == 1 and self._executor.here else source.split(number)
+        budgets = [parameters.budget(0) // len(pages)] * len(pages)
         if source.resident:
-            sizes = [share.nbytes for share in shares]
+            sizes = [share.nbytes for share in pages]
             size = max(sum(sizes), 1)
             budget = parameters.budget(size) if self._full else 0
             budgets = [budget * one // size for one in sizes]
         # What is merged is apart.
-        workspace = self._task.workspace if len(shares) == 1 else None
+        workspace = self._task.workspace if len(pages) == 1 else None
         return [
             self._part(share, budget, workspace)
-            for share, budget in zip(shares, budgets, strict=True)
+            for share, budget in zip(pages, budgets, strict=True)
         ]
 
     def _part(self, source: Source, budget: int, workspace: Workspace | None) -> Part:

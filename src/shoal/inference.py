@@ -96,7 +96,7 @@ class Inference:
         """Whether shards that live elsewhere read the rows: of data without batches."""
         return not source.batched and self._executor is not None
 
-    def _shards(self, source: PagedSource) -> Shards:
+    def _shards(self, source: Source) -> Shards:
         executor = self._executor or LocalExecutor()
         return shards_of(source, self.parameters, self._on_bad_rows, executor)
 
@@ -126,7 +126,8 @@ class Inference:
 
     def measured(self, source: Source) -> Measure | None:
         """Sum of weight * distance over data that lives elsewhere; None for what is read here."""
-        if not self._elsewhere(source):
+        by_workers = source.spreads and not source.any_order and self._executor is not None
+        if not (by_workers or self._elsewhere(source)):
             return None
         if source.dim is not None:
             check_columns(self.state, source.dim, source.name)

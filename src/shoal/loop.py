@@ -100,7 +100,7 @@ def drive(home: Home, source: Source, task: Task) -> None:
         before, learned, known = home.state, home.learned, home.known()
         if home.directory is not None:
             plain(source.columns)  # names that cannot be saved are told now
-        at: dict[str, Any] = {"epoch": 0, "row": 0, "batches": 0, "unfinished": None}
+        at: dict[str, Any] = {"epoch": 0, "row": 0, "batches": 0, "turns": (), "unfinished": None}
         first = before
         if task.apart and before is not None:
             first = before.replace(**at)

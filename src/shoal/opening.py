@@ -15,7 +15,7 @@ from shoal.state import State
 
 def open_either(
     x: Any,
-    input_fn: Callable[[], Any] | None,
+    input_fn: Callable[..., Any] | None,
     batch_size: int | None,
     named: Columns,
     shuffle: bool,

@@ -264,7 +264,7 @@ class Farthest:
 
 
 #: Parts of a state that a run that goes on remembers.
-OF_A_RUN = ("batches", "unfinished", "clusters_before")
+OF_A_RUN = ("batches", "turns", "unfinished", "clusters_before")
 
 
 class Unfinished(NamedTuple):
@@ -299,6 +299,7 @@ class State:
     batches: int = 0  # read by a run that is not over, of a stream that can be read again
     unfinished: Unfinished | None = None  # of a run that is not over
     workers: tuple[tuple[int, int], ...] = ()  # epoch and row of each, in asynchronous training
+    turns: tuple[int, ...] = ()  # batches that each worker has read of its own stream, likewise
     clusters_before: Floats | None = None  # [k, d]: what the last full-batch pass assigned with
 
     def __post_init__(self) -> None:

@@ -258,6 +258,7 @@ class Again:
 REREADABLE: dict[str, Callable[[list[Any]], Any]] = {
     "callable, iterator": lambda batches: lambda: iter(batches),
     "callable, generator": lambda batches: lambda: (batch for batch in batches),
+    "callable of a worker": lambda batches: lambda worker, n: iter(batches[worker::n]),
     "iterable": Again,
 }
 ONE_SHOT: dict[str, Callable[[list[Any]], Any]] = {

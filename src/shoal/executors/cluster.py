@@ -17,6 +17,7 @@ import numpy as np
 import shoal.version
 from shoal.errors import BadInputError, ClusterError, MissingExtraError
 from shoal.executors.worker import Packed
+from shoal.shards.part import UNPICKLABLE, Part, cannot_be_sent
 
 #: The address that starts a cluster of this machine alone.
 LOCAL = "local"
@@ -140,17 +141,15 @@ class Cluster:
         with self._in_our_words():
             return self._ray.put(value)
 
-    def pack(self, value: Any) -> Any:
-        """Put a value where its arrays need not be copied to be read: as content and buffers."""
+    def pack(self, part: Part) -> Any:
+        """Put a part where its arrays need not be copied to be read: as content and buffers."""
         content, buffers, refs = io.BytesIO(), list[Any](), list[Any]()
         pickler = self._pickler(content, protocol=5, buffer_callback=buffers.append)
         pickler.refs = refs
         try:
-            pickler.dump(value)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise BadInputError(
-                f"the data cannot be sent to workers: {error}. Give arrays, tables or files"
-            ) from error
+            pickler.dump(part)
+        except UNPICKLABLE as error:
+            raise cannot_be_sent(part, error) from error
         arrays = [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers]
         return self.put(Packed(content.getvalue(), arrays, refs))
 

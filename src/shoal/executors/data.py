@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.candidates import Candidates
 from shoal.executors.potential import Potential
@@ -17,6 +18,7 @@ from shoal.executors.shards import Shards
 from shoal.metric import is_cosine
 from shoal.shards.grids import check_sums, grid_of, is_usable
 from shoal.shards.part import Batch, Part
+from shoal.shards.rows import EMPTY_SCAN
 from shoal.shards.values import Drawn, Measure, Steps, joined
 from shoal.sources.sparse import Matrix
 from shoal.state import Farthest, Partial, Scan
@@ -37,21 +39,36 @@ class Data:
         Whether rows are taken at length one.
     batch
         None: all rows; else those of a mini-batch, of which there are ``scan`` and ``assign``.
+    turn
+        Of streams: all rows are those of one batch of each shard, the one of this number.
+
+    Attributes
+    ----------
+    read
+        Of streams: how many batches of each shard have been read.
+    ended
+        Whether none of the shards had a batch of that number.
     """
 
-    def __init__(self, shards: Shards, unit_rows: bool, batch: Batch | None = None) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        unit_rows: bool,
+        batch: Batch | None = None,
+        turn: Sequence[int] = (),
+    ) -> None:
         self._shards = shards
         self._batch = batch
+        self._turn = turn
         self._before: Floats | None = None
-        if batch is None:
-            scans: list[Scan] = shards.ask("scan")
-        else:
-            scans = shards.ask("scan", batch)
-            shards.remember("scan of the batch", lambda _: ("scan", batch))
+        self.read: tuple[int, ...] = ()
+        self.ended = False
+        scans = self._scans()
         self._scan, self._starts = scans[0], [0, scans[0].rows]
         if len(scans) > 1:
             self._starts = [0, *accumulate(scan.rows for scan in scans)]
             known = [scan for scan in scans if len(scan.magnitude)]
+            _check_agree(scans)
             self._scan = reduce(Scan.merge, known) if known else scans[0]
         if self.usable:
             grid = grid_of(self._scan, unit_rows)
@@ -60,6 +77,26 @@ class Data:
             shards.ask(*message)
             shards.remember(name, lambda _: message)
         self._unit_rows = unit_rows
+
+    def _scans(self) -> list[Scan]:
+        """What a look at the rows of each shard finds."""
+        shards, batch, turn = self._shards, self._batch, self._turn
+        if turn:
+            found = shards.ask_each("next", {which: (one,) for which, one in enumerate(turn)})
+            shards.remember("next", lambda which: ("next", turn[which]))
+            ended = [isinstance(one, int) for one in found]
+            self.ended = all(ended)
+            both = zip(found, turn, strict=True)
+            self.read = tuple(one if isinstance(one, int) else number for one, number in both)
+            return [EMPTY_SCAN if isinstance(one, int) else one for one in found]
+        scans: list[Scan]
+        if batch is not None:
+            scans = shards.ask("scan", batch)
+            shards.remember("scan of the batch", lambda _: ("scan", batch))
+            return scans
+        shards.forget("next")
+        scans = shards.ask("scan")
+        return scans
 
     @classmethod
     def of(cls, executor: Executor, parts: Sequence[Part]) -> Data:
@@ -107,7 +144,7 @@ class Data:
         else:
             shared = shards.executor.share(centers)
         partial: Partial = shards.merged("assign", shared, before, self._batch)
-        if self._batch is None:
+        if self._batch is None and not self._turn:
             shards.remember("labels", lambda _: ("assign", centers))
         return partial
 
@@ -238,3 +275,15 @@ class Data:
             drawn._replace(indices=drawn.indices + self._starts[one])
             for one, drawn in zip(which, found, strict=True)
         ]
+
+
+def _check_agree(scans: list[Scan]) -> None:
+    """Refuse shards of unequal columns: streams of workers are the user's."""
+    columns = {which: len(scan.magnitude) for which, scan in enumerate(scans)}
+    known = [which for which, number in columns.items() if number]
+    for which in known[1:]:
+        if columns[which] != columns[known[0]]:
+            raise BadInputError(
+                f"worker {which} has rows of {columns[which]} columns, worker {known[0]} of "
+                f"{columns[known[0]]}: all must agree"
+            )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from shoal.errors import ShardLost
-from shoal.shards.part import Part
+from shoal.shards.part import UNPICKLABLE, Part, cannot_be_sent
 from shoal.shards.shard import Shard
 
 
@@ -70,7 +70,10 @@ class PickledExecutor:
         """Make a shard of a copy of each part."""
         numbers = []
         for part in parts:
-            content = pickle.dumps(part)
+            try:
+                content = pickle.dumps(part)
+            except UNPICKLABLE as error:
+                raise cannot_be_sent(part, error) from error
             self.parts.append(len(content))
             number = next(self._numbers)
             self._shards[number] = Shard(pickle.loads(content))

@@ -22,7 +22,7 @@ class Arrived(NamedTuple):
     """What a shard found, to be applied now."""
 
     which: int  # the shard, by its place among all
-    batch: Batch
+    batch: Batch | int
     found: Update
     staleness: int  # steps applied since the centers that it was assigned with
 
@@ -30,7 +30,7 @@ class Arrived(NamedTuple):
 @dataclass
 class _Asked:
     which: int
-    batch: Batch
+    batch: Batch | int  # of a stream: its number
     step: int  # whose centers it is assigned with
     answer: Any
     found: Update | None = None  # once it is there
@@ -51,7 +51,7 @@ class Updates:
     """
 
     def __init__(
-        self, shards: Shards, batches: Mapping[int, Iterator[Batch]], max_staleness: int
+        self, shards: Shards, batches: Mapping[int, Iterator[Batch | int]], max_staleness: int
     ) -> None:
         self._shards = shards
         self._batches = batches

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from shoal.errors import ShoalError
+from shoal.errors import BadInputError, ShoalError
 from shoal.machine import available_threads
 from shoal.shards.part import Part
 from shoal.shards.shard import Shard
@@ -78,7 +78,7 @@ class Worker:
         """Make a shard of a part, which uses so many threads."""
         self.let_go()
         try:
-            part = sent.part() if isinstance(sent, Packed) else sent
+            part = _unpacked(sent) if isinstance(sent, Packed) else sent
             self._shard = Shard(replace(part, threads=threads))
         except Exception as error:
             return Said(False, _to_be_sent(error))
@@ -97,6 +97,16 @@ class Worker:
             return Said(True, getattr(self._shard, message)(*opened))
         except Exception as error:
             return Said(False, _to_be_sent(error))
+
+
+def _unpacked(sent: Packed) -> Part:
+    try:
+        return sent.part()
+    except ImportError as error:
+        raise BadInputError(
+            f"a worker on {socket.gethostname()} cannot import what the data is made by: {error}. "
+            "Install it on all machines, or define it in the script itself"
+        ) from error
 
 
 def _to_be_sent(error: Exception) -> Exception:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
+from shoal.errors import BadInputError
 from shoal.shards.rows import Blocks, FromPages, Held, Reread, ignore, validated
 from shoal.shards.workspace import Workspace
 from shoal.sources.kept import kept
 from shoal.sources.limits import USUAL, Limits
 from shoal.sources.open import Source
 from shoal.sources.rows import Rows
+
+#: What pickle raises for what it cannot hold.
+UNPICKLABLE = (TypeError, ValueError, AttributeError, pickle.PicklingError)
 
 
 class Batch(NamedTuple):
@@ -93,3 +98,17 @@ class Part:
 
     def _validate(self, rows: Rows) -> Rows:
         return validated(rows, self.metric, self.threads, self.on_bad_rows)
+
+
+def cannot_be_sent(part: Part, error: Exception) -> BadInputError:
+    """The error for a part that cannot be pickled."""
+    source = part.source
+    if source is None or source.any_order:
+        what, cure = "the data", "Give arrays, tables or files"
+    else:
+        what = source.name
+        cure = (
+            "It is called where the worker is: give a function that can be pickled, and let it "
+            "open there what it reads"
+        )
+    return BadInputError(f"{what} cannot be sent to workers: {error}. {cure}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from shoal import _core
+from shoal.errors import BadInputError
 from shoal.metric import is_cosine
 from shoal.shards.candidates import CandidatesOfBlocks
 from shoal.shards.kernels import assign_block, measured_loss, total_weight
@@ -159,6 +160,11 @@ class Passes:
         """Exact sums of weight * distance and of weights, and how many rows there are."""
         total = Measure(0, 0, 0)
         for block in self.blocks.read():  # looked at as they are read, if they never were
+            if block.rows.shape[1] != centers.shape[1]:  # of a stream, which is not known before
+                raise BadInputError(
+                    f"{block.name} has {block.rows.shape[1]} columns, the centers have "
+                    f"{centers.shape[1]}: they must agree"
+                )
             _, loss = assign_block(block, centers, self._metric, self._threads)
             scan = block.seen
             found = Measure(loss, total_weight(block), len(block.rows), scan.dropped, scan.left_out)

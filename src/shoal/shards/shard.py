@@ -19,6 +19,7 @@ from shoal.shards.part import Batch, Part
 from shoal.shards.passes import Passes
 from shoal.shards.potential import Gains, PotentialOfBlocks
 from shoal.shards.rows import EMPTY_SCAN
+from shoal.shards.turns import Turns
 from shoal.shards.values import Drawn, Measure, Steps, Update
 from shoal.shards.workspace import Workspace
 from shoal.sources.paged import PagedSource
@@ -36,6 +37,7 @@ class Shard:
         self._hold(part)
         self._batch: tuple[Batch, Passes] | None = None
         self._epoch: _Epoch | None = None
+        self._turns: Turns | None = None  # of a stream
         self._potentials: dict[int, PotentialOfBlocks] = {}
         self._candidates: dict[int, CandidatesOfBlocks] = {}
         self._reading: Reading | None = None
@@ -56,7 +58,33 @@ class Shard:
         """Size and magnitudes of the rows, which are validated; or of those of a mini-batch."""
         if batch is None and self._part.keep:  # there will be passes
             self._hold(self._part.kept())
+        if batch is None and self._turns is not None:
+            self._turns = None
+            self._hold(self._part)
         return self._passes(batch).scan()
+
+    def next(self, number: int) -> Scan | int:
+        """Take the batch of this number of a stream, the first is 1, for all rows from now on.
+
+        Returns its scan; where there are not so many batches, how many there are, and no rows are
+        taken.
+        """
+        source = self._part.source
+        assert source is not None
+        assert not source.any_order
+        if self._turns is None:
+            self._turns = Turns(source)
+        found = self._turns.at(number)
+        part = self._part.of(found or [])
+        self._whole = Passes(part.blocks(), part, self._workspace)
+        return self._turns.number if found is None else self._whole.scan()
+
+    def described(self) -> tuple[tuple[Any, ...] | None, str | None]:
+        """Of a stream, as far as it was read: names of its columns; what says it never ends."""
+        source = self._part.source
+        assert source is not None
+        assert not source.any_order
+        return source.columns, source.endless
 
     def begin(self, grid: Grid, batch: Batch | None = None) -> None:
         """Add rows on this grid from now on: that of all shards."""
@@ -83,9 +111,18 @@ class Shard:
         """Merge the partials of two shards."""
         return one.merge(other)
 
-    def update(self, centers: Floats, batch: Batch) -> Update:
-        """Look at a mini-batch, assign it and add it up, on a grid of its own; and its loss."""
-        part, passes = self._part, self._passes(batch)
+    def update(self, centers: Floats, batch: Batch | int) -> Update:
+        """Look at a mini-batch, assign it and add it up, on a grid of its own; and its loss.
+
+        ``batch``: of a stream, its number.
+        """
+        part = self._part
+        if isinstance(batch, int):
+            if isinstance(there := self.next(batch), int):
+                return Update(EMPTY_SCAN, None, 0.0, there)
+            passes = self._whole
+        else:
+            passes = self._passes(batch)
         unit_rows, scan = is_cosine(part.metric), passes.scan()
         if not is_usable(scan):
             return Update(scan, None, 0.0)

@@ -48,6 +48,7 @@ class Update(NamedTuple):
     scan: Scan
     partial: Partial | None  # None: no row has a weight
     loss: float  # at the centers that it was assigned with
+    batches: int | None = None  # of the stream, where there is none of the number asked for
 
 
 class Drawn(NamedTuple):

@@ -12,14 +12,13 @@ from shoal.checks import whole_number
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.sources.array import to_parts, warn_of_labels
 from shoal.sources.brought import prepared
-from shoal.sources.columns import Columns, check_label, check_labels, is_frame, is_table
+from shoal.sources.columns import Columns, check_label, check_labels
 from shoal.sources.foreign import is_ray_data, unwrapped
 from shoal.sources.limits import USUAL, Limits
 from shoal.sources.paged import PagedSource
 from shoal.sources.pages import ArrayPages
-from shoal.sources.rows import Rows
-from shoal.sources.sparse import is_sparse
-from shoal.sources.stream import StreamSource, what_never_ends
+from shoal.sources.per_worker import is_per_worker, open_per_worker
+from shoal.sources.stream import StreamSource, is_iterable_of_batches, what_never_ends
 
 Source = PagedSource | StreamSource
 
@@ -47,10 +46,11 @@ def open_source(
         of columns, a data frame, or a table of polars, pyarrow or DuckDB; ``shoal.Weighted(rows,
         weights)`` of one of those; a list of those, the parts of one data set; a data set of Ray
         Data; an iterator, generator or iterable of batches of any of these kinds, but of Ray's; a
-        torch ``DataLoader``; a callable that returns any of these; of a tuple, as a batch or as
-        data, the first item is the rows, and labels beside it are not used; a path, or a list of
-        paths, to
-        files (``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.arrow``, ``.feather``, ``.ipc``): of
+        torch ``DataLoader``; a callable that returns any of these, or one of ``(worker,
+        num_workers)`` that returns an iterator of that worker's batches; of a tuple, as a batch or
+        as data, the first item is the rows, and labels beside it are not used; a path, or a list
+        of paths, to files (``.npy``, ``.npz``, ``.csv``, ``.parquet``, ``.arrow``, ``.feather``,
+        ``.ipc``): of
         one, a directory, a pattern such as ``"days/*.parquet"``, a URL. Parquet,
         Arrow and large CSV files are read piece by piece, never as a whole.
     batch_size
@@ -138,7 +138,7 @@ def open_named(
     if is_ray_data(data):
         return _of_ray(data, named, batch_size, shuffle, name, limits)
     data = prepared(unwrapped(data), name)
-    if _is_iterable_of_batches(data):
+    if is_iterable_of_batches(data):
         _refuse_batch_size(batch_size, name)
         once = iter(data)
         if once is data:
@@ -237,13 +237,16 @@ def _open_callable(
     name: str,
     limits: Limits,
 ) -> Source:
+    if is_per_worker(data, name):
+        _refuse_batch_size(batch_size, name)
+        return open_per_worker(data, named, name, limits)
     result = data()
     if is_ray_data(result):
         return open_named(result, named, batch_size, shuffle, f"{name}()", limits)
     result = prepared(unwrapped(result), f"{name}()")
     if callable(result) and not hasattr(result, "__array__"):
         raise BadInputError(f"{name}() returned another callable; it must return data")
-    if not _is_iterable_of_batches(result):
+    if not is_iterable_of_batches(result):
         return open_named(result, named, batch_size, shuffle, f"{name}()", limits)
     _refuse_batch_size(batch_size, name)
     first: Iterator[Any] = iter(result)
@@ -263,18 +266,6 @@ def _open_callable(
     source = StreamSource(begin, True, named, name, limits)
     source.endless = what_never_ends(result) or what_never_ends(first)
     return source
-
-
-def _is_iterable_of_batches(data: Any) -> bool:
-    if isinstance(data, (list, tuple, Rows)) or hasattr(data, "__array__") or is_frame(data):
-        return False
-    if hasattr(data, "__dlpack__") or is_table(data):
-        return False
-    if is_sparse(data):  # a sparse matrix, which iterates over its rows
-        return False
-    if isinstance(data, (str, bytes, dict, set, frozenset)):
-        return False
-    return hasattr(data, "__iter__") or hasattr(data, "__next__")
 
 
 def _refuse_batch_size(batch_size: int | None, name: str) -> None:

@@ -41,6 +41,7 @@ class PagedSource:
 
     rereadable = True
     any_order: Literal[True] = True  # a type checker takes the answer for the type
+    spreads = True  # workers can each read a share of it
     num_batches: int | None = None  # of a pass, as far as the data says
 
     def __init__(

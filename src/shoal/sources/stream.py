@@ -6,7 +6,7 @@ import itertools
 import logging
 import operator
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +14,10 @@ import numpy as np
 from shoal.errors import BadInputError
 from shoal.sources.array import to_parts, warn_of_labels
 from shoal.sources.brought import refuse_single_row
-from shoal.sources.columns import Columns
+from shoal.sources.columns import Columns, is_frame, is_table
 from shoal.sources.limits import USUAL, Limits
 from shoal.sources.rows import Rows, names_of
+from shoal.sources.sparse import is_sparse
 
 logger = logging.getLogger("shoal")
 
@@ -41,7 +42,7 @@ class StreamSource:
     Parameters
     ----------
     begin
-        Starts reading: returns an iterator of batches.
+        Starts reading: returns batches.
     rereadable
         Whether ``begin`` can be called again for the same batches.
     columns
@@ -66,7 +67,7 @@ class StreamSource:
 
     def __init__(
         self,
-        begin: Callable[[], Iterator[Any]],
+        begin: Callable[[], Iterable[Any]],
         rereadable: bool,
         columns: Columns,
         name: str = "x",
@@ -80,6 +81,7 @@ class StreamSource:
         self._ended = False  # a pass over all of it
         self.name = name
         self.endless: str | None = None  # what says that it never ends
+        self.of_worker: Callable[[int, int], StreamSource] | None = None  # where each has its own
 
     def batches(self) -> Iterator[list[Rows]]:
         """Batches in order, each checked to have the columns and dtype of the first."""
@@ -89,7 +91,18 @@ class StreamSource:
         """Start reading."""
         begun = self._begin()
         self.endless = self.endless or what_never_ends(begun)
-        return begun
+        return iter(begun)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether workers can each read a share of it."""
+        return self.of_worker is not None
+
+    def split(self, number: int) -> list[StreamSource]:
+        """So many shares, one for each worker, that can be sent away."""
+        assert self.of_worker is not None
+        shares = [self.of_worker(worker, number) for worker in range(number)]
+        return [share.like(self.named) for share in shares]
 
     def in_pieces(self, size: int) -> StreamSource:
         """The same: its batches are the user's."""
@@ -143,6 +156,7 @@ class StreamSource:
         """The same batches, read by other columns."""
         other = StreamSource(self._begin, self.rereadable, columns, self.name, self.limits)
         other.num_batches, other.endless = self.num_batches, self.endless
+        other.of_worker = self.of_worker
         return other
 
 
@@ -175,6 +189,19 @@ class _Batches:
             if not self._empty:
                 return parts
             self._source.check_some(self._empty)
+
+
+def is_iterable_of_batches(data: Any) -> bool:
+    """Whether data is none that is read at once, and can be iterated over."""
+    if isinstance(data, (list, tuple, Rows)) or hasattr(data, "__array__") or is_frame(data):
+        return False
+    if hasattr(data, "__dlpack__") or is_table(data):
+        return False
+    if is_sparse(data):  # a sparse matrix, which iterates over its rows
+        return False
+    if isinstance(data, (str, bytes, dict, set, frozenset)):
+        return False
+    return hasattr(data, "__iter__") or hasattr(data, "__next__")
 
 
 def what_never_ends(data: Any) -> str | None:

@@ -173,4 +173,4 @@ def is_over(ending: Ending, state: State) -> bool:
 
 def finished(state: State) -> State:
     """The state of a run that came to its end: nothing is left to go on with."""
-    return state.replace(batches=0, unfinished=None, clusters_before=None)
+    return state.replace(batches=0, turns=(), unfinished=None, clusters_before=None)

@@ -77,8 +77,9 @@ def state_to_parts(state: State) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {name: fields.pop(name) for name in (*ARRAYS, "clusters_before")}
     if arrays["clusters_before"] is None:
         del arrays["clusters_before"]
-    if not state.workers:  # of asynchronous training
-        del fields["workers"]
+    for name in ("workers", "turns"):  # of asynchronous training, and of workers' own streams
+        if not fields[name]:
+            del fields[name]
     if state.unfinished is not None:
         fields["unfinished"] = [NO_LOSS if one is None else one for one in state.unfinished]
     return arrays, {name: plain(value) for name, value in fields.items()}
@@ -137,6 +138,8 @@ def _is_right(name: str, value: Any) -> bool:
         pairs = isinstance(value, tuple) and all(isinstance(pair, tuple) for pair in value)
         numbers = [number for pair in value for number in pair] if pairs else [-1]
         return pairs and all(len(pair) == 2 for pair in value) and min(numbers, default=0) >= 0
+    if name == "turns":
+        return isinstance(value, tuple) and all(type(one) is int and one >= 0 for one in value)
     if name == "unfinished":
         return value is None or (
             isinstance(value, tuple)
