@@ -19,6 +19,7 @@
 #include "core/sparse/sparse.h"
 #include "core/sums/distances.h"
 #include "core/sums/farthest.h"
+#include "core/sums/grid.h"
 #include "core/sums/loss.h"
 #include "core/sums/means.h"
 #include "core/sums/scan.h"
@@ -220,6 +221,19 @@ nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude, nb::handle
   return nb::make_tuple(result.bad_row, result.bad_col);
 }
 
+nb::tuple py_grid(int64_t rows, nb::handle most, nb::handle least,
+                  std::pair<double, double> weights, bool weighted, bool wide, bool unit_rows,
+                  nb::handle quanta) {
+  const Buffer m(most, "most"), q(quanta, "quanta", true);
+  const int64_t d = m.vector().size;
+  const Optional<double> smallest(least, "least", 'd', d, false);
+  const auto* largest = m.packed<double>('d', d);
+  const Fineness found = choose_grid(
+      {rows, d, largest, smallest.data(), weights.second, weights.first, weighted, wide, unit_rows},
+      q.packed<double>('d', 4 * (d + 1)));
+  return nb::make_tuple(found.bits, found.levels, found.rounds, found.unresolved);
+}
+
 void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int threads,
                       nb::handle distances) {
   const GivenRows x(rows, "rows");
@@ -312,8 +326,13 @@ NB_MODULE(_core, m) {
         "Largest magnitude per column; returns the first (row, column) not finite, or a whole "
         "number\n"
         "above 2**53 in magnitude, or (-1, -1).\n\n"
-        "spread: the largest and the smallest above 0 of rows with a weight.\n\n"
+        "spread: the largest and the smallest above 0 (infinity: none) of rows with a weight.\n\n"
         "(row, -1): the columns of this sparse row do not increase, or are out of range.");
+  m.def("grid", &py_grid, nb::arg("rows"), nb::arg("most"), nb::arg("least").none(),
+        nb::arg("weights"), nb::arg("weighted"), nb::arg("wide"), nb::arg("unit_rows"),
+        nb::arg("quanta"),
+        "The grid of scanned rows: (bits, levels, rounds, the first column that none holds or "
+        "-1).");
   m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"), nb::arg("cosine"),
         nb::arg("threads"), nb::arg("distances"), "Distance of every row to every center.");
   nb::class_<PySeeding>(m, "Seeding", "Distances of rows to the centers chosen so far.")

@@ -29,6 +29,7 @@ from exact_helpers import (
 from helpers import exact_total
 
 from shoal import _core
+from shoal.shards.grids import grid_of as chosen
 from shoal.state import Grid, Scan
 
 # ---- The same bits, however the work is done and however the rows lie in memory ----
@@ -312,7 +313,7 @@ def test_rows_of_few_columns_add_up_as_one_by_one(
             rng = np.random.default_rng(d)
             near = rng.normal(0, 50, (k, d))[rng.integers(k, size=n)]
             X = (near + rng.normal(size=(n, d))).astype(dtype)
-            grid = Grid.of(Scan(n, np.abs(X.astype(float)).max(0), 1.0, False, double), False)
+            grid = chosen(Scan(n, np.abs(X.astype(float)).max(0), 1.0, False, double), False)
             kept = []
             for _ in range(2):
                 sums = np.zeros((grid.levels, k, d + 1), np.int64)
@@ -395,7 +396,7 @@ def test_sums_are_those_of_numpy_for_any_number_of_columns(dtype: str) -> None:
         X = (rng.normal(size=(n, d)) * 50).astype(dtype)
         values = X.astype(np.float64)
         double = X.dtype.itemsize == 8
-        grid = Grid.of(Scan(n, np.abs(values).max(0), 1.0, False, double), unit_rows=False)
+        grid = chosen(Scan(n, np.abs(values).max(0), 1.0, False, double), unit_rows=False)
         (quantum, _, inverse, _), unit = grid.quanta[:, :-1], 2.0**grid.bits
         high = np.rint(values * inverse)
         low = np.rint((values - high * quantum) * inverse * unit)

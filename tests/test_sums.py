@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shoal import _core
+from shoal.shards.grids import grid_of
 from shoal.state import Grid, Scan
 
 SEED = 20260
@@ -21,10 +22,10 @@ def unit(rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return out
 
 
-def grid_of(rows: np.ndarray[Any, Any], cosine: bool) -> Grid:
+def grid_for(rows: np.ndarray[Any, Any], cosine: bool) -> Grid:
     magnitude = np.abs(rows).max(0).astype(float)
     scan = Scan(len(rows), magnitude, 1.0, False, rows.dtype == np.float64)
-    return Grid.of(scan, cosine)
+    return grid_of(scan, cosine)
 
 
 def whole_sum(values: np.ndarray[Any, Any]) -> list[int]:
@@ -46,7 +47,7 @@ def test_sums_and_squares(
     rows[5] = 0
     if dtype == np.float64:
         rows[7] = 1e-200  # needs more than one multiplication to get length one
-    grid = grid_of(rows, cosine)
+    grid = grid_for(rows, cosine)
     labels = np.full(len(rows), -1, np.int32)
     sums = np.zeros((grid.levels, k, columns + 1), np.int64)
     squares = np.zeros((2, columns + 1), np.int64)
@@ -91,7 +92,7 @@ def test_farthest(
     weights = rng.integers(0, 3, len(rows)).astype(float) if heavy else None
     centers = rows[rng.choice(2000, 12, replace=False)] + dtype(0.25)
     scan = Scan(len(rows), np.abs(rows).max(0).astype(float), 2.0, heavy, dtype == np.float64)
-    grid = Grid.of(scan, cosine)
+    grid = grid_of(scan, cosine)
     labels = np.full(len(rows), -1, np.int32)
     sums = np.zeros((grid.levels, 12, 4), np.int64)
     squares = np.zeros((2, 4), np.int64)

@@ -123,6 +123,16 @@ def scan(
     weights: _Floats | None = None,  # IN [n] float64
     spread: _Floats | None = None,  # OUT [2, d] float64
 ) -> tuple[int, int]: ...
+def grid(
+    rows: int,
+    most: _Floats,  # IN [d] float64
+    least: _Floats | None,  # IN [d] float64
+    weights: tuple[float, float],  # the lightest and the heaviest
+    weighted: bool,
+    wide: bool,
+    unit_rows: bool,
+    quanta: _Floats,  # OUT [4, d + 1] float64
+) -> tuple[int, int, bool, int]: ...
 def all_distances(
     rows: Matrix,  # IN [n, d]
     centers: _Floats,  # IN [k, d]

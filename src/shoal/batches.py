@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from shoal.config import Parameters
 from shoal.errors import BadInputError
@@ -23,8 +22,7 @@ from shoal.sources.sparse import Matrix
 from shoal.state import State
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """One batch, ready to be assigned, and the position in the source behind it."""
 
     data: Any  # Data; of asynchronous training, what a worker found
@@ -56,7 +54,7 @@ def shards_of(
     """Shards of all rows of a source, which are yet to read them, to be passed over once."""
     part = Part(source, parameters.distance_metric, parameters.num_threads, on_bad_rows)
     shares = source.split(executor.num_parts)
-    return Shards(executor, [replace(part, source=share) for share in shares])
+    return Shards(executor, [part._replace(source=share) for share in shares])
 
 
 def make_data(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,8 +47,7 @@ DEFAULT_MEMORY_BUDGET = 256 << 20
 InitialClusters = str | Any | Callable[[list[Any], int], Any]
 
 
-@dataclass(frozen=True)
-class Parameters:
+class Parameters(NamedTuple):
     """What the algorithm does; every field checked."""
 
     num_clusters: int
@@ -139,7 +138,7 @@ class Parameters:
         """The same, of which ``size`` bytes of the budget are spent on rows."""
         if self.memory_budget is None:
             return self
-        return dataclasses.replace(self, memory_budget=self.memory_budget - size)
+        return self._replace(memory_budget=self.memory_budget - size)
 
     def check_asynchronous(self) -> None:
         """Refuse what workers at a pace of their own cannot do."""
@@ -198,7 +197,7 @@ def check_initial_clusters(
     value = prepared(value, "initial_clusters")
     if not (is_frame(value) or is_table(value)):
         return check_centers(value, "initial_clusters"), ()
-    found = to_rows(value, replace(named, weigh=False), "initial_clusters")
+    found = to_rows(value, named._replace(weigh=False), "initial_clusters")
     if found.missing is not None and found.missing.any():
         raise BadInputError(
             f"initial_clusters has a missing value (null) in row {found.missing.argmax()}: every "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,6 +38,7 @@ def is_bfloat16(dtype: AnyDtype) -> bool:
     return dtype.type.__name__ == "bfloat16" and dtype.itemsize == 2 and dtype.isnative
 
 
+@functools.lru_cache(64)
 def widened(dtype: AnyDtype) -> AnyDtype | None:
     """float32 or float64, what rows of this dtype are computed as; None where they cannot be."""
     if is_bfloat16(dtype):
@@ -50,6 +52,7 @@ def widened(dtype: AnyDtype) -> AnyDtype | None:
     return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
 
 
+@functools.lru_cache(64)
 def is_double(dtype: AnyDtype) -> bool:
     """Whether rows of this dtype are computed as float64."""
     return widened(dtype) == np.float64

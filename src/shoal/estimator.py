@@ -164,7 +164,8 @@ class KMeansClustering:
         memory_budget: int | None = None,
         num_threads: int | None = None,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name != "self"}
+        arguments = dict(locals())
+        del arguments["self"]
         self._home = Home(Settings.checked(arguments))
         self._trainer = Trainer(self._home)
 

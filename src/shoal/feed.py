@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 from shoal.arrivals import Arrivals, Plan, RowPlan, StreamPlan, check_asynchronous
@@ -58,7 +57,6 @@ class Feed:
     ) -> None:
         self._source = self._opened = source
         self._task = task
-        self._in_memory = source.resident
         self._progress = progress
         self._parameters = task.parameters  # what kept rows take of the budget is gone from it
         self._full = chosen(task.parameters).takes_all
@@ -110,7 +108,7 @@ class Feed:
 
     def check_unchanged(self) -> None:
         """Refuse files that have changed, where a step reads what lies in them (memory maps)."""
-        if self._in_memory:
+        if self._opened.resident:
             self._opened.check_unchanged()
 
     def move(self, state: State) -> None:
@@ -202,7 +200,8 @@ class Feed:
             if not self._task.stop.given:  # then it matters which labels change
                 whole.data.follow(state.clusters_before)
             while True:
-                self._source.check_unchanged()
+                if not self._opened.resident:  # else before each step, and after it
+                    self._source.check_unchanged()
                 yield whole
         elif self._task.run.asynchronous:
             plan = self._plan(state)
@@ -230,7 +229,7 @@ class Feed:
             self._seen = True
             check_columns(state, shards[0].rows.shape[1], shards[0].name)
             if number > done and (batch := self._if_usable(shards)) is not None:
-                yield replace(batch, number=number if again else 0)
+                yield batch._replace(number=number if again else 0)
         if not self._seen:
             raise BadInputError(f"{self._source.name} has no rows: give at least one")
         if number < done:
@@ -295,7 +294,7 @@ class Feed:
             source.pages.check_unchanged(local=True)
             used = row > 0
             if not opened.resident and row == 0 and size >= rows:  # by pieces, not joined
-                yield replace(self._whole(), position=(epoch + 1, 0), of_rows=rows)
+                yield self._whole()._replace(position=(epoch + 1, 0), of_rows=rows)
                 epoch += 1
                 continue
             self._dropped.begin()

@@ -7,9 +7,8 @@ it always holds the last completed one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 from shoal.batches import Batch, check_columns
@@ -36,17 +35,19 @@ logger = logging.getLogger("shoal")
 
 def run(
     state: State, batches: Iterable[Batch], step: Callable[[State, Any], Step], ending: Ending
-) -> Iterator[Step]:
+) -> Iterator[tuple[State, Step]]:
     """Assign, move, until it is time to stop (Lloyd 1982; by mini-batches: Sculley 2010)."""
     for batch in batches:
-        moved, found, loss, staleness = step(state, batch.data)
-        state = after_step(ending, batch.behind(moved), found, loss)
-        yield Step(state, found, loss, staleness)
+        made = step(state, batch.data)
+        state = after_step(ending, batch.behind(made.state), made.found, made.loss)
+        yield state, made
         if state.unfinished is None:
             return
 
 
-def train(state: State | None, source: Source, task: Task) -> Generator[State, None, None]:
+def train(
+    state: State | None, source: Source, task: Task, watching: Sequence[object] = ()
+) -> Generator[State, None, None]:
     """Yield the state after seeding and after each step.
 
     Parameters
@@ -57,8 +58,10 @@ def train(state: State | None, source: Source, task: Task) -> Generator[State, N
         The data.
     task
         What to do.
+    watching
+        Monitors.
     """
-    metric, monitors = task.parameters.distance_metric, Monitors(task.monitors)
+    metric, monitors = task.parameters.distance_metric, Monitors(watching)
     context = Context(
         lambda state: users_clusters(state.clusters, metric),
         state,
@@ -110,16 +113,17 @@ def drive(home: Home, source: Source, task: Task) -> None:
             shown += summary_monitors(task.run, home.directory.path, last=not task.apart)
         if source.columns:
             warn_of_degrees(source.columns, metric)
-        task = replace(task, monitors=(*shown, *task.monitors, *saver))
+        watching = (*shown, *task.monitors, *saver)
         named: tuple[Any, ...] | None = None
         try:
-            with closing(train(first, source, task)) as states:
+            with closing(train(first, source, task, watching)) as states:
                 for state in states:
                     if not task.apart:
                         home.state = state
                     elif before is None or _has_moved(before, state):
                         home.state = state.replace(**at)
-                    if not named:  # of a stream they are known when it is read
+                    if named is None or not (named or source.any_order):
+                        # Of a stream they are known when it is read.
                         news = home.learned is None and not source.any_order
                         named = home.learned = learned_names(known, home.settings.named, source)
                         if news and named:

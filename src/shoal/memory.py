@@ -195,7 +195,7 @@ def _shape_of_numbers(
 def _opened(model: KMeansClustering, settings: Settings, x: Any, batch_size: int | None) -> Source:
     """The data, as ``fit`` would open it."""
     dim = model.state.clusters.shape[1] if model.is_fitted else None
-    named = dataclasses.replace(settings.named, learned=model.columns, dim=dim)
+    named = settings.named._replace(learned=model.columns, dim=dim)
     data, input_fn = (None, x) if is_input_fn(x) else (x, None)
     return open_either(data, input_fn, batch_size, named, True, None)
 

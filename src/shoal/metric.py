@@ -30,8 +30,10 @@ def check_metric(name: object) -> str:
 
 def check_magnitude(centers: Floats, metric: str, name: str) -> None:
     """Refuse centers whose squares leave the range of float64."""
+    if metric != SQUARED_EUCLIDEAN_DISTANCE or not is_double(centers.dtype):
+        return
     largest = float(np.abs(centers).max(initial=0))
-    if metric == SQUARED_EUCLIDEAN_DISTANCE and largest > LARGEST_VALUE:
+    if largest > LARGEST_VALUE:
         raise BadInputError(
             f"{name} holds a value of magnitude {largest:.3g}, whose square leaves the range of "
             f"float64: stay below {LARGEST_VALUE:g}"

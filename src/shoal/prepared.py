@@ -229,7 +229,7 @@ def _none_skipped() -> Iterator[None]:
 
 def replace_number(parameters: Parameters, k: int) -> Parameters:
     """The parameters of another number of clusters."""
-    return replace(parameters, num_clusters=k, kmeans_plus_plus_num_retries=local_trials(k))
+    return parameters._replace(num_clusters=k, kmeans_plus_plus_num_retries=local_trials(k))
 
 
 def trained(centers: Floats, counts: Floats) -> State:

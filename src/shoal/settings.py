@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +17,7 @@ from shoal.sources.columns import Columns, check_label, check_labels
 from shoal.storage.values import parameters_to_keep
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """All parameters of a ``KMeansClustering``."""
 
     arguments: dict[str, Any]  # as the user gave them, by name
@@ -33,11 +31,8 @@ class Settings:
     @classmethod
     def checked(cls, arguments: Mapping[str, Any]) -> Settings:
         """Check all of them; BadInputError for the first that is wrong."""
-        algorithm = {
-            name: value
-            for name, value in arguments.items()
-            if name in Parameters.__dataclass_fields__
-        }
+        known = Parameters.__annotations__
+        algorithm = {name: value for name, value in arguments.items() if name in known}
         named = named_columns(arguments)
         parameters = Parameters.checked(named, **algorithm)
         folder = check_model_dir(arguments["model_dir"])

@@ -6,7 +6,6 @@ order, to the bits of the whole. ``State`` is everything a run needs to continue
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -118,77 +117,6 @@ class Grid:
             (self.bits, self.levels, self.rounds) == (other.bits, other.levels, other.rounds)
             and np.array_equal(self.quanta, other.quanta)
         )
-
-    @classmethod
-    def of(cls, scan: Scan, unit_rows: bool) -> Grid:
-        """Choose the grid for the scanned rows (``unit_rows``: they will have length one)."""
-        room = max(1, (max(scan.rows, 1) - 1).bit_length())
-        bits = min(51, 62 - room)
-        largest = np.empty((2, len(scan.magnitude) + 1))  # of the values, of their squares
-        largest[:, -1] = 1
-        largest[:, :-1] = 1 if unit_rows else scan.magnitude
-        with np.errstate(under="ignore"):
-            largest[1] *= largest[0]
-            if scan.heaviest != 1:
-                largest *= scan.heaviest
-        # Powers of two such that the largest is below 2**bits of them.
-        exponents = np.empty((2, *largest.shape), np.int32)
-        np.maximum(np.frexp(largest)[1] - bits, -1000, out=exponents[0])
-        np.negative(exponents[0], out=exponents[1])
-        quanta = np.ldexp(1.0, exponents).reshape(4, -1)
-        fewest = 2 if scan.double or scan.weighted or bits < 32 else 1
-        rounds = unit_rows and not scan.double and bits >= 32
-        if scan.smallest is None or _is_even(scan, unit_rows, bits * fewest):
-            return cls(quanta, bits, fewest, rounds)
-        smallest = _exponents_of_smallest(scan, unit_rows)
-        if rounds:
-            # Values are smooth around 0 if the smallest of n is about 1 / n: then rounding shows
-            # in none. Else it would.
-            rounds = bool(smallest.min() > -room - 24)
-            if rounds and not scan.weighted:
-                return cls(quanta, bits, fewest, rounds)
-            if rounds:
-                smallest = np.maximum(smallest, 2 - bits)
-        digits = 53 if scan.double or scan.weighted or unit_rows else 24
-        lightest = math.frexp(scan.lightest)[1] - 1 - digits
-        gap = int((np.maximum(smallest + lightest, -1074) - exponents[0, 0, :-1]).min())
-        if scan.weighted:  # of which 1 is the smallest value
-            gap = min(gap, max(1 + lightest, -1074) - int(exponents[0, 0, -1]))
-        return cls(quanta, bits, max(fewest, 1 - gap // bits), rounds)
-
-    def unresolved(self, scan: Scan, unit_rows: bool) -> int | None:
-        """A column (d: the weights) whose smallest values are no normal float64 in quanta."""
-        if scan.smallest is None or (self.levels < 18 and not scan.weighted):
-            return None  # so many levels hold no 960 digits
-        top = np.frexp(self.quanta[0])[1]
-        lightest = np.frexp(scan.lightest)[1] - 1
-        smallest = np.append(_exponents_of_smallest(scan, unit_rows), 1) + lightest
-        lost = (smallest - np.maximum(top, 0) < -960) & (top > 0)
-        if scan.weighted:
-            lost |= lightest < -960
-        return int(lost.argmax()) if lost.any() else None
-
-
-def _is_even(scan: Scan, unit_rows: bool, bits: int) -> bool:
-    """Whether so many bits plainly hold every digit of float32 values, without a closer look."""
-    if unit_rows or scan.double or scan.weighted:
-        return False
-    ratio = np.divide(scan.least, np.maximum(scan.magnitude, 1e-150))
-    return float(np.minimum.reduce(ratio)) >= 2.0 ** (24 - bits)
-
-
-def _exponents_of_smallest(scan: Scan, unit_rows: bool) -> Ints:
-    """Exponents [d] as frexp gives them of the smallest values above 0, or less.
-
-    ``unit_rows``: of rows brought to length one. Columns without such values have large ones.
-    """
-    least = scan.least
-    exponents = np.frexp(least)[1]
-    if unit_rows:
-        longest = math.frexp(scan.magnitude.max(initial=0))[1]
-        exponents -= longest + (len(least).bit_length() + 1) // 2
-    known: Ints = np.where(np.isfinite(least) & (least > 0), exponents, 1 << 20)
-    return known
 
 
 @dataclass(frozen=True)

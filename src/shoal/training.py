@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from dataclasses import replace
 
 from shoal.config import Parameters
 from shoal.hooks.idle import IdleClusters
@@ -50,13 +49,13 @@ class Trainer:
         steps = 1 if chosen(parameters).takes_all else None
         stop = Stop(steps, relative_tolerance=settings.relative_tolerance)
         run = settings.run.replace(max_epochs=1, max_no_improvement=sys.maxsize)
-        self._drive(source, replace(self._task(parameters, source, stop, monitors), run=run))
+        self._drive(source, self._task(parameters, source, stop, monitors)._replace(run=run))
 
     def partial_fit(self, source: Source, stop: Stop, monitors: list[object]) -> None:
         """Train by mini-batches of data that is a piece of more."""
-        parameters = replace(self._home.settings.parameters, use_mini_batch=True)
+        parameters = self._home.settings.parameters._replace(use_mini_batch=True)
         task = self._task(parameters, source, stop, monitors)
-        self._drive(source, replace(task, monitors=[self._idle, *monitors], apart=True))
+        self._drive(source, task._replace(monitors=[self._idle, *monitors], apart=True))
 
     def _task(
         self, parameters: Parameters, source: Source, stop: Stop, monitors: list[object]
@@ -67,7 +66,7 @@ class Trainer:
         # Taken, so that another thread that calls meanwhile has one of its own.
         workspace, self._workspace = self._workspace, Workspace()
         bad_rows = settings.on_bad_rows
-        return Task(parameters, settings.run, stop, monitors, bad_rows, workspace=workspace)
+        return Task(parameters, settings.run, stop, workspace, monitors, bad_rows)
 
     def _drive(self, source: Source, task: Task) -> None:
         drive(self._home, source, task)

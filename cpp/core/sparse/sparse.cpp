@@ -218,7 +218,7 @@ SparseScan scan(const SparseRows& rows, int threads, double* magnitude, const do
     magnitude[t] = std::max(all.most[t], all.others[t]);
     if (spread == nullptr) continue;
     spread[t] = all.most[t];
-    spread[rows.d + t] = all.least[t] < HUGE_VAL ? all.least[t] : 0;
+    spread[rows.d + t] = all.least[t];
   }
   return total;
 }

@@ -99,7 +99,8 @@ struct Typed {
       fine = fine && (kAllFine || std::max(most, other) < first_bad());
       if (spread == nullptr) continue;
       spread[t] = value(most);
-      spread[rows.d + t] = value(static_cast<Bits>(least + 1));
+      const auto smallest = static_cast<Bits>(least + 1);
+      spread[rows.d + t] = smallest == 0 ? HUGE_VAL : value(smallest);
     }
     if (!fine)
       for (int64_t i = 0; i < rows.n; ++i)

@@ -13,8 +13,8 @@ struct Scan {
 };
 
 // IN rows [n, d], weights [n] or null. OUT magnitude [d]: the largest |x| of each column; spread
-// [2][d] or null: the largest and, 0 where there is none, the smallest above 0, of rows that have a
-// weight. (Neither is defined if a row is bad.)
+// [2][d] or null: the largest and, infinity where there is none, the smallest above 0, of rows that
+// have a weight. (Neither is defined if a row is bad.)
 Scan scan(const Rows& rows, const Target& target, int threads, double* magnitude,
           const double* weights = nullptr, double* spread = nullptr);
 

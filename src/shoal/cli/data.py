@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -61,7 +60,7 @@ def open_data(options: argparse.Namespace, columns: Columns) -> PagedSource:
     """Open DATA; where its columns are those of places, as points of the sphere."""
     trained = names_of_places(columns.named)
     places = options.sphere or trained
-    asked = replace(columns, features=places, learned=None) if places else columns
+    asked = columns._replace(features=places, learned=None) if places else columns
     files, name = files_of(options), label(options.data)
     if name == STANDARD_INPUT:
         pages = open_csv(files, asked, name, options.limits)

@@ -139,10 +139,7 @@ class Data:
         """Assign every row to its nearest center."""
         shards = self._shards
         before, self._before = self._before, None
-        if len(shards) == 1 and shards.executor.here:
-            shared = centers
-        else:
-            shared = shards.executor.share(centers)
+        shared = shards.executor.share(centers)
         partial: Partial = shards.merged("assign", shared, before, self._batch)
         if self._batch is None and not self._turn:
             shards.remember("labels", lambda _: ("assign", centers))

@@ -8,7 +8,6 @@ import pickle
 import socket
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from shoal.errors import BadInputError, ShoalError
@@ -79,7 +78,7 @@ class Worker:
         self.let_go()
         try:
             part = _unpacked(sent) if isinstance(sent, Packed) else sent
-            self._shard = Shard(replace(part, threads=threads))
+            self._shard = Shard(part._replace(threads=threads))
         except Exception as error:
             return Said(False, _to_be_sent(error))
         return Said(True, None)

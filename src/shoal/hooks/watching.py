@@ -21,10 +21,6 @@ class Made(Protocol):
     """A step that was made."""
 
     @property
-    def state(self) -> State:
-        """The state behind it."""
-
-    @property
     def found(self) -> Partial:
         """The pass it was made of."""
 
@@ -41,7 +37,7 @@ Batch = TypeVar("Batch", bound=Offered)
 
 
 def watched(
-    run: Callable[[Iterator[Batch]], Iterable[Made]],
+    run: Callable[[Iterator[Batch]], Iterable[tuple[State, Made]]],
     batches: Iterator[Batch],
     context: Context,
     monitors: Monitors,
@@ -59,9 +55,9 @@ def watched(
             yield batch
 
     monitors.tell("begin", context)
-    for step in run(offered()):
-        context.step_ends(step.state, step.loss, step.found, step.staleness)
-        yield step.state
+    for state, made in run(offered()):
+        context.step_ends(state, made.loss, made.found, made.staleness)
+        yield state
         monitors.tell("after_step", context)
         if context.stop_requested:
             return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from shoal import _core
 from shoal.errors import BadInputError
 from shoal.metric import SMALLEST_VALUE
 from shoal.state import Grid, Scan
@@ -20,9 +23,20 @@ def grid_of(scan: Scan, unit_rows: bool) -> Grid:
 
     Raises BadInputError for values or weights so far apart that no float64 holds both.
     """
-    grid = Grid.of(scan, unit_rows)
-    if (column := grid.unresolved(scan, unit_rows)) is None:
-        return grid
+    quanta = np.empty((4, len(scan.magnitude) + 1))
+    weights = scan.lightest, scan.heaviest
+    bits, levels, rounds, column = _core.grid(
+        scan.rows,
+        scan.magnitude,
+        scan.smallest,
+        weights,
+        scan.weighted,
+        scan.double,
+        unit_rows,
+        quanta,
+    )
+    if column < 0:
+        return Grid(quanta, bits, levels, rounds)
     ranges = []
     if column < len(scan.magnitude):
         ranges.append(
@@ -43,7 +57,7 @@ def check_sums(scan: Scan, unit_rows: bool) -> None:
         raise BadInputError("the data has no rows: give at least one")
     if scan.weighted and scan.heaviest == 0:
         raise BadInputError("all weights are zero: at least one must be positive")
-    if not unit_rows:
+    if not unit_rows and scan.double:  # float32 is never that small
         _refuse_underflow(float(scan.magnitude.max(initial=0)))
     if not scan.weighted:
         return

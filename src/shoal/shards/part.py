@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -31,8 +30,7 @@ class Batch(NamedTuple):
     alone: bool = False  # of an epoch of the rows of the part, not of all
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """What a ``Shard`` is made of, wherever it lives: can be pickled.
 
     Parameters
@@ -79,7 +77,7 @@ class Part:
         source = self.source
         if not self.keep or source is None or not source.any_order or source.resident:
             return self
-        return replace(self, source=kept(source, self.progress), keep=False)
+        return self._replace(source=kept(source, self.progress), keep=False)
 
     def of(self, rows: Sequence[Rows]) -> Part:
         """Other rows, looked at in the same way, and once."""

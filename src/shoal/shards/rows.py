@@ -80,7 +80,8 @@ def validated(given: Rows, metric: str, threads: int, on_bad_rows: str = "error"
 
 def _check_range(scan: Scan, largest: Floats, metric: str, given: Rows) -> None:
     name = given.name
-    if metric == SQUARED_EUCLIDEAN_DISTANCE and largest.max(initial=0) > LARGEST_VALUE:
+    squared = metric == SQUARED_EUCLIDEAN_DISTANCE
+    if scan.double and squared and largest.max(initial=0) > LARGEST_VALUE:
         column = int(largest.argmax())
         raise BadInputError(
             f"{name} holds values of magnitude {largest[column]:.3g} in "
@@ -108,8 +109,8 @@ def _scan(
     rows: Matrix, weights: Floats | None, threads: int
 ) -> tuple[Scan, Floats, tuple[int, int] | None]:
     """The scan, the largest magnitude [d] of all rows, and the first bad row and column."""
-    largest, spread = np.zeros(rows.shape[1]), np.zeros((2, rows.shape[1]))
-    bad = _core.scan(rows, threads, largest, weights, spread)
+    largest, *spread = magnitudes = np.empty((3, rows.shape[1]))
+    bad = _core.scan(rows, threads, largest, weights, magnitudes[1:])
     positive, lightest = len(rows), 1.0
     heaviest = 1.0 if positive else 0.0
     if weights is not None:
@@ -122,7 +123,7 @@ def _scan(
         weights is not None,
         is_double(rows.dtype),
         positive,
-        smallest=np.where(spread[1] > 0, spread[1], np.inf),
+        smallest=spread[1],
         lightest=lightest,
     )
     return scan, largest, None if bad[0] < 0 else bad
@@ -225,6 +226,10 @@ class Held(Blocks):
         if self._blocks is None:
             self._blocks = [self._validate(part) for part in self._rows]
         return self._blocks
+
+    def __iter__(self) -> Iterator[Rows]:
+        """Yield the blocks, which stay as they are."""
+        return iter(self.read())
 
 
 class Reread(Blocks):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -152,7 +152,7 @@ def features_of(
         raise BadInputError(f"{where} has no columns of numbers; it has {listed(found)}")
     if left_out:
         warn_left_out(where, left_out)
-    return wanted_columns(numbers, replace(columns, weigh=False), where)
+    return wanted_columns(numbers, columns._replace(weigh=False), where)
 
 
 def check_numbers(name: str, kind: Any, columns: Columns, where: str) -> None:

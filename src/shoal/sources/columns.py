@@ -6,9 +6,8 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from numbers import Number
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ logger = logging.getLogger("shoal")
 MOST_LISTED = 20
 
 
-@dataclass(frozen=True)
-class Columns:
+class Columns(NamedTuple):
     """Which columns of named data are rows, and which one is the weight.
 
     ``learned`` are names that are known already: of a model, of initial centers, of the first part
@@ -64,7 +62,7 @@ class Columns:
         """The same for further parts of a data set, of which ``owner`` has these names."""
         if self.learned or not names:
             return self
-        return replace(self, learned=names, owner=owner, exact=self.features is None)
+        return self._replace(learned=names, owner=owner, exact=self.features is None)
 
     def spelled(self, present: Iterable[Any]) -> Columns:
         """The same with the data's own labels: files and Arrow have texts for 0, 1, 2 … of pandas.
@@ -88,13 +86,13 @@ class Columns:
             return None if labels is None else tuple(map(own, labels))
 
         weight = None if self.weight is None else own(self.weight)
-        return replace(
-            self, features=owns(self.features), learned=owns(self.learned), weight=weight
+        return self._replace(
+            features=owns(self.features), learned=owns(self.learned), weight=weight
         )
 
     def known(self, other: Columns) -> Columns:
         """The same where the names that ``other`` has learned are known."""
-        return replace(self, learned=other.learned, owner=other.owner, exact=other.exact)
+        return self._replace(learned=other.learned, owner=other.owner, exact=other.exact)
 
 
 def check_labels(value: Any, argument: str) -> tuple[Any, ...] | None:
@@ -134,7 +132,7 @@ def listed(names: Iterable[Any]) -> str:
 
 def is_frame(data: object) -> bool:
     """Whether ``data`` has named columns: a mapping, or a pandas- or polars-like frame."""
-    if is_sparse(data):  # some are mappings, too
+    if isinstance(data, np.ndarray) or is_sparse(data):  # some are mappings, too
         return False
     return isinstance(data, Mapping) or (
         hasattr(data, "__array__") and hasattr(data, "__getitem__") and hasattr(data, "columns")

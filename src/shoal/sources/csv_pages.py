@@ -148,7 +148,7 @@ def _by_number(columns: Columns, file: File) -> Columns:
     if names and all(str(one).isdecimal() for one in names):
         weight = None if columns.weights is None else str(columns.weights)
         learned, features = text(columns.learned), text(columns.features)
-        return replace(columns, features=features, learned=learned, weight=weight)
+        return columns._replace(features=features, learned=learned, weight=weight)
     if columns.needs_names():
         raise without_names(file)
     return Columns()

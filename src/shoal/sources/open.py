@@ -8,6 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from shoal.checks import whole_number
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.sources.array import to_parts, warn_of_labels
@@ -116,6 +118,8 @@ def open_named(
     limits: Limits = USUAL,
 ) -> Source:
     """Open data, as ``open_source`` does, with its checked columns."""
+    if isinstance(data, np.ndarray):
+        return _in_memory(data, named, batch_size, shuffle, name, limits)
     if is_source(data):
         return _reopened(data, batch_size, named, shuffle, name)
     if is_path(data):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -61,13 +60,13 @@ class PagedSource:
         self.name = pages.name
         self.named = Columns()  # how the columns were asked for
         self.read: Callable[[Columns], Pages] | None = None  # opens data on disk anew
-        self._starts = np.array([0, *accumulate(pages.lengths)])
-        self.rows: int | None = int(self._starts[-1])
+        self._starts = [0, *accumulate(pages.lengths)]
+        self.rows: int | None = self._starts[-1]
         self.dim: int | None = pages.dim
         self.dtype: np.dtype[Any] | None = pages.dtype
         self.columns: tuple[Any, ...] | None = pages.columns
         self._own = own or (0, len(pages.lengths))
-        self.first, self.last = (int(self._starts[page]) for page in self._own)
+        self.first, self.last = self._starts[self._own[0]], self._starts[self._own[1]]
 
     def split(self, number: int) -> list[PagedSource]:
         """So many shares of about as many rows, one behind the other; each can be sent away."""
@@ -75,8 +74,8 @@ class PagedSource:
         pages = self.pages
         if isinstance(pages, ArrayPages):
             pages = pages.cut_at([total * i // number for i in range(1, number)])
-        starts = np.array([0, *accumulate(pages.lengths)])
-        edges = [int(np.searchsorted(starts, total * i // number)) for i in range(number)]
+        starts = [0, *accumulate(pages.lengths)]
+        edges = [bisect.bisect_left(starts, total * i // number) for i in range(number)]
         edges = [0, *edges[1:], len(pages.lengths)]
         how = (self.batch_size, self.shuffle, self.seed)
         return [
@@ -117,7 +116,7 @@ class PagedSource:
         if self.read is not None:
             pages = self.read(named)
         else:
-            asked = replace(named, weigh=False).spelled(pages.columns)
+            asked = named._replace(weigh=False).spelled(pages.columns)
             wanted = wanted_columns(pages.columns, asked, self.name)
             parts = [part.select(wanted) for part in self.held]
             pages = ArrayPages(parts, self.name, pages.check_unchanged)
@@ -228,7 +227,7 @@ class PagedSource:
         """The page that holds a row, and which row of the page it is."""
         page = bisect.bisect_right(self._starts, row) - 1
         page = min(page, len(self._starts) - 2)
-        return page, row - int(self._starts[page])
+        return page, row - self._starts[page]
 
     def _shuffled(self, order: Order, size: int, row: int) -> Iterator[list[Rows]]:
         rows = self.rows or 0

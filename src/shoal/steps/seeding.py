@@ -70,7 +70,8 @@ def from_centers(parameters: Parameters) -> State:
     """The state of centers that were given: no batch is used up."""
     centers = as_stored(np.array(parameters.initial_clusters), parameters.distance_metric)
     counts = np.zeros(len(centers))
-    return ready(State(centers, centers, counts, 0, False, 0, parameters.random_seed), parameters)
+    state = State(centers, centers, counts, 0, True, 0, parameters.random_seed)
+    return chosen_algorithm(parameters).start(state, parameters)
 
 
 def ready(state: State, parameters: Parameters) -> State:
