@@ -4,6 +4,7 @@
 PYTHON      ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS  ?=
+FUZZ_ARGS   ?=
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -29,7 +30,7 @@ CPP_FILES := find cpp tests -name '*.h' -o -name '*.cpp'
 .NOTPARALLEL:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: demo test test-cpp quick lint format bench clean help
+.PHONY: demo test test-cpp quick lint format bench fuzz clean help
 
 demo: $(STAMPS)/demo  ## cluster 144,563 cities and show the result
 	$(BIN)/python examples/cities.py
@@ -64,6 +65,9 @@ format: $(STAMPS)/lint  ## put Python and C++ into the project's style
 
 bench: $(STAMPS)/bench  ## compare with other libraries (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
+
+fuzz: $(STAMPS)/test  ## 100,000 random cases at every door of shoal (FUZZ_ARGS="--seed 1 --cases ...")
+	$(BIN)/python tests/fuzz.py $(FUZZ_ARGS)
 
 clean:  ## remove everything that make created, .venv included
 	rm -rf $(VENV) build dist wheelhouse .pytest_cache .ruff_cache .mypy_cache .hypothesis

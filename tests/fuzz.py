@@ -31,6 +31,8 @@ from hypothesis import strategies as st
 import shoal
 
 CHUNK = 500  # cases of one process
+# Where there is a file system in memory, nobody waits for the disk.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def doors(folder: Path) -> dict[str, Callable[..., str]]:
@@ -41,7 +43,8 @@ def doors(folder: Path) -> dict[str, Callable[..., str]]:
         for door in (fuzz_rows.arrays, fuzz_rows.weights, fuzz_rows.tables, fuzz_rows.parameters)
     }
     for door in (
-        fuzz_files.files, fuzz_files.models, fuzz_files.directories, fuzz_files.commands,
+        fuzz_files.files, fuzz_files.models, fuzz_files.crafted,
+        fuzz_files.directories, fuzz_files.commands,
     ):  # fmt: skip
         found[door.__name__] = partial(door, folder=at)
     return found
@@ -81,7 +84,7 @@ def check(door: Callable[..., str], cases: int, seed: int, note: Callable[[str],
 def child(name: str, cases: int, seed: int, counts_file: Path) -> None:
     """Run cases of a door and write what they ended in, after each: the next may be the last."""
     counts: collections.Counter[str] = collections.Counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         door = doors(Path(folder))[name]
 
         def note(what: str) -> None:
@@ -95,7 +98,7 @@ def guided(name: str, seconds: int, seed: int) -> None:
     """Let the lines that cases reach say what to try next."""
     import atheris
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         door = doors(Path(folder))[name]
         one = check(door, 1, seed, lambda _: None).hypothesis.fuzz_one_input
         atheris.instrument_all()

@@ -7,7 +7,9 @@ errors; anything else, the end of the process above all, is a failure.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
+import json
 import os
 import shutil
 import struct
@@ -27,6 +29,7 @@ from pyarrow import feather, ipc, parquet
 import shoal
 from shoal import export
 from shoal.cli import main
+from shoal.storage import safetensors
 
 Draw = Callable[..., Any]
 K = shoal.KMeansClustering
@@ -192,6 +195,96 @@ def models(draw: Draw, folder: Folder) -> str:
     assert len(labels) == 4
     assert 0 <= min(labels) <= max(labels) < len(centers)
     return "labels"
+
+
+# What a hand that knows the checksum may put in the place of any value of a header.
+JSON_VALUES: tuple[Any, ...] = (
+    None, True, 0, 1, -1, 5, 2**63, 10**400, 0.5, float("inf"), float("nan"), "", "x", "../up", [],
+    {}, [1], {"a": 1}, [[[[]]]], "/planted", [None], {"__class__": "x"}, "random", 1e300,
+)  # fmt: skip
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all values inside of a value."""
+    inside = value.items() if isinstance(value, dict) else ()
+    if isinstance(value, list):
+        inside = enumerate(value)
+    return [path, *(found for key, one in inside for found in _places(one, (*path, key)))]
+
+
+def _altered(draw: Draw, value: Any) -> Any:
+    """The same JSON with another value, or one more or one less, at one or two places."""
+    whole = copy.deepcopy({"": value})
+    for _ in range(draw(st.integers(1, 2))):
+        *path, key = draw(st.sampled_from(_places(whole)[1:] or [("",)]))
+        inner = whole
+        for one in path:
+            inner = inner[one]
+        kind = draw(st.sampled_from(("value", "value", "drop", "more")))
+        if kind == "drop" and len(path) > 0:
+            del inner[key]
+        elif kind == "more" and isinstance(inner, dict):
+            inner[draw(st.sampled_from(("self", "model_dir", "x", "", "config")))] = 1
+        else:
+            inner[key] = draw(st.sampled_from(JSON_VALUES))
+    return whole.get("")
+
+
+def _crafted_arrays(draw: Draw, arrays: dict[str, Any]) -> dict[str, Any]:
+    """The arrays of a state, one of them another one."""
+    name = draw(st.sampled_from((*sorted(arrays), "more")))
+    dtype = draw(st.sampled_from(("f4", "f8")))
+    shape = draw(st.sampled_from(((3, 3), (2, 3), (0, 3), (3, 0), (3,), (), (3, 1), (1, 3, 3))))
+    fill = draw(st.sampled_from((0.0, 1.0, -1.0, 0.5, float("nan"), float("inf"), 1e30)))
+    return {**arrays, name: np.full(shape, fill, dtype)}
+
+
+def crafted(draw: Draw, folder: Folder) -> str:
+    """A model or checkpoint with a right checksum and wrong contents predicts, or is refused."""
+    name = draw(st.sampled_from(("m.safetensors", "m.npz", "checkpoint")))
+    npz = name == "m.npz"
+    content = dict(directory_files() if name == "checkpoint" else model_files())
+    if name == "checkpoint":
+        name = max(one for one in content if one.endswith(".safetensors"))
+    if npz:
+        arrays = dict(np.load(io.BytesIO(content[name])))
+        text = str(arrays.pop("header"))
+    else:
+        arrays, metadata = safetensors.unpack(content[name])
+        text = metadata["shoal"]
+    if draw(st.integers(0, 3)) == 0:
+        arrays = _crafted_arrays(draw, arrays)
+    else:
+        text = (
+            draw(st.sampled_from(("", "[" * 100_000, "nonsense", "null")))
+            if draw(st.integers(0, 19)) == 0
+            else json.dumps(_altered(draw, json.loads(text)))
+        )
+    at = folder.emptied()
+    path = at / name
+    path.parent.mkdir(exist_ok=True)
+    if npz:
+        np.savez(path, header=np.array(text), **arrays)
+    else:
+        new = {"shoal": text}
+        new["crc32"] = safetensors.checksum(arrays, new)
+        path.write_bytes(b"".join(safetensors.pack(arrays, new)))
+    if path.parent == at:
+        model = shoal.load_model(path)
+        assert model.model_dir is None
+    else:
+        for other, bytes_ in content.items():
+            if other != name:
+                (at / other).parent.mkdir(parents=True, exist_ok=True)
+                (at / other).write_bytes(bytes_)
+        model = K(3, model_dir=str(at), num_threads=1)
+    centers = model.clusters()
+    assert np.isfinite(centers).all()
+    rows = np.zeros((4, centers.shape[1]), np.float32)
+    if model.columns is None:
+        model.predict(rows)
+        model.fit(np.concatenate([rows, rows + 1]), steps=1, batch_size=5)
+    return "trained further"
 
 
 @cache

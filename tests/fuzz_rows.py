@@ -86,6 +86,8 @@ def _arrays(draw: Draw) -> Any:
         )
     elif dtype.kind in "iu":
         values = st.one_of(st.integers(0, 5), npst.from_dtype(dtype))
+    elif dtype.kind == "V":
+        return np.zeros(shape, dtype)
     else:
         values = npst.from_dtype(dtype)
     array = draw(npst.arrays(dtype, shape, elements=values))

@@ -12,6 +12,7 @@ from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.export.endings import check_ending
 from shoal.export.shifted import users_centers
+from shoal.sources.paths import READ_ERRORS
 from shoal.state import State
 from shoal.storage.files import whole_file
 from shoal.types import Array
@@ -42,7 +43,7 @@ def read(path: str | os.PathLike[str]) -> Array:
         found = np.load(file, allow_pickle=False)
     except OSError as error:
         raise BadInputError(f"{file} cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
+    except READ_ERRORS as error:
         with open(file, "rb") as opened:  # NumPy takes every other file for a pickle
             why = error if opened.read(len(MAGIC)) == MAGIC else "it does not begin as one"
         raise BadInputError(f"{file} is no .npy file, or damaged: {why}") from None

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,14 @@ import numpy as np
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
 from shoal.settings import to_keep
+from shoal.sources.paths import READ_ERRORS
 from shoal.storage.checkpoint import Checkpoint
 from shoal.storage.files import whole_file
-from shoal.storage.jsonl import plain
+from shoal.storage.jsonl import json_object, plain
 from shoal.storage.values import (
     ARRAYS,
     names_from,
+    parameters_from,
     state_from_parts,
     state_to_parts,
 )
@@ -34,16 +34,8 @@ FORMAT = 1
 STORED = "clusters_stored"
 #: First bytes of NumPy's files: a zip of arrays, an empty one, one array.
 MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x93NUM")
-NOT_A_MODEL = (
-    AttributeError,
-    EOFError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+#: What NumPy, zipfile and json raise of bytes that they did not write; nothing is run meanwhile.
+NOT_A_MODEL = (*READ_ERRORS, AttributeError, TypeError)
 
 
 def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
@@ -83,7 +75,8 @@ def read(path: Path) -> Checkpoint:
             state = state_from_parts(arrays, header["state"])
         except ValueError as error:
             raise BadInputError(f"{path} is damaged: {error}") from None
-        return Checkpoint(state, dict(header["parameters"]), names_from(header["columns"]))
+        parameters = parameters_from(header["parameters"], state)
+        return Checkpoint(state, parameters, names_from(header["columns"]))
     except NOT_A_MODEL as error:
         if isinstance(error, BadInputError):
             raise
@@ -105,7 +98,7 @@ def _content(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 f"{file} is not a model of shoal: it holds {content.files}, and no "
                 f"{', '.join(sorted(missing))}"
             )
-        header = json.loads(str(content["header"]))
+        header = json_object(str(content["header"]))
         arrays = {name: content[name] for name in content.files if name != "header"}
         if STORED in arrays:
             arrays["clusters"] = arrays.pop(STORED)

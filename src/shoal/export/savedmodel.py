@@ -17,7 +17,6 @@ label -1, and NaN for its distances.
 from __future__ import annotations
 
 import importlib
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from shoal.export.shifted import shifted, users_centers
 from shoal.inference import ALL_SCORES, CLUSTER_IDX, SCORES
 from shoal.metric import is_cosine
 from shoal.state import State
-from shoal.storage.jsonl import write_json
+from shoal.storage.jsonl import json_object, write_json
 from shoal.types import Array
 from shoal.version import __version__
 
@@ -112,7 +111,7 @@ def describe(folder: Path) -> dict[str, Any]:
     """What a SavedModel of ours says of itself; needs no TensorFlow."""
     path = folder / ASSETS / DESCRIPTION
     try:
-        found = json.loads(path.read_bytes())
+        found = json_object(path.read_bytes())
         missing = {"num_clusters", "num_columns", "distance_metric"} - set(found)
     except (OSError, ValueError, TypeError) as error:
         raise BadInputError(f"{folder} is no SavedModel of shoal: {error}") from None

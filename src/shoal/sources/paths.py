@@ -61,6 +61,7 @@ READ_ERRORS = (
     zlib.error,
     ArithmeticError,
     MemoryError,
+    RuntimeError,  # of zipfile: a file that says it is encrypted; of headers nested without end
     SyntaxError,  # of the header of an array
     tokenize.TokenError,
 )

@@ -12,8 +12,13 @@ from shoal.config import Parameters
 from shoal.errors import CheckpointError
 from shoal.state import State
 from shoal.storage import safetensors
-from shoal.storage.jsonl import plain
-from shoal.storage.values import names_from, state_from_parts, state_to_parts
+from shoal.storage.jsonl import json_object, plain
+from shoal.storage.values import (
+    names_from,
+    parameters_from,
+    state_from_parts,
+    state_to_parts,
+)
 from shoal.version import __version__
 
 #: Versions of the format up to this one can be read.
@@ -73,14 +78,14 @@ def read(path: Path) -> Checkpoint:
     expected = safetensors.checksum(arrays, metadata)
     if found != expected:
         raise safetensors.FormatError(f"its checksum is {found}, that of its content is {expected}")
-    content = json.loads(metadata["shoal"])
+    try:
+        content = json_object(metadata["shoal"])
+    except ValueError as error:
+        raise safetensors.FormatError(str(error)) from None
     check_format(path, content.get("format"), content.get("version"))
     try:
         state = state_from_parts(arrays, content["state"])
-        parameters = dict(content["parameters"])
-        named = {"num_clusters", "distance_metric"} <= set(parameters)
-        if not named or state.num_found > parameters["num_clusters"]:
-            raise ValueError(f"its parameters are {parameters!r:.200}")
+        parameters = parameters_from(content["parameters"], state)
         return Checkpoint(state, parameters, names_from(content["columns"]))
     except (KeyError, TypeError, ValueError) as error:
         raise safetensors.FormatError(str(error)) from None

@@ -56,6 +56,17 @@ def whole_lines(file: BinaryIO) -> int:
     return 0
 
 
+def json_object(text: str | bytes) -> dict[str, Any]:
+    """Return the object that a JSON text is; ValueError for all else."""
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deep") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"its JSON is {type(found).__name__}, not an object")
+    return found
+
+
 def truncate_after(path: Path, step: int) -> int:
     """Cut the lines beyond ``step``, and a torn one, off a file; return how many that were.
 
@@ -78,8 +89,8 @@ def truncate_after(path: Path, step: int) -> int:
 def _step_of(line: bytes) -> float:
     """The step of a line; one that is damaged is beyond every step."""
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return float(json_object(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return math.inf
 
 

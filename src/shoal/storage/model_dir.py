@@ -23,7 +23,7 @@ from shoal.state import State
 from shoal.storage import safetensors
 from shoal.storage.checkpoint import FORMAT, Checkpoint, check_format, read, to_parts
 from shoal.storage.files import PART, check_no_link, locked, sync_folder, write_whole
-from shoal.storage.jsonl import plain
+from shoal.storage.jsonl import json_object, plain
 from shoal.version import __version__
 
 logger = logging.getLogger("shoal")
@@ -133,7 +133,7 @@ class ModelDir:
         """Refuse a directory of a later version; its list and settings may be missing."""
         path = self.path / SETTINGS
         try:
-            settings = json.loads(path.read_bytes())
+            settings = json_object(path.read_bytes())
             number, version = settings["format"], settings.get("version")
         except FileNotFoundError:
             return

@@ -16,6 +16,9 @@ from shoal.types import Array
 #: Arrays of every state; a full-batch run under way has one more, ``clusters_before``.
 ARRAYS = ("clusters", "clusters_updated", "counts")
 
+#: Beyond every step and epoch that a run can reach.
+LARGEST = 2**63
+
 #: What files have where there is no loss yet: all are 0 or more.
 NO_LOSS = -1.0
 
@@ -48,6 +51,23 @@ def parameters_to_keep(given: Mapping[str, Any], num_clusters: int) -> dict[str,
     if isinstance(given["initial_clusters"], str):
         kept["initial_clusters"] = given["initial_clusters"]
     return {**kept, "num_clusters": num_clusters}
+
+
+def parameters_from(value: Any, state: State) -> dict[str, Any]:
+    """Parameters as files hold them beside a state; ValueError for anything else.
+
+    Nothing that says where to read or to write is among them, whoever made the file.
+    """
+    named = isinstance(value, dict) and {"num_clusters", "distance_metric"} <= set(value)
+    if not named or type(value["num_clusters"]) is not int:
+        raise ValueError(f"its parameters are {value!r:.200}")
+    unknown = sorted(set(value) - set(PARAMETERS))
+    if unknown:
+        raise ValueError(f"its parameters hold {unknown[0]!r}, which models do not keep")
+    found, number = state.num_found, value["num_clusters"]
+    if found > number or (state.initialized and found < number):
+        raise ValueError(f"it holds {found} centers, and num_clusters is {number}")
+    return dict(value)
 
 
 def parameters_to_give(kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +164,7 @@ def _is_right(name: str, value: Any) -> bool:
         return value is None or (
             isinstance(value, tuple)
             and len(value) == 5
-            and all(type(item) in (int, float) and not math.isnan(item) for item in value)
+            and max(abs(value[0]), abs(value[4])) < LARGEST
+            and all(type(item) in (int, float) and abs(item) <= math.inf for item in value)
         )
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < (2**128 if name == "seed" else LARGEST)
