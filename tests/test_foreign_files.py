@@ -45,12 +45,11 @@ def test_a_model_file_does_not_choose_a_directory(
     header = json.loads(str(arrays["header"]))
     header["parameters"]["model_dir"] = where
     np.savez("b.npz", **{**arrays, "header": np.array(json.dumps(header))})
-    again = shoal.load_model("b.npz")
-    assert again.get_params()["model_dir"] is None
-    again.fit(X, steps=1)
+    with pytest.raises(shoal.BadInputError, match=r"b\.npz .* hold 'model_dir'"):
+        shoal.load_model("b.npz")
     assert sorted(os.listdir(".")) == ["a.npz", "b.npz"]
     assert os.listdir(tmp_path) == ["here"]
-    shoal.load_model("b.npz", model_dir="mine").fit(X, steps=1)
+    shoal.load_model("a.npz", model_dir="mine").fit(X, steps=1)
     assert Path("mine/checkpoints").is_dir()
 
 

@@ -93,8 +93,7 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
         kind = "model file" if file.suffix else "model file or directory"
         raise BadInputError(f"there is no {kind} {file}")
     found = npz.read(file) if npz.is_npz(file) else _read(file)
-    # A file says nothing of this machine's directories: it may have come from elsewhere.
-    given = {**_given(found), "model_dir": None}
+    given = _given(found)
     try:
         KMeansClustering(**given)
     except (TypeError, ValueError) as error:  # parameters that there are not

@@ -56,7 +56,7 @@ def parameters_to_keep(given: Mapping[str, Any], num_clusters: int) -> dict[str,
 def parameters_from(value: Any, state: State) -> dict[str, Any]:
     """Parameters as files hold them beside a state; ValueError for anything else.
 
-    Nothing that says where to read or to write is among them, whoever made the file.
+    A file may have come from elsewhere: it says nothing of this machine's directories.
     """
     named = isinstance(value, dict) and {"num_clusters", "distance_metric"} <= set(value)
     if not named or type(value["num_clusters"]) is not int:
