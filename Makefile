@@ -5,6 +5,7 @@ PYTHON      ?= python3
 PYTEST_ARGS ?=
 BENCH_ARGS  ?=
 FUZZ_ARGS   ?=
+OPEN        ?= yes
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -19,6 +20,7 @@ PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist worksteal
 EXTRAS_demo  := parquet,progress
 EXTRAS_test  := test,all
 EXTRAS_bench := bench,parquet,progress
+EXTRAS_site  := all
 
 # What the compiled core is made from. Python files are not among it: they are used where they lie.
 # Directories are listed too, so that a deleted file counts as a change.
@@ -30,7 +32,7 @@ CPP_FILES := find cpp tests -name '*.h' -o -name '*.cpp'
 .NOTPARALLEL:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: demo test test-cpp quick lint format bench fuzz clean help
+.PHONY: demo test test-cpp quick lint format bench fuzz docs wheel workflows clean help
 
 demo: $(STAMPS)/demo  ## cluster 144,563 cities and show the result
 	$(BIN)/python examples/cities.py
@@ -63,6 +65,10 @@ format: $(STAMPS)/lint  ## put Python and C++ into the project's style
 	$(BIN)/ruff format .
 	$(CPP_FILES) | xargs $(BIN)/clang-format -i
 
+docs: $(STAMPS)/site $(STAMPS)/docs  ## build the site into build/site and open it (OPEN= only builds)
+	$(BIN)/python -m sphinx -q -W --keep-going -j auto docs build/site
+	$(if $(OPEN),$(BIN)/python -m webbrowser -t "file://$(abspath build/site/index.html)")
+
 bench: $(STAMPS)/bench  ## compare with other libraries (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 
@@ -84,13 +90,14 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 # Tools alone: nothing is compiled.
-$(STAMPS)/lint $(STAMPS)/build: pyproject.toml | $(STAMPS)/venv
+$(STAMPS)/lint $(STAMPS)/build $(STAMPS)/docs: pyproject.toml | $(STAMPS)/venv
 	$(PIP) install --group $(@F)
 	@touch $@
 
 # An editable install: an edit of a Python file needs nothing, one of the core compiles what depends
 # on it. The stamp carries the time at which that began, so an edit made meanwhile is not missed.
-$(STAMPS)/demo $(STAMPS)/test $(STAMPS)/bench: $(CORE) | $(STAMPS)/build $(STAMPS)/lint
+$(STAMPS)/test: | $(STAMPS)/docs
+$(STAMPS)/demo $(STAMPS)/test $(STAMPS)/bench $(STAMPS)/site: $(CORE) | $(STAMPS)/build $(STAMPS)/lint
 	@echo "Building shoal; the first time takes a minute or two."
 	@touch $@.begun
 	$(PIP) install --no-build-isolation --editable ".[$(EXTRAS_$(@F))]"

@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = sorted(page for page in DOCS.rglob("*.md") if page.relative_to(DOCS).parts[0][0] != "_")
+DOCUMENTS = [ROOT / "README.md", *PAGES]
+#: Pages whose examples print what stands behind them.
+SHOWN = ("tutorials", "howto", "explanation")
 
 
 def missing_for(comment: str) -> list[str]:
@@ -43,6 +47,12 @@ def python_of(markdown: str) -> str:
     return "\n".join(code) + "\n"
 
 
+def shown_by(markdown: str) -> list[str]:
+    """What stands as text right behind a block of Python: what it prints."""
+    pairs = re.findall(r"```python\n(?:(?!```).)*?```\n\n```text\n(.*?)```", markdown, re.DOTALL)
+    return [shown for shown in pairs if shown.strip()]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_documents_run(document: Path, tmp_path: Path) -> None:
@@ -66,5 +76,8 @@ def test_documents_run(document: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, f"{document.name}:\n{done.stderr}"
+    if document.parent.name in SHOWN or document.stem.startswith("coming-from-spark"):
+        for shown in shown_by(document.read_text("utf-8")):
+            assert shown in done.stdout, f"{document.name} shows this, and prints {done.stdout}"
     if missing:
         pytest.skip(f"all of it runs but what needs {', '.join(missing)}")
