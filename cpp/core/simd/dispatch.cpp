@@ -8,6 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace shoal {
@@ -21,12 +24,19 @@ namespace shoal {
   extern const SeedingKernels seeding_kernels; \
   extern const SparseKernels sparse_kernels;   \
   }
+#define SHOAL_DECLARE_INT8(name)         \
+  namespace name {                       \
+  extern const Int8Kernels int8_kernels; \
+  }
 #if defined(__x86_64__)
 SHOAL_DECLARE(baseline)
 SHOAL_DECLARE(avx2)
 SHOAL_DECLARE(avx512)
+SHOAL_DECLARE_INT8(avx2)
+SHOAL_DECLARE_INT8(avxvnni)
+SHOAL_DECLARE_INT8(avx512)
+SHOAL_DECLARE_INT8(avx512vnni)
 namespace avx512vnni {
-extern const Int8Kernels int8_kernels;
 extern const SeedingKernels seeding_kernels;
 }  // namespace avx512vnni
 namespace amx {
@@ -37,6 +47,7 @@ extern const SeedingKernels seeding_kernels;
 }  // namespace amx
 #elif defined(__aarch64__)
 SHOAL_DECLARE(neon)
+SHOAL_DECLARE_INT8(dotprod)
 #else
 SHOAL_DECLARE(baseline)
 #endif
@@ -54,6 +65,12 @@ bool has_f16c() {
   return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
 }
 
+// Dot products of bytes in registers of AVX2.
+bool has_avx_vnni() {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & 1u << 4) != 0;
+}
+
 // Asks the system for the tiles; it grants them to the process.
 bool has_amx() {
 #if defined(__linux__)
@@ -66,6 +83,17 @@ bool has_amx() {
   return false;
 #endif
 }
+#elif defined(__aarch64__)
+// Dot products of bytes.
+bool has_dotprod() {
+#if defined(__linux__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#elif defined(__APPLE__)
+  return true;  // every Mac has them
+#else
+  return false;
+#endif
+}
 #endif
 
 std::vector<const Target*> find_targets() {
@@ -73,8 +101,12 @@ std::vector<const Target*> find_targets() {
 #if defined(__x86_64__)
   static const Target kBaseline{"baseline",
                                 SHOAL_TABLES(baseline, nullptr, nullptr, nullptr, baseline)};
-  static const Target kAvx2{"avx2", SHOAL_TABLES(avx2, nullptr, nullptr, nullptr, avx2)};
-  static const Target kAvx512{"avx512", SHOAL_TABLES(avx512, nullptr, nullptr, nullptr, avx512)};
+  static const Target kAvx2{"avx2",
+                            SHOAL_TABLES(avx2, &avx2::int8_kernels, nullptr, nullptr, avx2)};
+  static const Target kAvxVnni{"avxvnni",
+                               SHOAL_TABLES(avx2, &avxvnni::int8_kernels, nullptr, nullptr, avx2)};
+  static const Target kAvx512{
+      "avx512", SHOAL_TABLES(avx512, &avx512::int8_kernels, nullptr, nullptr, avx512)};
   // The other kernels of avx512, and those of int8.
   static const Target kAvx512Vnni{
       "avx512vnni", SHOAL_TABLES(avx512, &avx512vnni::int8_kernels, nullptr, nullptr, avx512vnni)};
@@ -82,7 +114,9 @@ std::vector<const Target*> find_targets() {
                                                &amx::bf16x2_kernels, amx)};
   usable.push_back(&kBaseline);
   if (!has_f16c()) return usable;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) usable.push_back(&kAvx2);
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return usable;
+  usable.push_back(&kAvx2);
+  if (has_avx_vnni()) usable.push_back(&kAvxVnni);
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
     usable.push_back(&kAvx512);
@@ -93,7 +127,10 @@ std::vector<const Target*> find_targets() {
   }
 #elif defined(__aarch64__)
   static const Target kNeon{"neon", SHOAL_TABLES(neon, nullptr, nullptr, nullptr, neon)};
+  static const Target kDotprod{"dotprod",
+                               SHOAL_TABLES(neon, &dotprod::int8_kernels, nullptr, nullptr, neon)};
   usable.push_back(&kNeon);
+  if (has_dotprod()) usable.push_back(&kDotprod);
 #else
   static const Target kBaseline{"baseline",
                                 SHOAL_TABLES(baseline, nullptr, nullptr, nullptr, baseline)};

@@ -27,7 +27,7 @@ Int8Filter::Int8Filter(const Filter& filter, const Int8Kernels& kernels, Team& t
   const int64_t k = filter.k(), d = filter.d();
   const int64_t panels = (k + kPanel - 1) / kPanel, quads = (d + 3) / 4;
   const int64_t depth = padded_quads(quads) / 16;  // AMX tiles
-  words_.assign(panels * quads * kPanel, 0x80808080u);
+  words_.assign(panels * quads * kPanel, kernels.flip);
   if (kernels.blocks) blocks_.assign(panels * depth * kPanel * 64, 0);
   scale_.resize(panels);
   inverse_.resize(panels);
@@ -68,7 +68,7 @@ Int8Filter::Int8Filter(const Filter& filter, const Int8Kernels& kernels, Team& t
       for (int64_t t = 0; t < quads; ++t) {
         uint32_t word;
         std::memcpy(&word, bytes.data() + 4 * t, 4);
-        words_[(p * quads + t) * kPanel + c] = word ^ 0x80808080u;  // adds 128 to each byte
+        words_[(p * quads + t) * kPanel + c] = word ^ kernels.flip;
       }
       if (kernels.blocks)
         for (int64_t t = 0; t < depth; ++t)

@@ -38,7 +38,7 @@ inline constexpr int kLooks = 512;  // panels to look at closer, all rows of a t
 // 32-bit word, quads = d / 4, rounded up.
 struct Int8Centers {
   const int32_t* index;    // [panels][16], which center it is
-  const uint32_t* words;   // [panels][quads][16], bytes + 128
+  const uint32_t* words;   // [panels][quads][16], bytes + 128, or just bytes
   const int8_t* blocks;    // [panels][d / 64][16][64], the bytes again as tiles of AMX; or null
   const float* scale;      // [panels]
   const float* inverse;    // [panels], 1 / scale
@@ -57,7 +57,7 @@ struct Int8Centers {
 struct Int8Points {
   uint32_t* words;  // [quads of whole AMX tiles][tile], signed bytes; zero behind the last column
   uint32_t* finer;  // [quads][tile], of the residuals; null: not wanted
-  int32_t* start;   // [tile], makes up for the bytes of centers being unsigned
+  int32_t* start;   // [tile], makes up for the 128 that bytes of centers are larger
   float* scale;     // [tile]
   float* residual;  // [tile], at least |r|
   float* length;    // [tile], at least |s q|
@@ -92,7 +92,8 @@ struct Int8Rows {
 };
 
 struct Int8Kernels {
-  bool blocks;  // the sweep reads Int8Centers::blocks
+  bool blocks;    // the sweep reads Int8Centers::blocks
+  uint32_t flip;  // what Int8Centers::words are turned by: 128 is added to each byte, or nothing
 
   // Before the first and after the last call on a thread.
   void (*begin)();

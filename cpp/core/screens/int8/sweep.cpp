@@ -1,24 +1,17 @@
-// Kernels of the int8 screen (int8.h): the sweep over all centers, and the shortlists. Compiled
-// once per SIMD target that has dot products of bytes; with AMX, the sweep's are tile products.
+// Kernel of the int8 screen (int8.h): the sweep over all centers. Compiled once per SIMD target;
+// with AMX, its dot products are tile products.
 #include "core/screens/int8/simd.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
-
-// --- the sweep -------------------------------------------------------------------------------
 
 struct Lanes {
   Floats scale[kVectors], inverse[kVectors], length[kVectors], residual[kVectors], other[kVectors],
       threshold[kVectors];
 };
 
-// A sum that starts at the bits of 1.5 * 2^23 is, read as a float, itself above that number while
-// it stays within 2^22: no conversion is needed. All is compared in units of a lane's scale times
-// the panel's: sum + bias / (scale scale_p), one multiply-add, rounded to a unit or to float32.
-constexpr float kAnchor = 0x1.8p23f;
-constexpr int32_t kAnchorBits = 0x4b400000;
-constexpr int64_t kAnchoredQuads = (1 << 22) / (127 * 127 * 4);
-
+// All is compared in units of a lane's scale times the panel's: sum + bias / (scale scale_p), one
+// multiply-add, rounded to a unit or to float32. Anchored: see simd.h.
 template <bool Anchored>
 inline Floats in_units(Ints sum, Floats bias, Floats inverse) {
   return (Anchored ? (Floats)sum : to_float(sum)) + bias * inverse;
@@ -131,46 +124,65 @@ void end() { _tile_release(); }
 
 #else
 
-constexpr int kGroup4 = 4;  // centers at a time: 16 accumulators stay in registers
+// The largest estimates of some centers of a panel join those of the ones before. So many at a time
+// that their sums stay in registers.
+template <bool Anchored, int kCenters>
+[[gnu::always_inline]] inline void sweep_some(const Int8Points& points, const uint32_t* words,
+                                              int64_t quads, const float* bias,
+                                              const Floats (&inverse)[kVectors],
+                                              Floats (&most)[kVectors]) {
+  Ints sum[kCenters][kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    const Ints start = load(points.start + v * kLanes) + (Anchored ? kAnchorBits : 0);
+#pragma GCC unroll 8
+    for (int c = 0; c < kCenters; ++c) sum[c][v] = start;
+  }
+  for (int64_t t = 0; t < quads; ++t) {
+    Ints x[kVectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) x[v] = load(points.words + t * kTile + v * kLanes);
+#pragma GCC unroll 8
+    for (int c = 0; c < kCenters; ++c) {
+      const Ints center = broadcast(static_cast<int32_t>(words[t * kPanel + c]));
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sum[c][v] = dot_bytes(sum[c][v], center, x[v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v)
+#pragma GCC unroll 8
+    for (int c = 0; c < kCenters; ++c)
+      most[v] = max(most[v], in_units<Anchored>(sum[c][v], broadcast(bias[c]), inverse[v]));
+}
 
 template <bool Anchored>
 void sweep_all(const Int8Points& points, const Int8Centers& centers, Lanes& lanes,
                const Sweep& sweep) {
-  Ints start[kVectors];
-  for (int v = 0; v < kVectors; ++v)
-    start[v] = load(points.start + v * kLanes) + (Anchored ? kAnchorBits : 0);
   for (int64_t p = 0; p < centers.panels; ++p) {
     const uint32_t* words = centers.words + p * centers.quads * kPanel;
     const float* bias = centers.bias + p * kPanel;
-    Floats most[kVectors];
+    Floats most[kVectors], inverse[kVectors];
 #pragma GCC unroll 8
-    for (int v = 0; v < kVectors; ++v) most[v] = broadcast(-INFINITY);
-    for (int first = 0; first < kPanel; first += kGroup4) {
-      Ints sum[kGroup4][kVectors];
-#pragma GCC unroll 8
-      for (int c = 0; c < kGroup4; ++c)
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) sum[c][v] = start[v];
-      for (int64_t t = 0; t < centers.quads; ++t) {
-        Ints x[kVectors];
-#pragma GCC unroll 8
-        for (int v = 0; v < kVectors; ++v) x[v] = load(points.words + t * kTile + v * kLanes);
-#pragma GCC unroll 8
-        for (int c = 0; c < kGroup4; ++c) {
-          const Ints center = broadcast(static_cast<int32_t>(words[t * kPanel + first + c]));
-#pragma GCC unroll 8
-          for (int v = 0; v < kVectors; ++v) sum[c][v] = dot_bytes(sum[c][v], center, x[v]);
-        }
-      }
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) {
-        const Floats inverse = lanes.inverse[v] * centers.inverse[p];
-#pragma GCC unroll 8
-        for (int c = 0; c < kGroup4; ++c)
-          most[v] =
-              max(most[v], in_units<Anchored>(sum[c][v], broadcast(bias[first + c]), inverse));
-      }
+    for (int v = 0; v < kVectors; ++v) {
+      most[v] = broadcast(-INFINITY);
+      inverse[v] = lanes.inverse[v] * centers.inverse[p];
     }
+    const auto some = [&]<int kFirst, int kCenters>() __attribute__((always_inline)) {
+      sweep_some<Anchored, kCenters>(points, words + kFirst, centers.quads, bias + kFirst, inverse,
+                                     most);
+    };
+#if defined(__AVXVNNI__) && !defined(__AVX512F__)
+    // Sums wait five cycles for their last product: 10 at least, of 16 registers.
+    some.template operator()<0, 6>();
+    some.template operator()<6, 5>();
+    some.template operator()<11, 5>();
+#else
+    some.template operator()<0, 4>();
+    some.template operator()<4, 4>();
+    some.template operator()<8, 4>();
+    some.template operator()<12, 4>();
+#endif
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) judge<Anchored>(lanes, v, most[v], centers, p, sweep);
   }
@@ -203,86 +215,6 @@ void sweep_tile(const Int8Points& points, const float* norm2, const TileBound& b
   else
     sweep_all<false>(points, centers, lanes, sweep);
   for (int v = 0; v < kVectors; ++v) store(sweep.threshold + v * kLanes, lanes.threshold[v]);
-}
-
-// --- the shortlist ---------------------------------------------------------------------------
-
-const Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-// The centers of one panel for the point in one lane: upper bounds of their scores.
-inline Floats look_closer(const Int8Points& points, const Int8Centers& centers, const int32_t* sums,
-                          int lane, int64_t panel) {
-  const uint32_t* words = centers.words + panel * centers.quads * kPanel;
-  const auto* point = reinterpret_cast<const int32_t*>(points.words) + lane;
-  Ints sum[4] = {broadcast(points.start[lane])};
-  int64_t t = 0;
-  const int64_t quads = sums == nullptr ? centers.quads : 0;
-  for (; t + 3 < quads; t += 4)
-#pragma GCC unroll 4
-    for (int64_t i = 0; i < 4; ++i)
-      sum[i] = dot_bytes(sum[i], load(words + (t + i) * kPanel), broadcast(point[(t + i) * kTile]));
-  for (; t < quads; ++t)
-    sum[0] = dot_bytes(sum[0], load(words + t * kPanel), broadcast(point[t * kTile]));
-  if (sums != nullptr) {
-    const int64_t block = (lane / 32 * centers.panels + panel) * 2 + lane / kLanes % 2;
-    sum[0] = (Ints)_mm512_i32gather_epi32((__m512i)(kLane * kLanes),
-                                          sums + block * kPanel * kLanes + lane % kLanes, 4);
-    if (centers.quads <= kAnchoredQuads) sum[0] -= kAnchorBits;
-  }
-  const Floats estimate = to_float((sum[0] + sum[1]) + (sum[2] + sum[3])) *
-                              broadcast(points.scale[lane] * centers.scale[panel]) +
-                          load(centers.bias + panel * kPanel);
-  return estimate + (points.length[lane] * load(centers.residuals + panel * kPanel) +
-                     (points.residual[lane] * load(centers.lengths + panel * kPanel) +
-                      (load(centers.slacks + panel * kPanel) + broadcast(points.other[lane]))));
-}
-
-// Appends the lanes of `chosen`; there is room for all.
-inline void append(Ints values, unsigned chosen, int32_t* to) {
-  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32((__mmask16)chosen, (__m512i)values));
-}
-
-// Which panels of which points reach the threshold; `far` is above all others. False: too many.
-bool list_looks(const Int8Centers& centers, const Sweep& sweep, int64_t count, Looks& looks,
-                int& size, float* far) {
-  size = 0;
-  for (int first = 0; first < count; first += kLanes) {
-    const unsigned inside = count - first < kLanes ? (1u << (count - first)) - 1 : 0xffff;
-    const Floats threshold = load(sweep.threshold + first);
-    const Ints lanes = kLane + first;
-    Floats others = broadcast(-INFINITY);
-    for (int64_t p = 0; p < centers.panels; ++p) {
-      const Floats upper = load(sweep.upper + p * kTile + first);
-      const unsigned reached = not_below(upper, threshold) & inside;
-      others = (Floats)_mm512_mask_max_ps((__m512)others, (__mmask16)~reached, (__m512)others,
-                                          (__m512)upper);
-      append(lanes, reached, looks.lane + size);
-      append(broadcast(static_cast<int32_t>(p)), reached, looks.panel + size);
-      size += __builtin_popcount(reached);
-      if (size > kLooks) return false;
-    }
-    store(far + first, others);
-  }
-  return true;
-}
-
-bool shortlist(const Int8Points& points, const Int8Centers& centers, const Sweep& sweep,
-               int64_t count, Looks& looks, Shortlist* lists, float* far) {
-  int size;
-  if (!list_looks(centers, sweep, count, looks, size, far)) return false;
-  for (int64_t p = 0; p < count; ++p) lists[p].count = 0;
-  for (int i = 0; i < size; ++i) {  // independent of each other, without a branch: they overlap
-    const int lane = looks.lane[i];
-    const Floats upper = look_closer(points, centers, sweep.sums, lane, looks.panel[i]);
-    const unsigned reached = not_below(upper, broadcast(sweep.threshold[lane]));
-    const float other = _mm512_mask_reduce_max_ps((__mmask16)~reached, (__m512)upper);
-    _mm_store_ss(far + lane, _mm_max_ss(_mm_set_ss(other), _mm_set_ss(far[lane])));
-    Shortlist& list = lists[lane];
-    append(kLane + looks.panel[i] * kPanel, reached, list.place + list.count);
-    const int listed = list.count + __builtin_popcount(reached);
-    list.count = listed <= kCandidates ? listed : kCandidates + 1;
-  }
-  return true;
 }
 
 }  // namespace shoal::SHOAL_TARGET

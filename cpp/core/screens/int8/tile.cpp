@@ -2,6 +2,7 @@
 // comparison that uses their residuals. Compiled once per SIMD target that has dot products of
 // bytes.
 #include "core/screens/int8/simd.h"
+#include "core/simd/simd_whole.h"
 
 namespace shoal::SHOAL_TARGET {
 namespace {
@@ -14,12 +15,24 @@ void complete(const Int8Points& points, const float* norm2, int64_t quads, int64
     for (int p = 0; p < kTile; p += kLanes) store(points.words + t * kTile + p, Ints{});
   for (int p = 0; p < kTile; p += kLanes) {
     Ints sum{};
-    for (int64_t t = 0; t < quads; ++t)
-      sum = dot_bytes(sum, (Ints)_mm512_set1_epi8(-128), load(points.words + t * kTile + p));
+    if constexpr (kFlip != 0)
+      for (int64_t t = 0; t < quads; ++t)
+        sum = dot_bytes(sum, broadcast(static_cast<int32_t>(kFlip)),
+                        load(points.words + t * kTile + p));
     store(points.start + p, -sum);
     // 1.01 covers the rounding of sums of up to 10^5 squares.
     store(points.length + p, root(load(norm2 + p)) * 1.01f + load(points.residual + p));
   }
+}
+
+// The lowest byte of each lane.
+inline void store_bytes(Ints values, int8_t* to) {
+#if defined(__AVX512F__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8((__m512i)values));
+#else
+  typedef int8_t Bytes __attribute__((vector_size(kLanes)));
+  store(to, __builtin_convertvector(values, Bytes));
+#endif
 }
 
 void round_center(const float* values, int64_t stride, float scale, int8_t* bytes, float* residual2,
@@ -32,17 +45,17 @@ void round_center(const float* values, int64_t stride, float scale, int8_t* byte
     const Floats r = x - to_float(byte) * scale;
     rest += r * r;
     length += x * x;
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes + t), _mm512_cvtepi32_epi8((__m512i)byte));
+    store_bytes(byte, bytes + t);
   }
-  *residual2 = _mm512_reduce_add_ps((__m512)rest);
-  *length2 = _mm512_reduce_add_ps((__m512)length);
+  *residual2 = sum_of(rest);
+  *length2 = sum_of(length);
 }
 
 void round_tile(const float* tile, const float* norm2, int64_t d, const Int8Points& points) {
   for (int p = 0; p < kTile; p += kLanes) {
     Floats most{};
     for (int64_t t = 0; t < d; ++t) most = max(most, magnitude(load(tile + t * kTile + p)));
-    const Floats scale = max(most, broadcast(0x1p-40f)) / 127;  // else all bytes are zero
+    const Floats scale = max(most, broadcast(0x1p-40f)) / kMostOfPoint;  // else all bytes are zero
     const Floats inverse = 1 / scale;
     Floats rest{};
     for (int64_t t = 0; t < d; t += 4) {
@@ -91,9 +104,18 @@ void take(const Int8Rows& rows, int64_t quads, const int64_t* row, int64_t count
 
 // --- residuals -------------------------------------------------------------------------------
 
+constexpr int64_t kWords = kLanes / 4;  // of bytes that fill a register of floats
+
+// `wide` words, at most kWords.
 inline Floats bytes_to_floats(const uint32_t* words, int64_t wide) {
+#if defined(__AVX512F__)
   const __m128i bytes = _mm_maskz_loadu_epi32((__mmask8)((1u << wide) - 1), words);
   return to_float((Ints)_mm512_cvtepi8_epi32(bytes));
+#else
+  uint32_t some[kWords] = {};
+  for (int64_t w = 0; w < wide; ++w) some[w] = words[w];
+  return to_float(load_whole(reinterpret_cast<const int8_t*>(some)));
+#endif
 }
 
 void compare(const Int8Rows& rows, const Int8Centers& centers, int64_t i, float other, float* row,
@@ -101,8 +123,8 @@ void compare(const Int8Rows& rows, const Int8Centers& centers, int64_t i, float 
   const uint32_t* words = rows.words + i * centers.quads;
   const uint32_t* finer = rows.finer + i * centers.quads;
   const float scale = rows.scale[i];
-  for (int64_t t = 0; t < centers.quads; t += 4) {
-    const int64_t wide = centers.quads - t < 4 ? centers.quads - t : 4;
+  for (int64_t t = 0; t < centers.quads; t += kWords) {
+    const int64_t wide = centers.quads - t < kWords ? centers.quads - t : kWords;
     store(row + t * 4,
           (bytes_to_floats(words + t, wide) + bytes_to_floats(finer + t, wide) * (1.0f / 254)) *
               broadcast(scale));
@@ -118,7 +140,7 @@ void compare(const Int8Rows& rows, const Int8Centers& centers, int64_t i, float 
       even += load(row + t) * load(center + t);
       odd += load(row + t + kLanes) * load(center + t + kLanes);
     }
-    const float score = _mm512_reduce_add_ps((__m512)(even + odd)) + centers.bias[place];
+    const float score = sum_of(even + odd) + centers.bias[place];
     const float error = rest * centers.lengths[place] + (other + centers.slacks[place]);
     upper[c] = score + error;
     near = score - error > near ? score - error : near;
@@ -142,6 +164,6 @@ const Int8Kernels int8_kernels = {
 #else
     false,
 #endif
-    begin, end, round_center, round_tile, put, take, sweep_tile, shortlist, compare};
+    kFlip, begin, end, round_center, round_tile, put, take, sweep_tile, shortlist, compare};
 
 }  // namespace shoal::SHOAL_TARGET
