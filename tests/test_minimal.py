@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,14 +12,37 @@ import shoal
 
 ROWS = np.array([[0, 1], [0, 2], [4, 0], [8, 0]], np.float32)
 START = np.array([[0, 1], [6, 0]], np.float32)
+X86 = ["baseline", "avx2", "avxvnni", "avx512", "avx512vnni", "amx"]
+ARM = ["neon", "dotprod"]
 
 
 def test_build_info():
     info = shoal.build_info()
     assert info["simd_target"] in info["simd_targets"]
-    assert info["simd_targets"][0] == "baseline"
+    levels = ARM if platform.machine() in ("aarch64", "arm64") else X86
+    found = [level for level in levels if level in info["simd_targets"]]
+    assert info["simd_targets"] == found  # no other, the slowest first
+    assert levels[0] in found
     assert info["threads"] >= 1
     assert info["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize(
+    ("flags", "level"),
+    [
+        ({"avx2", "fma", "f16c"}, "avx2"),
+        ({"avx2", "fma", "f16c", "avx_vnni"}, "avxvnni"),
+        ({"avx512f", "avx512dq", "avx512bw", "avx512vl"}, "avx512"),
+        ({"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"}, "avx512vnni"),
+        ({"asimddp"}, "dotprod"),
+    ],
+)
+def test_a_processor_is_used_for_what_it_has(flags, level):
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        pytest.skip("this system does not say what its processor has")
+    has = flags <= set(cpuinfo.read_text().split())
+    assert (level in shoal.build_info()["simd_targets"]) == has
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

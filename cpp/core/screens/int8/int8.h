@@ -1,5 +1,6 @@
 // The int8 screen: scores from dot products of bytes, four times as many per instruction as
-// float32 (AMX: thirty times), with a bound on what rounding to bytes can have changed. It comes
+// float32 (AMX: thirty times; AVX2 without VNNI: three instructions for them, and a bit less per
+// byte of a row, see dot_bytes), with a bound on what rounding to bytes can have changed. It comes
 // before float64 where there are enough columns and centers to pay for it, in place of the float32
 // filter.
 //
