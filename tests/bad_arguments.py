@@ -57,6 +57,7 @@ PARAMETERS: list[tuple[str, list[Any], tuple[str, ...]]] = [
     ("kmeans_parallel_rounds", [0, -1, 2.5, None], (">= 1",)),
     ("kmeans_parallel_oversampling", [0, -0.5, np.nan, np.inf, "2", None], ("> 0",)),
     ("empty_clusters", ["drop", None], ("'relocate'", "'keep'", "'error'")),
+    ("start_on_sample", [True, 0.5, {"steps": 3}], ("samples already", "use_mini_batch=False")),
     ("num_threads", [0, -1, 1.5], (">= 1",)),
     ("num_threads", [2**31, 10**400], ("<= 2147483647",)),
     ("kmc2_chain_length", [2**31, 2**62], ("<= 2147483647",)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,6 +47,14 @@ DEFAULT_MEMORY_BUDGET = 256 << 20
 InitialClusters = str | Any | Callable[[list[Any], int], Any]
 
 
+@dataclass(frozen=True)
+class OnSample:
+    """How training starts on a sample: of which part of the rows, and for how many steps."""
+
+    fraction: float = 0.25
+    steps: int = 20
+
+
 class Parameters(NamedTuple):
     """What the algorithm does; every field checked."""
 
@@ -62,6 +70,7 @@ class Parameters(NamedTuple):
     kmeans_parallel_oversampling: float = 2.0
     empty_clusters: str = "relocate"
     reassignment_ratio: float = 0.0
+    start_on_sample: OnSample | None = None
     num_threads: int = 1
     memory_budget: int | None = None
     columns: tuple[Any, ...] = ()  # names, of given centers that have any
@@ -110,6 +119,9 @@ class Parameters(NamedTuple):
         )
         one_of("empty_clusters", parameters.get("empty_clusters", "relocate"), EMPTY_CLUSTERS)
         check_reassignment(parameters)
+        parameters["start_on_sample"] = on_sample(
+            parameters.get("start_on_sample"), bool(parameters["use_mini_batch"])
+        )
         threads = parameters.get("num_threads")
         parameters["num_threads"] = (
             available_threads()
@@ -177,6 +189,30 @@ def check_reassignment(parameters: dict[str, Any]) -> None:
             f"reassignment_ratio is {ratio}, and mini_batch_steps_per_iteration is {period}: "
             "counts, by which clusters are compared, then begin anew each period. Use 0 or 1 there"
         )
+
+
+def on_sample(value: object, use_mini_batch: bool = False) -> OnSample | None:
+    """Check ``start_on_sample``: False, True, a part of the rows, or that and a number of steps."""
+    if value is None or value is False or (isinstance(value, np.bool_) and not value):
+        return None
+    if use_mini_batch:
+        raise BadInputError(
+            f"start_on_sample is {value!r:.80}, and use_mini_batch is True: mini-batches are "
+            "samples already. Use use_mini_batch=False, or leave it out"
+        )
+    if isinstance(value, (bool, np.bool_)):
+        return OnSample()
+    given: dict[str, Any] = dict(value) if isinstance(value, Mapping) else {"fraction": value}
+    known = [field.name for field in dataclasses.fields(OnSample)]
+    fraction = given.get("fraction", OnSample.fraction)
+    real = isinstance(fraction, (int, float, np.number)) and not isinstance(fraction, bool)
+    if not real or not 0 < fraction < 1 or set(given) - set(known):
+        raise BadInputError(
+            f"start_on_sample is {value!r:.80}; it must be False, True, a part of the rows between "
+            f"0 and 1, or a dict with any of {known}, such as {dataclasses.asdict(OnSample())}"
+        )
+    steps = whole_number("start_on_sample['steps']", given.get("steps", OnSample.steps), 1)
+    return OnSample(float(fraction), steps)
 
 
 def check_initial_clusters(

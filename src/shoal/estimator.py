@@ -91,6 +91,12 @@ class KMeansClustering:
         the batch, once per 10 k rows, and weigh as much as the lightest of the others. 0: clusters
         stay where they are, and the log says how many had no row. Not with
         ``mini_batch_steps_per_iteration`` above 1.
+    start_on_sample
+        Of full batches: True makes up to 20 steps on a quarter of the rows, drawn by their index
+        and the seed, before the first step on all of them: half the passes to the same loss where
+        there are 2,000 rows per cluster or more (a warning below 600). A number between 0 and 1 is
+        the part of the rows; ``{"fraction": 0.25, "steps": 20}`` says both. These do not count as
+        ``steps``, and trained centers make none.
     feature_columns, weight_column
         Columns of dicts, frames, tables and files: those to use, in this order (default: all
         others, in the order in which the data has them), and the one that holds weights. A list, a
@@ -158,6 +164,7 @@ class KMeansClustering:
         kmeans_parallel_oversampling: float = 2.0,
         empty_clusters: str = "relocate",
         reassignment_ratio: float = 0,
+        start_on_sample: bool | float | Mapping[str, float] = False,
         feature_columns: Sequence[Any] | None = None,
         weight_column: Any = None,
         on_bad_rows: str = "error",

@@ -16,14 +16,14 @@ from shoal.config import Parameters
 from shoal.errors import ShoalError, TooFewRowsError
 from shoal.feed import Feed
 from shoal.hooks import progress_monitor, summary_monitors
-from shoal.hooks.base import SEEDING, TRAINING, Context, Monitors
+from shoal.hooks.base import ON_SAMPLE, SEEDING, TRAINING, Context, Monitors
 from shoal.hooks.watching import watched
 from shoal.metric import users_clusters
 from shoal.opening import learned_names
 from shoal.sources.open import Source
 from shoal.sphere import warn_of_degrees
 from shoal.state import State, empty_state
-from shoal.steps import asynchronous, seeding
+from shoal.steps import asynchronous, sampling, seeding
 from shoal.steps.algorithm import Step, chosen
 from shoal.steps.ending import Ending, after_step, finished, is_over
 from shoal.storage.home import Home
@@ -153,6 +153,9 @@ def steps(
     state = algorithm.resume(state, task.parameters).replace(unfinished=ending.losses.memory)
     yield state
     context.state, context.last_epoch = state, ending.last_epoch
+    if state.sample_steps_left:
+        state = yield from on_sample(state, feed, task, context, monitors)
+        context.state = state
     context.total_steps = ending.last_step
     if ending.last_step is None and feed.num_batches is not None:
         context.total_steps = state.global_step + feed.num_batches
@@ -176,6 +179,30 @@ def steps(
     if state.unfinished is not None:  # the data ended, or a monitor ends the run
         context.state = state = finished(state)
         yield state
+
+
+def on_sample(
+    state: State, feed: Feed, task: Task, context: Context, monitors: Monitors
+) -> Generator[State, None, State]:
+    """The states after each step on a sample, before the first step on all rows; gives the last."""
+    how = task.parameters.start_on_sample
+    if how is not None:
+        context.enter(ON_SAMPLE, None)
+        with feed.sample(state, how.fraction) as (data, rows):
+            few, left = data.scan().rows, state.sample_steps_left
+            logger.info("%d steps at most on a sample of %d of %d rows", left, few, rows)
+            for step in sampling.steps(state, data, rows, task.parameters):
+                state = step.state
+                context.step_on_sample(state, step.loss, step.found, left)
+                yield state
+                monitors.tell("step_on_sample", context)
+        if (made := context.on_sample) is not None:
+            done, loss = made["steps"], made["loss_per_row"]
+            logger.info("%d steps made on the sample: loss %.6g per row", done, loss)
+    if state.sample_steps_left:
+        state = state.replace(sample_steps_left=0)
+        yield state
+    return state
 
 
 def initialise(

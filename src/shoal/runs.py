@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shoal.config import OnSample
 from shoal.prepared import Prepared
 from shoal.shards.kernels import shift_of
 from shoal.state import Partial, State
-from shoal.steps import lloyd
+from shoal.steps import lloyd, sampling
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,40 @@ def run(
     ``tol`` is relative to the mean variance of the columns, as scikit-learn's. ``tell`` is told of
     each step, in its words.
     """
+    state, step, settled = _moved(rows, state, max_iter, tol, tell)
+    if settled is not None:
+        return _ended(rows, state, step, settled)
+    return _ended(rows, state, step, rows.data.assign(state.clusters))
+
+
+def on_sample(
+    rows: Prepared,
+    state: State,
+    how: OnSample,
+    tol: float,
+    tell: Callable[[str], object] | None = None,
+) -> State:
+    """Centers moved by steps on a sample of the rows, which end by the same rules.
+
+    ``state`` has the seed that the sample is drawn by.
+    """
+    with rows.data.sample(state.seed, how.fraction, None) as data:
+        if not sampling.is_enough(data, len(rows), rows.parameters):
+            return state
+        if tell is not None:
+            tell(f"Starting on a sample of {data.scan().rows} of {len(rows)} rows.")
+        some = replace(rows, data=data, known={})
+        return _moved(some, state, how.steps, tol, tell)[0]
+
+
+def _moved(
+    rows: Prepared,
+    state: State,
+    max_iter: int,
+    tol: float,
+    tell: Callable[[str], object] | None,
+) -> tuple[State, int, Partial | None]:
+    """The state behind the last step, how many there were; the last pass, if no label changed."""
     limit, step = rows.limit(tol, None), 0
     while step < max_iter:
         several = None
@@ -63,7 +98,7 @@ def run(
             state = state.replace(clusters=several.centers, clusters_updated=several.centers)
             step, shift, found = step + several.steps, several.shift, several.partial
             if several.settled:
-                return _ended(rows, state, step, found)
+                return state, step, found
         if several is None or several.empty:
             before, step = state.clusters, step + 1
             state, found = lloyd.step(state, rows.data, rows.parameters)
@@ -73,14 +108,14 @@ def run(
             if step > 1 and found.changes == 0 and bool(found.weights.all()):
                 if tell is not None:
                     tell(f"Converged at iteration {step - 1}: strict convergence.")
-                return _ended(rows, state, step, found)
+                return state, step, found
         limit = rows.limit(tol, found)
         if limit is not None and shift <= limit:
             if tell is not None:
                 how = f"center shift {shift} within tolerance {limit}"
                 tell(f"Converged at iteration {step - 1}: {how}.")
             break
-    return _ended(rows, state, step, rows.data.assign(state.clusters))
+    return state, step, None
 
 
 def _ended(rows: Prepared, state: State, step: int, found: Partial) -> Found:

@@ -228,6 +228,7 @@ class State:
     unfinished: Unfinished | None = None  # of a run that is not over
     workers: tuple[tuple[int, int], ...] = ()  # epoch and row of each, in asynchronous training
     turns: tuple[int, ...] = ()  # batches that each worker has read of its own stream, likewise
+    sample_steps_left: int = 0  # of full batches that start on a sample, before the first step
     clusters_before: Floats | None = None  # [k, d]: what the last full-batch pass assigned with
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ MODEL_OPTIONS: dict[str, tuple[str, Any]] = {
     "seed": ("random_seed", 0),
     "mini_batch": ("use_mini_batch", False),
     "empty_clusters": ("empty_clusters", EMPTY_CLUSTERS[0]),
+    "start_on_sample": ("start_on_sample", False),
     "columns": ("feature_columns", None),
     "weight": ("weight_column", None),
 }
@@ -173,6 +174,15 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
         "--empty-clusters",
         choices=EMPTY_CLUSTERS,
         help=f"what to do with clusters without rows ({defaults['empty_clusters']})",
+    )
+    add(
+        "--start-on-sample",
+        nargs="?",
+        type=float,
+        const=True,
+        metavar="PART",
+        help="full batches: up to 20 steps on this part of the rows (0.25) before those on all, "
+        "for 1,000 rows per cluster or more",
     )
     which = fit.add_mutually_exclusive_group()
     which.add_argument("--columns", type=_names, help="columns to use: a,b,c (all numeric ones)")

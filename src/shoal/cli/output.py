@@ -35,6 +35,7 @@ OPTIONS = {
     "random_seed": "--seed",
     "num_threads": "--threads",
     "empty_clusters": "--empty-clusters",
+    "start_on_sample": "--start-on-sample",
     "feature_columns": "--columns",
     "weight_column": "--weight",
     "model_dir": "--model-dir",

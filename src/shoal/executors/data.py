@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import reduce
 from itertools import accumulate
 from typing import cast
@@ -17,7 +19,7 @@ from shoal.executors.potential import Potential
 from shoal.executors.shards import Shards
 from shoal.metric import is_cosine
 from shoal.shards.grids import check_sums, grid_of, is_usable
-from shoal.shards.part import Batch, Part
+from shoal.shards.part import Batch, Part, Sample
 from shoal.shards.rows import EMPTY_SCAN
 from shoal.shards.values import Drawn, Measure, Steps, joined
 from shoal.sources.sparse import Matrix
@@ -38,9 +40,12 @@ class Data:
     unit_rows
         Whether rows are taken at length one.
     batch
-        None: all rows; else those of a mini-batch, of which there are ``scan`` and ``assign``.
+        None: all rows; else those of a mini-batch, of which there are ``scan`` and ``assign``, or
+        of a sample, which see.
     turn
         Of streams: all rows are those of one batch of each shard, the one of this number.
+    within
+        Of a sample: what is known of the values of all rows.
 
     Attributes
     ----------
@@ -54,8 +59,9 @@ class Data:
         self,
         shards: Shards,
         unit_rows: bool,
-        batch: Batch | None = None,
+        batch: Batch | Sample | None = None,
         turn: Sequence[int] = (),
+        within: Scan | None = None,
     ) -> None:
         self._shards = shards
         self._batch = batch
@@ -70,6 +76,9 @@ class Data:
             known = [scan for scan in scans if len(scan.magnitude)]
             _check_agree(scans)
             self._scan = reduce(Scan.merge, known) if known else scans[0]
+        if within is not None:  # whatever the split, the same
+            of_rows = replace(within, rows=self._scan.rows, positive=self._scan.positive)
+            self._scan = replace(of_rows, dropped=0, left_out=())
         if self.usable:
             grid = grid_of(self._scan, unit_rows)
             name = "grid" if batch is None else "grid of the batch"
@@ -122,6 +131,26 @@ class Data:
         check_sums(self._scan, self._unit_rows)
         return self
 
+    @contextmanager
+    def sample(self, seed: int, fraction: float, room: int | None) -> Iterator[Data]:
+        """Some rows as data of their own, which stay where they are.
+
+        Each row is in the sample with probability ``fraction``, by the seed and its index: the
+        same rows for any split. ``room``: bytes that copies may take (None: what may be kept
+        beside the rows); beyond that, they are read anew in each pass.
+        """
+        shards = self._shards
+        sample = Sample(seed, round(fraction * 2**53))
+        share = None if room is None else room // len(shards)
+        each = {which: (sample, self._starts[which], share) for which in range(len(shards))}
+        shards.ask_each("sample", each)
+        shards.remember("sample", lambda which: ("sample", *each[which]))
+        yield Data(shards, self._unit_rows, sample, within=self._scan)
+        # Where something is raised, the shards end as well.
+        for name in ("sample", "scan of the batch", "grid of the batch", "labels of the sample"):
+            shards.forget(name)
+        shards.ask("sample", None)
+
     # --- what steps ask --------------------------------------------------------------------
 
     def scan(self) -> Scan:
@@ -143,6 +172,10 @@ class Data:
         partial: Partial = shards.merged("assign", shared, before, self._batch)
         if self._batch is None and not self._turn:
             shards.remember("labels", lambda _: ("assign", centers))
+        elif isinstance(self._batch, Sample):
+            shards.remember(
+                "labels of the sample", lambda _: ("assign", centers, None, self._batch)
+            )
         return partial
 
     def steps(self, centers: Floats, most: int, again: bool, limit: float) -> Steps | None:
@@ -156,7 +189,7 @@ class Data:
         if len(self._shards) > 1 or not self._shards.executor.here or work > MOST_WORK:
             return None
         most = min(most, MOST_WORK // max(work, 1))
-        [found] = self._shards.ask("steps", centers, most, again, limit)
+        [found] = self._shards.ask("steps", centers, most, again, limit, self._batch)
         return cast(Steps | None, found)
 
     def loss(self, centers: Floats) -> int:
@@ -171,7 +204,7 @@ class Data:
 
     def farthest(self, centers: Floats, number: int) -> Farthest:
         """The ``number`` rows farthest from the centers of the last ``assign``."""
-        some = dict.fromkeys(self._with_rows(), (centers, number))
+        some = dict.fromkeys(self._with_rows(), (centers, number, self._batch))
         found = self._shards.ask_each("farthest", some)
         placed = [part.after(self._starts[which]) for which, part in zip(some, found, strict=True)]
         return Farthest.of(placed, number)
@@ -179,17 +212,20 @@ class Data:
     def take(self, indices: Indices | None) -> Drawn:
         """Rows and weights by their index, in the order asked for; None: all with a weight."""
         if indices is None:
-            everywhere = dict.fromkeys(self._with_rows(), (None,))
+            everywhere = dict.fromkeys(self._with_rows(), (None, self._batch))
             found = self._shards.ask_each("take", everywhere)
             return joined(self._placed(list(everywhere), found))
         if len(self._shards) == 1:
-            [drawn] = self._shards.ask("take", indices)
+            [drawn] = self._shards.ask("take", indices, self._batch)
             return Drawn(indices, drawn.rows, drawn.weights)
         owner = np.searchsorted(self._starts, indices, side="right") - 1
         places = {int(which): np.flatnonzero(owner == which) for which in np.unique(owner)}
-        wanted = {which: (indices[mine] - self._starts[which],) for which, mine in places.items()}
+        wanted = {
+            which: (indices[mine] - self._starts[which], self._batch)
+            for which, mine in places.items()
+        }
         if not wanted:
-            wanted = {self._with_rows()[0]: (indices,)}
+            wanted = {self._with_rows()[0]: (indices, self._batch)}
             places = {0: indices}
         found = self._shards.ask_each("take", wanted)
         back = np.argsort(np.concatenate(list(places.values())), kind="stable")

@@ -6,6 +6,7 @@ A monitor is any object with some of
 - ``before_step(context)``, ``after_step(context)``: around each step; a true answer of
   ``after_step`` ends the run after it;
 - ``end(context)``: the run is over, whether it ended well or not;
+- ``step_on_sample(context)``: a step was made on a sample, before ``begin`` (``start_on_sample``);
 - ``progress(context)``: now and then while a long pass or the choice of centers is under way,
   also before ``begin``.
 
@@ -30,13 +31,14 @@ from shoal.state import Partial, State
 
 logger = logging.getLogger("shoal")
 
-PROTOCOL = ("begin", "before_step", "after_step", "end", "progress")
+PROTOCOL = ("begin", "before_step", "after_step", "end", "progress", "step_on_sample")
 
 #: What hooks and monitors of TensorFlow have instead of `before_step` and `after_step`.
 OF_SESSIONS = ("before_run", "after_run", "step_begin", "step_end", "every_n_step_end")
 
 READING = "reading"
 SEEDING = "choosing centers"
+ON_SAMPLE = "training on a sample"
 TRAINING = "training"
 EVALUATING = "evaluating"
 
@@ -64,9 +66,12 @@ class Context:
     staleness, largest_staleness
         In asynchronous training: how many steps were applied between the one whose centers the
         last step was made with, and itself; and the most of this run. Else None.
+    on_sample
+        Of a start on a sample: ``steps`` made on it so far and ``most`` steps, its ``rows``, the
+        ``loss_per_row`` of the last step and the ``seconds`` of all. None where there was none.
     phase
-        ``"choosing centers"``, ``"reading"`` (the rows of a step), ``"training"`` or
-        ``"evaluating"``.
+        ``"choosing centers"``, ``"training on a sample"``, ``"reading"`` (the rows of a step),
+        ``"training"`` or ``"evaluating"``.
     rows_done, rows_total
         Of the pass that is under way: rows read, and how many there are (None: not known).
     centers_found
@@ -83,7 +88,7 @@ class Context:
     ) -> None:
         self._clusters = clusters
         self._announce = announce
-        self._began = self._step_began = time.perf_counter()
+        self._began = self._step_began = self._sample_began = time.perf_counter()
         self._stop = False
         self.state = state
         self.total_steps: int | None = None
@@ -94,6 +99,7 @@ class Context:
         self.step_seconds: float | None = None
         self.staleness: int | None = None
         self.largest_staleness: int | None = None
+        self.on_sample: dict[str, Any] | None = None
         self.phase = READING
         self.rows_done = 0
         self.rows_total: int | None = None
@@ -143,6 +149,8 @@ class Context:
 
     def enter(self, phase: str, rows_total: int | None) -> None:
         """Begin a phase of passes over ``rows_total`` rows."""
+        if phase == ON_SAMPLE:
+            self._sample_began = time.perf_counter()
         self.phase, self.rows_done, self.rows_total = phase, 0, rows_total
 
     def step_begins(self) -> None:
@@ -160,6 +168,19 @@ class Context:
         self.staleness = staleness
         if staleness is not None:
             self.largest_staleness = max(self.largest_staleness or 0, staleness)
+
+    def step_on_sample(self, state: State, loss: float, found: Partial, most: int) -> None:
+        """A step was made on a sample: the state behind it, its loss, and how many there may be."""
+        before = self.on_sample or {"steps": 0}
+        weight = float(found.weights.sum())
+        self.state = state
+        self.on_sample = {
+            "steps": before["steps"] + 1,
+            "most": most,
+            "rows": found.rows,
+            "loss_per_row": loss / weight if weight else 0.0,
+            "seconds": round(time.perf_counter() - self._sample_began, 6),
+        }
 
     def evaluated(self, loss: float, rows: int) -> None:
         """So many rows were evaluated so far, and this is their loss."""

@@ -64,6 +64,13 @@ class LogProgress:
             loss = f"step {context.step}: loss {context.loss:.6g}{each}{of}"
             logger.info("%s, %s", loss, times(context.elapsed, left))
 
+    def step_on_sample(self, context: Context) -> None:
+        """Log a step on a sample, if it is time."""
+        if (made := context.on_sample) is not None and self._waits.over():
+            steps = f"step {made['steps']} of {made['most']} on a sample"
+            loss = f"loss {made['loss_per_row']:.6g} per row"
+            logger.info("%s: %s, %s", steps, loss, times(context.elapsed, None))
+
     def progress(self, context: Context) -> None:
         """Log what a long pass has done."""
         if not self._waits.over():

@@ -12,7 +12,7 @@ from typing import Any
 
 from shoal.config import RunConfig
 from shoal.errors import MissingExtraError
-from shoal.hooks.base import SEEDING, TRAINING, Context
+from shoal.hooks.base import ON_SAMPLE, SEEDING, TRAINING, Context
 from shoal.hooks.log_lines import LogProgress, Waits, time_left, times
 from shoal.hooks.plain_bar import PlainBar
 
@@ -61,11 +61,20 @@ class ProgressBar:
         if context.phase == SEEDING:
             self._show(context, context.centers_found)
             return
+        if context.phase == ON_SAMPLE:
+            self.step_on_sample(context)
+            return
         part = 0.0
         if context.phase == TRAINING and context.rows_total:
             # Never a whole step: the step ends with its update.
             part = min(round(context.rows_done / context.rows_total, 2), 0.99)
         self._show(context, context.step - self._first + part)
+
+    def step_on_sample(self, context: Context) -> None:
+        """Move a bar of its own."""
+        if self._kind == SEEDING:
+            self._close()
+        self._show(context, 0 if context.on_sample is None else context.on_sample["steps"])
 
     def after_step(self, context: Context) -> None:
         """Move the bar, once there is reason to have one."""
@@ -86,8 +95,12 @@ class ProgressBar:
         self._move_to(at)
 
     def _open(self, context: Context) -> None:
-        self._kind = SEEDING if context.phase == SEEDING else TRAINING
-        if self._kind == TRAINING:
+        self._kind = context.phase if context.phase in (SEEDING, ON_SAMPLE) else TRAINING
+        total: float | None
+        if self._kind == ON_SAMPLE:
+            total = None if context.on_sample is None else context.on_sample["most"]
+            unit = "step"
+        elif self._kind == TRAINING:
             total, unit = context.total_steps, "step"
             total = None if total is None else total - self._first
         else:
@@ -116,6 +129,7 @@ class ProgressBar:
 
     def _close(self) -> None:
         self._at = 0
+        self._kind = ""
         if self._bar is not None:
             bar, self._bar = self._bar, None
             bar.close()

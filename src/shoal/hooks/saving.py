@@ -26,14 +26,23 @@ class CheckpointSaver:
         """Save the first centers."""
         self._save_now(context)
 
+    def step_on_sample(self, context: Context) -> None:
+        """Save, if it is time."""
+        made = context.on_sample
+        by_steps = self._steps is not None and made is not None and made["steps"] % self._steps == 0
+        if by_steps or self._is_late():
+            self._save_now(context)
+
     def after_step(self, context: Context) -> None:
         """Save, if it is time."""
         if context.stop_requested:
             return
         by_steps = self._steps is not None and context.step - self._step >= self._steps
-        by_time = self._seconds is not None and time.monotonic() - self._time >= self._seconds
-        if by_steps or by_time:
+        if by_steps or self._is_late():
             self._save_now(context)
+
+    def _is_late(self) -> bool:
+        return self._seconds is not None and time.monotonic() - self._time >= self._seconds
 
     def _save_now(self, context: Context) -> None:
         self._save()

@@ -28,17 +28,20 @@ def record_of(context: Context) -> dict[str, Any]:
     ``step_seconds`` and ``rows_per_second`` of the step, ``cluster_sizes`` (``min``, ``median``,
     ``max`` of the weights of the clusters in the step, and how many were ``empty``), and the
     ``time`` in seconds since 1970. Of asynchronous training also ``staleness`` (of the step) and
-    ``largest_staleness`` (of the run so far), in steps.
+    ``largest_staleness`` (of the run so far), in steps. Of a run that started on a sample,
+    ``on_sample``: ``steps``, ``rows``, ``loss_per_row`` and ``seconds`` of that.
     """
     sizes, seconds = context.cluster_sizes, context.step_seconds
     assert sizes is not None
     assert seconds is not None
-    aged = {}
+    aged: dict[str, Any] = {}
     if context.staleness is not None:
         aged = {
             "staleness": context.staleness,
             "largest_staleness": context.largest_staleness,
         }
+    if context.on_sample is not None:
+        aged["on_sample"] = context.on_sample
     return {
         "step": context.step,
         "epoch": context.epoch,

@@ -30,6 +30,13 @@ class Batch(NamedTuple):
     alone: bool = False  # of an epoch of the rows of the part, not of all
 
 
+class Sample(NamedTuple):
+    """A sample of all rows: whether a row is in it depends on the seed and its index alone."""
+
+    seed: int
+    share: int  # of the rows, in units of 2**-53
+
+
 class Part(NamedTuple):
     """What a ``Shard`` is made of, wherever it lives: can be pickled.
 

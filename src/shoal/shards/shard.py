@@ -15,10 +15,11 @@ from shoal.shards.answers import Answered, Reading, Sink
 from shoal.shards.candidates import CandidatesOfBlocks, Draw
 from shoal.shards.grids import check_sums, grid_of, is_usable
 from shoal.shards.kernels import as_loss, loss_of
-from shoal.shards.part import Batch, Part
+from shoal.shards.part import Batch, Part, Sample
 from shoal.shards.passes import Passes
 from shoal.shards.potential import Gains, PotentialOfBlocks
 from shoal.shards.rows import EMPTY_SCAN
+from shoal.shards.sampled import Sampled
 from shoal.shards.turns import Turns
 from shoal.shards.values import Drawn, Measure, Steps, Update
 from shoal.shards.workspace import Workspace
@@ -36,6 +37,7 @@ class Shard:
         self._workspace = part.workspace or Workspace()
         self._hold(part)
         self._batch: tuple[Batch, Passes] | None = None
+        self._sample: Passes | None = None
         self._epoch: _Epoch | None = None
         self._turns: Turns | None = None  # of a stream
         self._potentials: dict[int, PotentialOfBlocks] = {}
@@ -54,8 +56,21 @@ class Shard:
 
     # --- training --------------------------------------------------------------------------
 
-    def scan(self, batch: Batch | None = None) -> Scan:
-        """Size and magnitudes of the rows, which are validated; or of those of a mini-batch."""
+    def sample(self, sample: Sample | None, first: int = 0, room: int | None = None) -> None:
+        """Make a sample of the rows, of which passes can be made; None: let go of it.
+
+        ``first`` is the index in the data set of the first row here, ``room`` the bytes that may be
+        kept for it (None: beside the rows).
+        """
+        if sample is None:
+            self._sample = None
+            return
+        room = self._part.budget if room is None else room
+        blocks = Sampled(self._whole.blocks, sample, first, room)
+        self._sample = Passes(blocks, self._part._replace(budget=room - blocks.nbytes))
+
+    def scan(self, batch: Batch | Sample | None = None) -> Scan:
+        """Size and magnitudes of the rows, which are validated; or of a mini-batch or sample."""
         if batch is None and self._part.keep:  # there will be passes
             self._hold(self._part.kept())
         if batch is None and self._turns is not None:
@@ -86,12 +101,12 @@ class Shard:
         assert not source.any_order
         return source.columns, source.endless
 
-    def begin(self, grid: Grid, batch: Batch | None = None) -> None:
+    def begin(self, grid: Grid, batch: Batch | Sample | None = None) -> None:
         """Add rows on this grid from now on: that of all shards."""
         self._passes(batch).begin(grid)
 
     def assign(
-        self, centers: Floats, before: Floats | None = None, batch: Batch | None = None
+        self, centers: Floats, before: Floats | None = None, batch: Batch | Sample | None = None
     ) -> Partial:
         """Assign the rows and add them up.
 
@@ -103,9 +118,11 @@ class Shard:
             passes.assign(before)
         return passes.assign(centers)
 
-    def steps(self, centers: Floats, most: int, again: bool, limit: float) -> Steps | None:
+    def steps(
+        self, centers: Floats, most: int, again: bool, limit: float, batch: Sample | None = None
+    ) -> Steps | None:
         """Several passes over all rows in a row, centers moved after each; see ``Passes``."""
-        return self._whole.steps(centers, most, again, limit)
+        return self._passes(batch).steps(centers, most, again, limit)
 
     def merge(self, one: Partial, other: Partial) -> Partial:
         """Merge the partials of two shards."""
@@ -134,7 +151,7 @@ class Shard:
         loss = loss_of(partial, centers, part.metric, part.threads)
         return Update(scan, partial, as_loss(passes.loss(centers)) if loss is None else loss)
 
-    def loss(self, centers: Floats, batch: Batch | None = None) -> int:
+    def loss(self, centers: Floats, batch: Batch | Sample | None = None) -> int:
         """The exact loss of the last pass, made with ``centers``, in units of 2**-1074."""
         return self._passes(batch).loss(centers)
 
@@ -142,13 +159,16 @@ class Shard:
         """Labels [n] of the last pass over all rows: for whoever holds the rows as well."""
         return self._whole.labels()
 
-    def farthest(self, centers: Floats, number: int) -> Farthest:
+    def farthest(self, centers: Floats, number: int, batch: Sample | None = None) -> Farthest:
         """The ``number`` rows farthest from ``centers``, with which the last pass was made."""
-        return self._whole.farthest(centers, number)
+        return self._passes(batch).farthest(centers, number)
 
-    def _passes(self, batch: Batch | None) -> Passes:
+    def _passes(self, batch: Batch | Sample | None) -> Passes:
         if batch is None:
             return self._whole
+        if isinstance(batch, Sample):
+            assert self._sample is not None
+            return self._sample
         known = None if self._batch is None else self._batch[0]
         if self._batch is None or (known is not batch and known != batch):
             part = self._part.of(self._rows_of(batch))
@@ -169,9 +189,9 @@ class Shard:
 
     # --- rows and distances ----------------------------------------------------------------
 
-    def take(self, indices: Indices | None) -> Drawn:
+    def take(self, indices: Indices | None, batch: Sample | None = None) -> Drawn:
         """Rows (and weights) by their index, in the order asked for; None: all with a weight."""
-        return self._whole.take(indices)
+        return self._passes(batch).take(indices)
 
     def some(self, number: int, key: int, batch: Batch | None = None) -> tuple[Shares, Drawn]:
         """At most ``number`` distinct rows with a weight: those whose numbers are lowest.

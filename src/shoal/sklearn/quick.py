@@ -39,6 +39,7 @@ PLAIN: dict[str, Callable[[Any], bool]] = {
     "copy_x": lambda value: type(value) is bool,
     "algorithm": lambda value: type(value) is str and value in ("lloyd", "elkan"),
     "metric": lambda value: type(value) is str and value in METRICS,
+    "start_on_sample": lambda value: type(value) is bool,
     "n_threads": lambda value: value is None or _natural(value),
     "batch_size": _natural,
     "compute_labels": lambda value: type(value) is bool,

@@ -16,9 +16,10 @@ from shoal.types import Floats
 
 
 def start(state: State, parameters: Parameters) -> State:
-    """Freshly chosen centers need nothing more."""
-    del parameters
-    return state
+    """Freshly chosen centers may first be trained on a sample."""
+    if parameters.start_on_sample is None:
+        return state
+    return state.replace(sample_steps_left=parameters.start_on_sample.steps)
 
 
 def resume(state: State, parameters: Parameters) -> State:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: First element of a path: what they are for.
-SEEDING, SHUFFLING, SAMPLING, REASSIGNING = 0, 1, 2, 3
+SEEDING, SHUFFLING, SAMPLING, REASSIGNING, SUBSAMPLING = range(5)
 
 
 class Random:

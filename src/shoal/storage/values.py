@@ -36,6 +36,7 @@ PARAMETERS = (
     "kmeans_parallel_oversampling",
     "empty_clusters",
     "reassignment_ratio",
+    "start_on_sample",
     "feature_columns",
     "weight_column",
     "on_bad_rows",
@@ -47,7 +48,7 @@ def parameters_to_keep(given: Mapping[str, Any], num_clusters: int) -> dict[str,
 
     First centers that were given as an array or a callable are not kept: they have been used.
     """
-    kept = {name: plain(given[name]) for name in PARAMETERS if name != "initial_clusters"}
+    kept = {name: _plain(given[name]) for name in PARAMETERS if name != "initial_clusters"}
     if isinstance(given["initial_clusters"], str):
         kept["initial_clusters"] = given["initial_clusters"]
     return {**kept, "num_clusters": num_clusters}
@@ -68,6 +69,12 @@ def parameters_from(value: Any, state: State) -> dict[str, Any]:
     if found > number or (state.initialized and found < number):
         raise ValueError(f"it holds {found} centers, and num_clusters is {number}")
     return dict(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    return plain(value)
 
 
 def parameters_to_give(kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +104,8 @@ def state_to_parts(state: State) -> tuple[dict[str, Any], dict[str, Any]]:
     arrays = {name: fields.pop(name) for name in (*ARRAYS, "clusters_before")}
     if arrays["clusters_before"] is None:
         del arrays["clusters_before"]
-    for name in ("workers", "turns"):  # of asynchronous training, and of workers' own streams
+    # Of asynchronous training, of workers' own streams, of a start on a sample.
+    for name in ("workers", "turns", "sample_steps_left"):
         if not fields[name]:
             del fields[name]
     if state.unfinished is not None:
