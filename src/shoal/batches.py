@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from shoal.config import Parameters
@@ -11,6 +13,7 @@ from shoal.executors.base import Executor
 from shoal.executors.data import Data
 from shoal.executors.local import LocalExecutor
 from shoal.executors.shards import Shards
+from shoal.machine import available_memory
 from shoal.shards.part import Part
 from shoal.shards.rows import validated
 from shoal.shards.workspace import Workspace
@@ -20,6 +23,8 @@ from shoal.sources.pages import ArrayPages
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import Matrix
 from shoal.state import State
+
+logger = logging.getLogger("shoal")
 
 
 class Batch(NamedTuple):
@@ -72,6 +77,30 @@ def make_data(
     part = Part(None, metric, threads, on_bad_rows)
     shares = PagedSource(ArrayPages(rows), None, False).split(executor.num_parts)
     return Data.of(executor, [part.of(share.held) for share in shares])
+
+
+@contextmanager
+def sampled(
+    whole: Data, source: Source, parameters: Parameters, state: State, fraction: float
+) -> Iterator[tuple[Data, int]]:
+    """A sample of all rows of a source, where they are, and how many there are in all."""
+    scan = whole.scan()
+    check_columns(state, len(scan.magnitude), source.name)
+    room = None
+    if not source.resident:  # as much as would be kept of files
+        room = parameters.memory_budget
+        room = (available_memory() or 0) // 4 if room is None else room
+    with whole.sample(state.seed, fraction, room) as data:
+        width = 8 if source.dtype is None else source.dtype.itemsize
+        size = data.scan().rows * len(scan.magnitude) * width
+        if room is not None and size > room:
+            logger.warning(
+                "%s: the sample takes about %.1f MB, more than may be kept (memory_budget): each "
+                "step on it reads all rows, as a step on all rows does",
+                source.name,
+                size / 1e6,
+            )
+        yield data, scan.rows
 
 
 def check_columns(state: State, columns: int, name: str = "the data") -> None:

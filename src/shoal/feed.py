@@ -5,18 +5,17 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 
 from shoal.arrivals import Arrivals, Plan, RowPlan, StreamPlan, check_asynchronous
-from shoal.batches import Batch, check_columns, look_at, make_data
+from shoal.batches import Batch, check_columns, look_at, make_data, sampled
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PARALLEL_INIT, KMEANS_PLUS_PLUS_INIT
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.data import Data
 from shoal.executors.local import LocalExecutor
 from shoal.executors.shards import Shards
-from shoal.machine import available_memory
 from shoal.metric import is_cosine
 from shoal.own_streams import OwnStreams, rows_of
 from shoal.shards.part import Batch as Places
@@ -194,26 +193,10 @@ class Feed:
 
     # --- training --------------------------------------------------------------------------
 
-    @contextmanager
-    def sample(self, state: State, fraction: float) -> Iterator[tuple[Data, int]]:
+    def sample(self, state: State, fraction: float) -> AbstractContextManager[tuple[Data, int]]:
         """A sample of all rows, where they are, and how many there are in all."""
-        whole, source = self._whole().data, self._source
-        check_columns(state, len(whole.scan().magnitude), source.name)
-        room = None
-        if not source.resident:  # as much as would be kept of files
-            room = self._parameters.memory_budget
-            room = (available_memory() or 0) // 4 if room is None else room
-        with whole.sample(state.seed, fraction, room) as data:
-            width = 8 if source.dtype is None else source.dtype.itemsize
-            size = data.scan().rows * len(data.scan().magnitude) * width
-            if room is not None and size > room:
-                logger.warning(
-                    "%s: the sample takes about %.1f MB, more than may be kept (memory_budget): "
-                    "each step on it reads all rows, as a step on all rows does",
-                    source.name,
-                    size / 1e6,
-                )
-            yield data, whole.scan().rows
+        whole = self._whole().data
+        return sampled(whole, self._source, self._parameters, state, fraction)
 
     def batches(self, state: State, last_epoch: int | None) -> Generator[Batch, None, None]:
         """The batches of the steps to come; epochs end before ``last_epoch`` (None: never)."""
