@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 from shoal.config import Parameters
@@ -25,6 +25,9 @@ from shoal.sources.sparse import Matrix
 from shoal.state import State
 
 logger = logging.getLogger("shoal")
+
+#: A sample while it is used, and how many rows there are in all.
+Sampling = AbstractContextManager[tuple[Data, int]]
 
 
 class Batch(NamedTuple):

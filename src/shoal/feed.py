@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 
 from shoal.arrivals import Arrivals, Plan, RowPlan, StreamPlan, check_asynchronous
-from shoal.batches import Batch, check_columns, look_at, make_data, sampled
+from shoal.batches import Batch, Sampling, check_columns, look_at, make_data, sampled
 from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PARALLEL_INIT, KMEANS_PLUS_PLUS_INIT
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
@@ -193,10 +192,9 @@ class Feed:
 
     # --- training --------------------------------------------------------------------------
 
-    def sample(self, state: State, fraction: float) -> AbstractContextManager[tuple[Data, int]]:
+    def sample(self, state: State, fraction: float) -> Sampling:
         """A sample of all rows, where they are, and how many there are in all."""
-        whole = self._whole().data
-        return sampled(whole, self._source, self._parameters, state, fraction)
+        return sampled(self._whole().data, self._source, self._parameters, state, fraction)
 
     def batches(self, state: State, last_epoch: int | None) -> Generator[Batch, None, None]:
         """The batches of the steps to come; epochs end before ``last_epoch`` (None: never)."""
@@ -425,8 +423,7 @@ class Feed:
         if self._barren:
             self._opened.check_some(self._barren)
             return None
-        rows = self._opened.rows
-        return Batch(data.checked(), lambda: self._matrices(shards), of_rows=rows)
+        return Batch(data.checked(), lambda: self._matrices(shards), of_rows=self._opened.rows)
 
     def _all_matrices(self) -> list[Matrix]:
         return self._matrices(self._source.held)
