@@ -1,7 +1,7 @@
 """Rows in the workers of Dask, by the protocol alone; ``client.upload_file`` sends them this."""
 
+import asyncio
 import itertools
-import operator
 import time
 
 from distributed import CancelledError, KilledWorker
@@ -19,8 +19,7 @@ class DaskExecutor:
 
     def __init__(self, client, num_parts):
         self.num_parts, self._client = num_parts, client
-        self._homes, self._last = {}, {}  # addresses; what the next message waits for
-        self._numbers = itertools.count()
+        self._homes, self._last, self._numbers = {}, {}, itertools.count()  # addresses; messages
 
     def _workers(self):
         return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
@@ -34,7 +33,7 @@ class DaskExecutor:
 
     def share(self, value):
         """Make it what a task gives: workers bring it to each other, and make it anew if lost."""
-        return self._client.submit(operator.itemgetter(0), [value], pure=False)
+        return self._client.submit(dict.get, {0: value}, 0, pure=False)
 
     def submit(self, which, message, *arguments):
         """Send a message, to be taken behind those before; Dask brings what arguments stand for."""
@@ -47,20 +46,23 @@ class DaskExecutor:
 
     def gather(self, answers, timeout=None):
         """The answers, in order."""
-        until = time.monotonic() + (timeout or 3600)
-        return [self._said(answer, until).opened() for answer in answers]
+        found = []
+        for answer in answers:
+            self.first([answer], timeout or 3600)
+            try:
+                found.append(answer.result(timeout=60 if answer.done() else 0))
+            except (CancelledError, KilledWorker, asyncio.TimeoutError):
+                raise ShardLost(answer.which) from None
+        return [one.opened() for one in found]
 
-    def _said(self, answer, until):
-        while not answer.done():
-            if self._homes.get(answer.which) not in self._workers():
-                raise ShardLost(answer.which)
-            if time.monotonic() > until:
-                raise TimeoutError(f"shard {answer.which} has not answered in time")
+    def first(self, answers, timeout=3600):
+        """The place of an answer that is there, or whose worker is gone."""
+        for _ in range(int(timeout * 1000)):
+            over = [a.done() or self._homes.get(a.which) not in self._workers() for a in answers]
+            if any(over):
+                return over.index(True)
             time.sleep(0.001)
-        try:
-            return answer.result(timeout=60)
-        except (CancelledError, KilledWorker):
-            raise ShardLost(answer.which) from None
+        raise TimeoutError(f"shard {answers[0].which} has not answered in time")
 
     def close(self, which):
         """Forget some shards."""

@@ -3,7 +3,9 @@
 ``python tests/ray_kills.py --kills 50 --seed 1`` prints a line per kill, with the message that was
 sent last, and a summary; exit code 1 if a run ends with other bits. Each kill is a SIGKILL of a
 worker by the number of its process, while it opens its part, scans, seeds, steps, predicts or
-writes files. Checkpoints are written at every step.
+writes files. Checkpoints are written at every step. Of asynchronous runs (``--only asynchronous``:
+those alone) it is seen that they end with all of their steps, that each update was applied once,
+and how stale the centers were at most.
 """
 
 from __future__ import annotations
@@ -19,15 +21,18 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from asynchronous_helpers import assert_each_row_once, one_cluster
 from helpers import bits, make_rows
 
 import shoal
 from shoal.cli.parts import PartFiles
 from shoal.config import Parameters
+from shoal.executors import LocalExecutor
 from shoal.executors.ray import RayExecutor
 from shoal.inference import Inference
 
@@ -56,6 +61,20 @@ JOBS = {
     "mini-batch, array": job("array", "random", 60, 900, distance_metric="cosine"),
 }
 PREDICT = "predict into a directory"
+
+#: Asynchronous runs, of one cluster: its center says which rows it was trained on, and how often.
+ROW_STEPS, STALEST = 400, 4
+ASYNCHRONOUS = ("asynchronous, array", "asynchronous, own streams")
+
+
+def own_stream(rows: Any, size: int) -> Any:
+    """Batches of each worker."""
+
+    def input_fn(worker: int, num_workers: int) -> Iterator[Any]:
+        for start in range(worker * size, len(rows), num_workers * size):
+            yield rows[start : start + size]
+
+    return input_fn
 
 
 class Watched(RayExecutor):
@@ -109,6 +128,17 @@ class Killer(threading.Thread):
         return self.kills
 
 
+class Ages:
+    """How many steps were applied, and the largest staleness."""
+
+    steps = most = 0
+
+    def after_step(self, context: Any) -> None:
+        """Count."""
+        self.steps += 1
+        self.most = max(self.most, context.staleness)
+
+
 class Runs:
     """Runs jobs while workers are killed, and keeps count."""
 
@@ -121,7 +151,7 @@ class Runs:
         self._expected: dict[str, Any] = {}
         self._seconds: dict[str, float] = {}
         self.where: collections.Counter[str] = collections.Counter()
-        self.wrong = 0
+        self.wrong = self.stalest = 0
 
     def one(self, name: str, most: int) -> None:
         """A run of a job, in which at most so many workers are killed."""
@@ -139,7 +169,10 @@ class Runs:
             kills = killer.end()
         self.where.update(kills)
         same = self._same(name, found)
-        print(f"{name}: {len(kills)} kills, {'same' if same else 'OTHER'} bits", flush=True)
+        what = f"each update once{found and ' IS WRONG: '}{found}"
+        if name not in ASYNCHRONOUS:
+            what = f"{'same' if same else 'OTHER'} bits"
+        print(f"{name}: {len(kills)} kills, {what}", flush=True)
 
     def _same(self, name: str, found: Any) -> bool:
         self.wrong += found != self._expected[name]
@@ -148,6 +181,8 @@ class Runs:
     def _run(self, name: str, executor: Watched | None) -> Any:
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         try:
+            if name in ASYNCHRONOUS:
+                return self._asynchronous(name, folder, executor or LocalExecutor(3))
             if name == PREDICT:
                 return self._predict(folder, executor)
             return self._fit(name, folder, executor)
@@ -167,6 +202,30 @@ class Runs:
             K, str(folder / "model"), random_seed=5, config=config, **parameters
         )
         return bits(model), bits(read), model.score(self.rows)
+
+    def _asynchronous(self, name: str, folder: Path, executor: Any) -> str:
+        """What is wrong with a run; nothing, where each update was applied once and in time."""
+        ages, rows = Ages(), self.rows[:, :4].astype(np.float64)
+        config = {"max_staleness": STALEST, "progress": False, "save_checkpoints_steps": 1}
+        one = one_cluster(executor, config, model_dir=str(folder / "model"))
+        size = len(rows) // ROW_STEPS
+        if name == ASYNCHRONOUS[0]:
+            one.fit(rows, batch_size=size, steps=ROW_STEPS, monitors=[ages])
+        else:
+            one.fit(input_fn=own_stream(rows, size), monitors=[ages])
+        self.stalest = max(self.stalest, ages.most)
+        try:
+            assert one.get_variable_value("global_step") == ages.steps == ROW_STEPS, ages.steps
+            assert ages.most <= STALEST, f"staleness {ages.most}"
+            if name == ASYNCHRONOUS[0]:
+                assert_each_row_once(one, rows)
+            else:
+                assert one.get_variable_value("counts").tolist() == [1 + len(rows)]
+                mean = rows.sum(axis=0) / (1 + len(rows))
+                np.testing.assert_allclose(one.clusters()[0], mean, rtol=1e-9)
+        except AssertionError as error:
+            return str(error)
+        return ""
 
     def _predict(self, folder: Path, executor: Watched | None) -> Any:
         from pyarrow import parquet
@@ -197,18 +256,25 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", help="runs whose names begin so")
     options = parser.parse_args(words)
     print(f"seed {options.seed}, {options.kills} kills, 3 workers", flush=True)
     with tempfile.TemporaryDirectory() as folder, Watched(3, max_restarts=1000) as executor:
         runs = Runs(Path(folder), executor, options.seed)
-        names = [*JOBS, PREDICT]
+        config = shoal.RunConfig(executor=executor)  # workers start, so that runs can be timed
+        shoal.KMeansClustering(1, config=config).fit(runs.rows[:9], steps=1)
+        names = [name for name in (*JOBS, PREDICT, *ASYNCHRONOUS) if name.startswith(options.only)]
         turn = 0
         while (killed := sum(runs.where.values())) < options.kills:
             runs.one(names[turn % len(names)], min(3, options.kills - killed))
             turn += 1
     where = ", ".join(f"{name} {number}" for name, number in runs.where.most_common())
     print(f"{killed} workers killed in {turn} runs (last message: {where})")
-    print(f"{runs.wrong} runs ended with other bits")
+    print(f"{runs.wrong} runs ended with other bits, or rows trained on twice or not at all")
+    if runs.stalest:
+        print(
+            f"the largest staleness of asynchronous runs was {runs.stalest}, of {STALEST} allowed"
+        )
     return int(runs.wrong > 0)
 
 

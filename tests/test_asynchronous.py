@@ -306,16 +306,19 @@ def test_staleness_is_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     assert "staleness" not in (tmp_path / "plain" / "metrics.jsonl").read_text()
 
 
-def test_the_command_line_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_has_it_with_workers_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     np.save(tmp_path / "rows.npy", make_rows(900))
-    command = f"fit {tmp_path}/rows.npy -k 5 --mini-batch --batch-size 90 --steps 15 -q"
-    found = []
-    for name, more in {"one": "", "other": "--asynchronous --max-staleness 2"}.items():
-        assert main(f"{command} -m {tmp_path}/{name}.safetensors {more}".split()) == 0
-        found.append((tmp_path / f"{name}.safetensors").read_bytes())
-    assert found[0] == found[1]  # of one part
-    assert main(f"{command} -m {tmp_path}/third.safetensors --max-staleness 2".split()) != 0
+    command = f"fit {tmp_path}/rows.npy -k 5 --mini-batch -m {tmp_path}/m.safetensors -q"
+    assert main(f"{command} --max-staleness 2".split()) == 1
     assert "--asynchronous is not given" in capsys.readouterr().err
+    assert main(f"{command} --asynchronous".split()) == 1
+    assert "--asynchronous is given without --ray ADDRESS" in capsys.readouterr().err
+    assert main(f"{command} --steps 3".split()) == 0
+    more = command.replace(" -k 5 --mini-batch", " --resume --steps 2")
+    assert main(f"{more} --asynchronous".split()) == 1
+    assert "--asynchronous is given without --ray ADDRESS" in capsys.readouterr().err
 
 
 # ---- How good ----

@@ -35,11 +35,11 @@ LINES: list[tuple[str, int, str]] = [
     ("fit t.csv -k 3 --model s.npz --sphere lat,lon --empty-clusters keep", 0, "sphere(lat,lon)"),
     (
         "fit x.npy -k 3 --model-dir run --mini-batch --batch-size 50 --max-steps 6 "
-        "--checkpoint-steps 2 --checkpoint-secs 60 --summary-steps 1 --asynchronous "
-        "--max-staleness 3",
+        "--checkpoint-steps 2 --checkpoint-secs 60 --summary-steps 1",
         0,
         "run/metrics.jsonl",
     ),
+    ("fit x.npy -k 3 -m r --mini-batch --asynchronous --max-staleness 3", 1, "without --ray"),
     ("fit t.csv -k 3 --preview", 0, "whole number"),
     ("fit t.csv -m r --ray local", 1, "--workers"),
     ("fit t.csv -m r --workers 2", 1, "--ray"),

@@ -51,6 +51,12 @@ def test_fit_and_predict_by_workers_give_the_files_of_one_machine(
     models = [(tmp_path / f"{name}.safetensors").read_bytes() for name in ("here", "there")]
     assert models[0] == models[1]
 
+    one = "--mini-batch --batch-size 50 --steps 15 --quiet"
+    for name, more in {"here": "", "there": "--asynchronous --ray local --workers 1"}.items():
+        shell.ok(f"fit {data} -k 7 -m {tmp_path / name}.mini.safetensors {one} {more}")
+    models = [(tmp_path / f"{name}.mini.safetensors").read_bytes() for name in ("here", "there")]
+    assert models[0] == models[1]
+
     model = f"-m {tmp_path / 'here.safetensors'}"
     shell.ok(f"predict {data} {model} -o {tmp_path / 'labels.parquet'} --quiet")
     found = shell.json(f"predict {data} {model} -o {tmp_path / 'labels'}/ {workers}")

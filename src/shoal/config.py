@@ -290,8 +290,8 @@ class RunConfig:
         Steps between log lines; where steps are long there are lines by time besides.
     executor
         Where the rows of arrays and files live and are assigned: see ``shoal.executors``. None: in
-        this process. What comes as a stream is computed in this process always. Results do not
-        depend on it.
+        this process. What comes as a stream is computed in this process always, but the batches
+        that an ``input_fn(worker, num_workers)`` gives. Results do not depend on it.
     asynchronous
         Mini-batches: every part of the data is trained on at a pace of its own, with batches of its
         own rows in an order of its own, and what it finds is applied as it comes, once; the loss of

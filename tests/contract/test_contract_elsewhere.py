@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import contract_table as table
+import numpy as np
 import pytest
 
 import shoal
@@ -103,6 +104,26 @@ def test_dask_equals_one_machine(
     dask_workers: Any, name: str, seeding: str, mode: str, tmp_path: Path
 ) -> None:
     check(dask_workers, name, seeding, mode, tmp_path)
+
+
+def test_dask_trains_asynchronously(dask_workers: Any) -> None:
+    rows = table.make_rows(np.float64)
+    config = shoal.RunConfig(executor=dask_workers, asynchronous=True, max_staleness=4)
+    model = shoal.KMeansClustering(1, initial_clusters=rows[:1], config=config)
+    ages = []
+
+    class Ages:
+        def after_step(self, context: Any) -> None:
+            ages.append(context.staleness)
+
+    def input_fn(worker: int, num_workers: int) -> Iterator[Any]:
+        return (rows[i : i + 9] for i in range(9 * worker, len(rows), 9 * num_workers))
+
+    model.fit(input_fn=input_fn, monitors=[Ages()])
+    assert len(ages) == -(-len(rows) // 9)
+    assert 1 <= max(ages) <= 4
+    mean = np.concatenate([rows[:1], rows]).mean(axis=0)
+    np.testing.assert_allclose(model.clusters()[0], mean, rtol=1e-9)
 
 
 def test_a_worker_of_dask_that_is_killed_changes_nothing(

@@ -56,3 +56,12 @@ def executor_of(options: argparse.Namespace) -> Any:
     made = RayExecutor(workers, address, num_threads=options.threads)
     options.executor = options.at_end.enter_context(made)
     return options.executor
+
+
+def check_asynchronous(options: argparse.Namespace, executor: Any) -> None:
+    """Refuse asynchronous training by one process, which is none."""
+    if options.asynchronous and executor is None:
+        raise BadInputError(
+            "--asynchronous is given without --ray ADDRESS --workers N: this process alone would "
+            "train as it does without. Give them, or leave it out"
+        )

@@ -8,7 +8,7 @@ from typing import Any
 import shoal
 from shoal.cli.arguments import CHECKPOINT_OPTIONS, MODEL_OPTIONS
 from shoal.cli.data import open_data, say_columns
-from shoal.cli.machines import executor_of
+from shoal.cli.machines import check_asynchronous, executor_of
 from shoal.cli.places import name_of_places, names_of_places
 from shoal.config import ON_BAD_ROWS
 from shoal.errors import BadInputError
@@ -29,7 +29,10 @@ def new_model(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]
         given["distance_metric"] = COSINE_DISTANCE
     given["on_bad_rows"] = options.on_bad_rows or ON_BAD_ROWS[0]
     say_columns(source.pages, bool(options.columns or options.sphere))
-    return shoal.KMeansClustering(**given, **_run_parameters(options)), source
+    run = _run_parameters(options)
+    if options.mini_batch:
+        check_asynchronous(options, run["config"].executor)
+    return shoal.KMeansClustering(**given, **run), source
 
 
 def trained_further(options: argparse.Namespace) -> tuple[shoal.KMeansClustering, Any]:
@@ -41,6 +44,7 @@ def trained_further(options: argparse.Namespace) -> tuple[shoal.KMeansClustering
         changes["on_bad_rows"] = options.on_bad_rows
     if options.sphere:
         options.columns = [name_of_places(options.sphere)]
+    check_asynchronous(options, changes["config"].executor)
     model = load_model(options.model, **changes)
     given = {**model.get_params(), "feature_columns": trained_columns(model)}
     for option, (parameter, _) in MODEL_OPTIONS.items():
