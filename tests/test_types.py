@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib import resources
@@ -21,6 +23,9 @@ import numpy.typing as npt
 from typing_extensions import assert_type
 
 import shoal
+from shoal import hooks
+from shoal.executors import LocalExecutor
+from shoal.sklearn import BisectingKMeans, KMeans, MiniBatchKMeans
 
 x = np.zeros((9, 2), np.float32)
 config = shoal.RunConfig(save_checkpoints_steps=10).replace(progress=False)
@@ -33,7 +38,13 @@ assert_type(model.labels(x), npt.NDArray[Any])
 assert_type(model.clusters(), npt.NDArray[Any])
 assert_type(model.predict_cluster_idx(x), Iterator[int])
 assert_type(model.score(x), float)
-assert_type(model.evaluate(x, metrics={"rows": lambda rows, *more: len(rows)}), dict[str, Any])
+
+
+def number_of(rows: npt.NDArray[Any], *_more: Any) -> int:
+    return len(rows)
+
+
+assert_type(model.evaluate(x, metrics={"rows": number_of}), dict[str, Any])
 assert_type(model.is_fitted, bool)
 assert_type(model.state.global_step, int)
 assert_type(model.columns, tuple[Any, ...] | None)
@@ -46,6 +57,27 @@ assert_type(graph.training_op(), float)
 assert_type(program.clusters, npt.NDArray[Any])
 graph.init_op()
 labels: npt.NDArray[np.int64] = graph.cluster_idx(x)
+
+face = KMeans(n_clusters=2, random_state=0)
+assert_type(face.fit(x), KMeans)
+assert_type(MiniBatchKMeans(2).partial_fit(x), MiniBatchKMeans)
+assert_type(BisectingKMeans(2).fit(x), BisectingKMeans)
+print(face.cluster_centers_.shape, face.labels_.sum(), face.inertia_ + 1.0, face.n_iter_ + 1)
+
+choice = shoal.choose_k(x, range(2, 4))
+assert_type(choice.best, int)
+assert_type(shoal.memory_estimate(model, x).total, int)
+assert_type(shoal.load_model("m.safetensors"), shoal.KMeansClustering)
+latitude, longitude = shoal.from_sphere(shoal.to_sphere([1.0], [2.0]))
+
+
+class Stop:
+    def after_step(self, context: hooks.Context) -> bool:
+        return context.step > 3 or context.elapsed > 60
+
+
+run = shoal.RunConfig(executor=LocalExecutor())
+shoal.KMeansClustering(2, config=run).fit(x, monitors=[Stop(), hooks.EarlyStopping()])
 
 source = shoal.open(x, batch_size=3)
 assert_type(source.rows, int | None)
@@ -96,6 +128,47 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.mark.slow
 def test_a_program_that_uses_shoal_passes_the_strict_type_checker(told: list[str]) -> None:
     assert [line for line in told if not line.startswith(("wrong.py:", "Found "))] == []
+
+
+@pytest.fixture(scope="module")
+def pyright(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What pyright, in strict mode, says of both programs, by file."""
+    pytest.importorskip("pyright")
+    if shutil.which("node") is None:
+        pytest.skip("pyright needs node")
+    folder = tmp_path_factory.mktemp("pyright")
+    (folder / "right.py").write_text(PROGRAM, "utf-8")
+    (folder / "wrong.py").write_text("import shoal\n" + "\n".join(WRONG) + "\n", "utf-8")
+    place = str(Path(str(resources.files(shoal))).parent)
+    settings = {"typeCheckingMode": "strict", "extraPaths": [place], "pythonVersion": "3.11"}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = ["--outputjson", "--pythonpath", sys.executable, "right.py", "wrong.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    if not done.stdout.startswith("{"):
+        pytest.skip(f"pyright cannot run here: {done.stderr[-200:]}")
+    found: dict[str, list[str]] = {"right.py": [], "wrong.py": []}
+    for one in json.loads(done.stdout)["generalDiagnostics"]:
+        line = one["range"]["start"]["line"] + 1
+        found[Path(one["file"]).name].append(f"{line}: {one['severity']}: {one['message']}")
+    return found
+
+
+@pytest.mark.slow
+def test_pyright_knows_every_type_of_a_program(pyright: dict[str, list[str]]) -> None:
+    assert pyright["right.py"] == []
+
+
+@pytest.mark.slow
+def test_pyright_finds_the_same_mistakes(pyright: dict[str, list[str]]) -> None:
+    found = {int(line.split(":")[0]) for line in pyright["wrong.py"] if ": error:" in line}
+    assert set(range(2, 2 + len(WRONG))) <= found
 
 
 @pytest.mark.slow

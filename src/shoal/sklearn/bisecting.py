@@ -10,7 +10,6 @@ from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -20,6 +19,7 @@ from shoal.prepared import Prepared
 from shoal.shards.kernels import nearest_labels
 from shoal.sklearn.base import KMeansBase
 from shoal.sklearn.door import paged, prepared_of
+from shoal.sklearn.validating import checks_parameters
 from shoal.sources.sparse import Matrix
 from shoal.types import Floats, Indices, Labels
 
@@ -115,7 +115,7 @@ class BisectingKMeans(KMeansBase):
         self.metric = metric
         self.n_threads = n_threads
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checks_parameters
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BisectingKMeans:
         """Split the rows until there are ``n_clusters`` clusters.
 

@@ -7,7 +7,6 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
@@ -15,6 +14,7 @@ from shoal import config, runs
 from shoal.sklearn.base import KMeansBase
 from shoal.sklearn.door import prepared_of, remember, repeatable
 from shoal.sklearn.quick import LARGEST_SEED
+from shoal.sklearn.validating import checks_parameters
 
 
 class KMeans(KMeansBase):
@@ -94,7 +94,7 @@ class KMeans(KMeansBase):
         self.start_on_sample = start_on_sample
         self.n_threads = n_threads
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checks_parameters
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
         """Find ``n_clusters`` centers of the rows.
 

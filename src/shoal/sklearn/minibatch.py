@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 
 from shoal.metric import to_unit
@@ -22,6 +21,7 @@ from shoal.shards.workspace import Workspace
 from shoal.sklearn.base import KMeansBase
 from shoal.sklearn.door import paged, prepared_of
 from shoal.sklearn.quick import LARGEST_SEED
+from shoal.sklearn.validating import checks_parameters
 from shoal.sources.paged import PagedSource
 from shoal.sources.pieces import cut
 from shoal.sources.rows import Rows, joined
@@ -149,7 +149,7 @@ class MiniBatchKMeans(KMeansBase):
         self.metric = metric
         self.n_threads = n_threads
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checks_parameters
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> MiniBatchKMeans:
         """Find ``n_clusters`` centers of the rows, batch after batch.
 
@@ -183,7 +183,7 @@ class MiniBatchKMeans(KMeansBase):
                 self._label(source)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    @checks_parameters
     def partial_fit(
         self,
         X: Any,
