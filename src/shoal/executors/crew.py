@@ -24,7 +24,7 @@ FIRST_WORD = 10.0
 class SentPart:
     """A part as it was put into the object store, from where shards are made, and made anew."""
 
-    part: Any  # a weak reference
+    part: Any
     ref: Any
     hung: int = 0  # workers of it that gave no answer
 

@@ -217,9 +217,9 @@ class RayExecutor:
     def _put(self, cluster: Cluster, part: Part) -> SentPart:
         """The part in the object store: put there once, in case that its worker is lost."""
         known = self._run.parts.get(id(part))
-        if known is not None and known.part() is part:
+        if known is not None:  # it is held, so that no other has its place
             return known
-        made = SentPart(weakref.ref(part), cluster.pack(part))
+        made = SentPart(part, cluster.pack(part))
         self._run.parts[id(part)] = made
         return made
 
