@@ -20,15 +20,7 @@ inline const Target& target() { return choose_target(std::getenv("SHOAL_SIMD"));
 
 inline Plan plan() {
   const char* forced = std::getenv("SHOAL_PLAN");
-  const std::string name = forced == nullptr ? "" : forced;
-  if (name.empty()) return Plan::automatic;
-  if (name == "f32") return Plan::f32;
-  if (name == "int8") return Plan::int8;
-  if (name == "bf16") return Plan::bf16;
-  if (name == "boxes") return Plan::boxes;
-  if (name == "bf16x2") return Plan::bf16x2;
-  throw std::invalid_argument("SHOAL_PLAN=" + name +
-                              " is not known; plans are: f32, bf16, bf16x2, int8, boxes");
+  return plan_named(forced == nullptr ? "" : forced);
 }
 
 // IN limbs [ExactSum::kLimbs].

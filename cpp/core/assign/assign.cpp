@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "core/assign/worker.h"
+#include "core/boxes/worker.h"
 #include "core/threads/parallel.h"
 
 namespace shoal {
@@ -26,58 +27,24 @@ Screened screened(const Task& task, bool kept) {
           as_they_lie(task.metric, task.rows.dtype, task.rows.columns_packed()), kept};
 }
 
-// The filters of a pass without boxes, as the choice of a screen wants them.
-struct Filters {
-  Screen screen;
-  Filter filter;
-  std::optional<Bf16x2Filter> bf16x2;
-  std::optional<Int8Filter> int8;
-  std::optional<Bf16Filter> bf16;
-
-  // INOUT step, which refers to them. kept: rows are rounded once for many passes.
-  Filters(const Task& task, const ExactCenters& centers, const Space& space, bool kept, Team& team,
-          Step& step)
-      : screen(choose_screen(screened(task, kept), task.target, task.plan)),
-        filter(centers, space, task.target.tile.group, screen == Screen::bf16x2, team) {
-    const bool usable = filter.usable();  // screens before float32 go by its bound
-    if (screen == Screen::bf16x2) bf16x2.emplace(filter, *task.target.bf16x2, team);
-    if (screen == Screen::int8 && usable) int8.emplace(filter, *task.target.int8, team);
-    if (screen == Screen::bf16 && usable) bf16.emplace(filter, team);
-    step.filter = &filter;
-    step.bf16x2 = bf16x2 ? &*bf16x2 : nullptr;
-    step.int8 = int8 ? &*int8 : nullptr;
-    step.bf16 = bf16 ? &*bf16 : nullptr;
-  }
-};
-
 int threads_for(const Task& task) {
   return useful_threads(task.threads, static_cast<double>(task.rows.n) *
                                           static_cast<double>(task.rows.d) *
                                           (static_cast<double>(task.centers.n) / 16 + 4));
 }
 
-Assignment run(const Step& step, Team& team) {
-  // Small inputs are cut finer, so that every thread has work, and wide ones so that rows are still
-  // in L2 when they are added up; the cut changes no result.
-  const int64_t n = step.rows.n, tile = step.target.tile.tile;
-  const int threads = team.size();
-  const int64_t fair = (n + threads * 8 - 1) / (threads * 8);
-  const int64_t near = kItemBytes / (step.rows.d * item_size(step.rows.dtype)) / tile * tile;
-  const int64_t item =
-      std::clamp((fair + tile - 1) / tile * tile, tile, std::clamp(near, tile, kItemRows));
-  const int64_t items = step.boxes != nullptr ? step.boxes->superboxes() : (n + item - 1) / item;
-  std::vector<std::unique_ptr<Worker>> workers(threads);
-  team.run(items, [&](int64_t at, int worker) {
-    if (!workers[worker]) workers[worker] = std::make_unique<Worker>(step, worker);
-    if (step.boxes != nullptr)
-      workers[worker]->run_box(at);
-    else
-      workers[worker]->run(at * item, std::min(n, (at + 1) * item));
+// Items that threads take one after the other, each with its own worker.
+template <class Worker, class Pass, class Run>
+Assignment run(const Pass& pass, int64_t items, Team& team, const Run& use) {
+  std::vector<std::unique_ptr<Worker>> workers(team.size());
+  team.run(items, [&](int64_t at, int number) {
+    if (!workers[number]) workers[number] = std::make_unique<Worker>(pass, number);
+    use(*workers[number], at);
   });
   Assignment total;
   for (const auto& worker : workers) {
     if (!worker) continue;
-    const Assignment& part = worker->result;
+    const Assignment& part = worker->result();
     total.looked_again += part.looked_again;
     total.kept += part.kept;
     total.loss.merge(part.loss);
@@ -85,6 +52,38 @@ Assignment run(const Step& step, Team& team) {
   }
   return total;
 }
+
+Assignment run(const BoxPass& pass, Team& team) {
+  return run<BoxWorker>(pass, pass.boxes->superboxes(), team,
+                        [](BoxWorker& worker, int64_t superbox) { worker.run(superbox); });
+}
+
+// Small inputs are cut finer, so that every thread has work, and wide ones so that rows are still
+// in L2 when they are added up; the cut changes no result.
+Assignment run(const ScreenPass& pass, Team& team) {
+  const int64_t n = pass.rows.n, tile = pass.target.tile.tile;
+  const int64_t share = static_cast<int64_t>(team.size()) * 8, fair = (n + share - 1) / share;
+  const int64_t near = kItemBytes / (pass.rows.d * item_size(pass.rows.dtype)) / tile * tile;
+  const int64_t item =
+      std::clamp((fair + tile - 1) / tile * tile, tile, std::clamp(near, tile, kItemRows));
+  return run<Worker>(pass, (n + item - 1) / item, team, [&](Worker& worker, int64_t at) {
+    worker.run(at * item, std::min(n, (at + 1) * item));
+  });
+}
+
+// The centers in filter space, and the screens of a pass without boxes.
+struct Screens {
+  const Filter filter;
+  const Scene scene;
+  const Cascade cascade;
+
+  Screens(const Pass& pass, const Format& format, const Space& space, const KeptRows* kept,
+          Team& team)
+      : filter(pass.centers, space, pass.target.tile.group,
+               format.widening != nullptr ? format.widening(pass.rows.d) : Widening{}, team),
+        scene{pass.rows, filter, pass.target, kept},
+        cascade(make_cascade(format, scene, team)) {}
+};
 
 // Distances between centers cost k^2 d: worth it where that is little beside a pass, and a sample
 // of the rows says that their centers are far apart.
@@ -112,20 +111,40 @@ void separate(const Task& task, const ExactCenters& centers, const int32_t* labe
 Assignment assign(const Task& task, int32_t* labels, double* distances, bool measured) {
   Team team(threads_for(task));
   const ExactCenters exact(task.centers, task.metric, task.target.exact, &team);
-  Step step{task.rows, task.weights, exact, nullptr, task.target, labels, distances};
-  step.measured = measured;
+  const Pass pass{task.rows, task.weights, exact, task.target, labels, distances, measured};
   if (wants_boxes(task, false)) {
     const Boxes boxes(task.rows, task.metric, task.target, team);
     const BoxSearch search(boxes, exact);
-    step.boxes = &boxes;
-    step.search = &search;
-    if (search.usable()) return run(step, team);
-    step.boxes = nullptr;
-    step.search = nullptr;
+    if (search.usable()) return run(BoxPass{pass, &boxes, &search}, team);
   }
   const Space space(exact, task.rows.dtype);
-  const Filters filters(task, exact, space, false, team, step);
-  return run(step, team);
+  const Format& format = choose_format(screened(task, false), task.target, task.plan);
+  const Screens screens(pass, format, space, nullptr, team);
+  return run(ScreenPass{pass, &screens.filter, &screens.cascade}, team);
+}
+
+// A pass among many, without boxes. regular: all centers have a direction.
+Assignment screen_again(const Task& task, const Pass& pass, Keeper& keeper, bool regular,
+                        Team& team) {
+  const ExactCenters& exact = pass.centers;
+  const Space& space = keeper.space(exact, task.rows.dtype);
+  keeper.make_bounds(exact.k, exact.d);
+  std::optional<Bounds> bounds;
+  if (keeper.bounds() && keeper.before() != nullptr) {
+    bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
+    separate(task, exact, pass.labels, keeper, *bounds, team);
+  }
+  const Format& format = choose_format(screened(task, keeper.bounds()), task.target, task.plan);
+  // Every row passes by only while nothing is known.
+  KeptRows* kept = nullptr;
+  if (format.kept != nullptr && regular && (keeper.filled() || !bounds))
+    kept = keeper.kept(format.name, format.kept(exact.d));
+  const Screens screens(pass, format, space, kept, team);
+  const Assignment total =
+      run(ScreenPass{pass, &screens.filter, &screens.cascade, &keeper, bounds ? &*bounds : nullptr},
+          team);
+  if (kept != nullptr && screens.filter.usable()) kept->set_filled(true);
+  return total;
 }
 
 Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const Grid& grid,
@@ -145,35 +164,17 @@ Assignment assign_again(const Task& task, Keeper& keeper, int32_t* labels, const
   const int64_t expected = keeper.before() != nullptr ? task.rows.n / 3 : task.rows.n;
   SharedSums shared(grid, exact.k, exact.d, task.target.exact, team.size(), expected,
                     added_by(task.metric, task.rows.dtype, task.weights != nullptr), sums, squares);
-  Step step{task.rows, task.weights, exact, nullptr, task.target, labels, nullptr};
-  step.sums = &shared;
+  const Pass pass{task.rows, task.weights, exact, task.target, labels, nullptr, false, &shared};
   if (boxed) {
-    step.boxes = boxes;
-    step.search = &*search;
-    step.boxed_labels = keeper.boxed_labels();
-    const Assignment total = run(step, team);
-    step.boxed_labels->known = true;
+    BoxLabels* kept = keeper.boxed_labels();
+    const Assignment total = run(BoxPass{pass, boxes, &*search, kept}, team);
+    kept->known = true;
     shared.finish();
     return total;
   }
   keeper.forget_boxed_labels();
-  const Space& space = keeper.space(exact, task.rows.dtype);
-  keeper.make_bounds(exact.k, exact.d);
-  const Filters filters(task, exact, space, keeper.bounds(), team, step);
-  step.keeper = &keeper;
-  std::optional<Bounds> bounds;
-  if (keeper.bounds() && keeper.before() != nullptr) {
-    bounds.emplace(*keeper.before(), exact, space.scale(), task.target.exact);
-    separate(task, exact, labels, keeper, *bounds, team);
-    step.bounds = &*bounds;
-  }
-  // Every row passes by only while nothing is known.
-  const bool codable = regular && (keeper.coded() || !bounds);
-  if (codable && step.int8 != nullptr) step.codes = keeper.codes(step.int8->centers().quads);
-  if (codable && step.bf16 != nullptr) step.bf16_codes = keeper.bf16((exact.d + 1) / 2);
-  const Assignment total = run(step, team);
+  const Assignment total = screen_again(task, pass, keeper, regular, team);
   shared.finish();
-  if (step.codes != nullptr || step.bf16_codes != nullptr) keeper.set_coded();
   if (regular && keeper.bounds())
     keeper.remember(std::move(exact));
   else
@@ -188,11 +189,9 @@ int64_t kept_bytes(const Keeper& keeper, const Screened& given, const Target& ta
   if (keeper.stays() && wants_boxes(n, d, k, plan, true) && boxes <= budget) return boxes;
   const int64_t bounds = Keeper::bytes_of_bounds(n, k, d);
   if (bounds > budget) return 0;
-  const Screen screen = choose_screen(given, target, plan);
-  const int64_t codes = screen == Screen::int8   ? Keeper::bytes_of_codes(n, (d + 3) / 4)
-                        : screen == Screen::bf16 ? Keeper::bytes_of_bf16(n, (d + 1) / 2)
-                                                 : 0;
-  return bounds + (bounds + codes <= budget ? codes : 0);
+  const Format& format = choose_format(given, target, plan);
+  const int64_t rows = format.kept != nullptr ? n * format.kept(d).bytes() : 0;
+  return bounds + (bounds + rows <= budget ? rows : 0);
 }
 
 }  // namespace shoal

@@ -2,44 +2,16 @@
 // changes a result.
 #pragma once
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "core/boxes/boxes.h"
-#include "core/screens/bf16/bf16.h"
 #include "core/screens/f32/filter.h"
-#include "core/screens/int8/int8.h"
+#include "core/screens/kept_rows.h"
 
 namespace shoal {
-
-// Room for numbers that are written before they are read; in huge pages where the system has them,
-// as rows are taken from all over it.
-template <class T>
-class Room {
- public:
-  explicit Room(int64_t size) {
-    constexpr size_t kHuge = size_t{2} << 20;
-    const size_t bytes = (static_cast<size_t>(size) * sizeof(T) + kHuge - 1) / kHuge * kHuge;
-    data_.reset(static_cast<T*>(std::aligned_alloc(kHuge, bytes)));
-    if (!data_) throw std::bad_alloc();
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    madvise(data_.get(), bytes, MADV_HUGEPAGE);  // only a wish
-#endif
-  }
-  T* data() const { return data_.get(); }
-
- private:
-  struct Free {
-    void operator()(T* data) const { std::free(data); }
-  };
-  std::unique_ptr<T, Free> data_;
-};
 
 class Keeper {
  public:
@@ -57,7 +29,6 @@ class Keeper {
   static int64_t bytes_of_boxes(int64_t n, int64_t d) {
     return Boxes::bytes(n, d) + BoxLabels::bytes(n);
   }
-  static int64_t bytes_of_codes(int64_t n, int64_t quads) { return n * (quads * 8 + 12); }
 
   // Makes room for the bounds and for the centers that they are about, if the budget has any.
   void make_bounds(int64_t k, int64_t d) {
@@ -80,7 +51,7 @@ class Keeper {
   void forget() {
     before_.reset();
     space_.reset();
-    coded_ = false;
+    if (kept_) kept_->set_filled(false);
   }
 
   // The centers of the last pass; null before the first.
@@ -109,30 +80,13 @@ class Keeper {
   }
   void forget_boxed_labels() { boxed_labels_.reset(); }
 
-  // Room for the rows as bytes, or null where the budget has none.
-  const Int8Rows* codes(int64_t quads) {
-    if (!codes_ && !bf16_ && bounds() && spend(bytes_of_codes(n_, quads))) {
-      words_.emplace(n_ * quads * 2);
-      numbers_.emplace(n_ * 3);
-      float* numbers = numbers_->data();
-      codes_ = {words_->data(), words_->data() + n_ * quads, numbers, numbers + n_,
-                numbers + 2 * n_};
-    }
-    return codes_ ? &*codes_ : nullptr;
+  // Room for the rows in a format, or null where the budget has none, or another format has it.
+  KeptRows* kept(const char* format, KeptSize size) {
+    if (!kept_ && bounds() && spend(n_ * size.bytes())) kept_.emplace(n_, size, format);
+    return kept_ && std::string_view(kept_->format()) == format ? &*kept_ : nullptr;
   }
-  // The same as bfloat16.
-  static int64_t bytes_of_bf16(int64_t n, int64_t pairs) { return n * (pairs * 4 + 8); }
-  const Bf16Rows* bf16(int64_t pairs) {
-    if (!codes_ && !bf16_ && bounds() && spend(bytes_of_bf16(n_, pairs))) {
-      words_.emplace(n_ * pairs);
-      numbers_.emplace(n_ * 2);
-      bf16_ = {words_->data(), numbers_->data(), numbers_->data() + n_};
-    }
-    return bf16_ ? &*bf16_ : nullptr;
-  }
-  // Whether they hold every row.
-  bool coded() const { return coded_; }
-  void set_coded() { coded_ = codes_ || bf16_; }
+  // Whether some format holds every row.
+  bool filled() const { return kept_ && kept_->filled(); }
 
  private:
   bool spend(int64_t bytes) {
@@ -149,11 +103,7 @@ class Keeper {
   std::unique_ptr<Boxes> boxes_;
   std::optional<BoxLabels> boxed_labels_;
   std::optional<Space> space_;
-  std::optional<Room<uint32_t>> words_;
-  std::optional<Room<float>> numbers_;
-  std::optional<Int8Rows> codes_;
-  std::optional<Bf16Rows> bf16_;
-  bool coded_ = false;
+  std::optional<KeptRows> kept_;
 };
 
 }  // namespace shoal

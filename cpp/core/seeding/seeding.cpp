@@ -12,8 +12,8 @@
 namespace shoal {
 namespace {
 
-constexpr int64_t kItemRows = 1024;  // rows a thread takes at a time: whole chunks and tiles
-static_assert(kItemRows == kCodeTile * kTilesAtOnce);
+constexpr int64_t kSeedingRows = 1024;  // rows a thread takes at a time: whole chunks and tiles
+static_assert(kSeedingRows == kCodeTile * kTilesAtOnce);
 
 constexpr int64_t kMostAtOnce = 1 << 14;  // rows that one thread adds up in no time
 
@@ -96,7 +96,7 @@ void Seeding::measure_first(const WeightedRows& given, const Rows& centers, cons
   std::vector<std::unique_ptr<ExactAdder>> adders(threads);
   std::vector<std::vector<double>> buffers(threads);
   std::vector<std::unique_ptr<SparseReader>> readers(threads);
-  parallel_for(count_of(rows.n, kItemRows), threads, [&](int64_t item, int worker) {
+  parallel_for(count_of(rows.n, kSeedingRows), threads, [&](int64_t item, int worker) {
     if (!adders[worker]) adders[worker] = std::make_unique<ExactAdder>();
     if (given.sparse != nullptr && !readers[worker])
       readers[worker] = std::make_unique<SparseReader>(*given.sparse, metric_, *tree_);
@@ -106,8 +106,8 @@ void Seeding::measure_first(const WeightedRows& given, const Rows& centers, cons
       return given.sparse != nullptr ? readers[worker]->read(i).directed
                                      : read_row(rows, i, metric_, target.exact, x.data());
     };
-    const int64_t end = std::min(rows.n, (item + 1) * kItemRows);
-    for (int64_t i = item * kItemRows; i < end; ++i) {
+    const int64_t end = std::min(rows.n, (item + 1) * kSeedingRows);
+    for (int64_t i = item * kSeedingRows; i < end; ++i) {
       if (metric_ == Metric::cosine && !directed(i)) nearest_[i] = 0;
       adders[worker]->add(mass(given.weights, i));
       if ((i + 1) % kChunkRows == 0 || i + 1 == end) adders[worker]->flush(sums_[i / kChunkRows]);
@@ -134,13 +134,13 @@ void Seeding::encode(const Rows& rows, const Target& target, Team& team) {
   codes_ = std::make_unique<RowCodes>(CodeSpace(rows, metric_, target.exact), tiles, rows.d);
   std::vector<std::vector<double>> buffers(team.size());
   std::vector<std::vector<uint8_t>> bytes(team.size());
-  team.run(count_of(tiles * kCodeTile, kItemRows), [&](int64_t item, int worker) {
+  team.run(count_of(tiles * kCodeTile, kSeedingRows), [&](int64_t item, int worker) {
     std::vector<double>& x = buffers[worker];
     x.resize(codes_->room());
     std::vector<uint8_t>& code = bytes[worker];
     code.resize(codes_->room());
-    const int64_t end = std::min({rows.n, tiles * kCodeTile, (item + 1) * kItemRows});
-    for (int64_t i = item * kItemRows; i < end; ++i) {
+    const int64_t end = std::min({rows.n, tiles * kCodeTile, (item + 1) * kSeedingRows});
+    for (int64_t i = item * kSeedingRows; i < end; ++i) {
       read_row(rows, i, metric_, target.exact, x.data());
       codes_->encode(i, *target.seeding, x.data(), code.data());
       codes_->set_reach(i, codes_->space().reach_of(nearest_[i]));
@@ -190,10 +190,10 @@ template <class Visit>
 void Seeding::look_at(int64_t item, const Rows& rows, const Offer& offer, const Target& target,
                       Part& part, const Visit& visit) const {
   const ExactCenters& candidates = offer.centers;
-  const int64_t end = std::min(rows.n, (item + 1) * kItemRows);
+  const int64_t end = std::min(rows.n, (item + 1) * kSeedingRows);
   const int64_t fetched =
       rows.columns_packed() ? std::min<int64_t>(rows.d * item_size(rows.dtype) - 1, 512) : 0;
-  int64_t i = item * kItemRows;
+  int64_t i = item * kSeedingRows;
   part.pairs.clear();
   if (offer.coded && i / kCodeTile < codes_->tiles()) {
     const int64_t first = i / kCodeTile, size = candidates.k * kTilesAtOnce;
@@ -242,8 +242,8 @@ template <class Visit>
 void Seeding::look_at_sparse(int64_t item, const WeightedRows& given,
                              const SparseCandidates& sparse, Part& part, const Visit& visit) const {
   if (!part.looker) part.looker.emplace(*given.sparse, metric_, *tree_, sparse.exact());
-  const int64_t end = std::min(given.rows.n, (item + 1) * kItemRows);
-  for (int64_t i = item * kItemRows; i < end; ++i)
+  const int64_t end = std::min(given.rows.n, (item + 1) * kSeedingRows);
+  for (int64_t i = item * kSeedingRows; i < end; ++i)
     if (nearest_[i] != 0) part.looker->look(i, nearest_[i], sparse, visit);
 }
 
@@ -252,7 +252,7 @@ void Seeding::look_at_sparse(int64_t item, const WeightedRows& given,
 template <class Visit>
 void Seeding::pass(const WeightedRows& given, const Offer& offer, const Target& target, Team& team,
                    const Visit& visit) {
-  team.run(count_of(given.rows.n, kItemRows), [&](int64_t item, int worker) {
+  team.run(count_of(given.rows.n, kSeedingRows), [&](int64_t item, int worker) {
     Part& part = *parts_[worker];
     const auto nearer = [&](int32_t j, int64_t i, double distance) { visit(part, j, i, distance); };
     if (offer.sparse)

@@ -13,10 +13,10 @@
 namespace shoal {
 namespace {
 
-constexpr int64_t kItemRows = 256;
-static_assert(kItemRows <= ExactAdder::kRoom);
+constexpr int64_t kSparseRows = 256;
+static_assert(kSparseRows <= ExactAdder::kRoom);
 
-int64_t items_of(int64_t n) { return (n + kItemRows - 1) / kItemRows; }
+int64_t items_of(int64_t n) { return (n + kSparseRows - 1) / kSparseRows; }
 
 int threads_for(const SparseRows& rows, double per_value, int threads) {
   const double values = static_cast<double>(rows.nonzeros) + 8 * static_cast<double>(rows.n);
@@ -27,7 +27,7 @@ Assignment run(const SparseStep& step, const SparseRows& rows, Team& team) {
   std::vector<std::unique_ptr<SparseWorker>> workers(team.size());
   team.run(items_of(rows.n), [&](int64_t item, int worker) {
     if (!workers[worker]) workers[worker] = std::make_unique<SparseWorker>(step, worker);
-    workers[worker]->run(item * kItemRows, std::min(rows.n, (item + 1) * kItemRows));
+    workers[worker]->run(item * kSparseRows, std::min(rows.n, (item + 1) * kSparseRows));
   });
   Assignment total;
   for (const auto& worker : workers) {
@@ -46,8 +46,8 @@ void for_each_row(const SparseRows& rows, Metric metric, const OrderTree& tree, 
   std::vector<std::unique_ptr<SparseReader>> readers(threads);
   parallel_for(items_of(rows.n), threads, [&](int64_t item, int worker) {
     if (!readers[worker]) readers[worker] = std::make_unique<SparseReader>(rows, metric, tree);
-    const int64_t end = std::min(rows.n, (item + 1) * kItemRows);
-    for (int64_t i = item * kItemRows; i < end; ++i) visit(i, readers[worker]->read(i), worker);
+    const int64_t end = std::min(rows.n, (item + 1) * kSparseRows);
+    for (int64_t i = item * kSparseRows; i < end; ++i) visit(i, readers[worker]->read(i), worker);
   });
 }
 
@@ -188,7 +188,7 @@ SparseScan scan(const SparseRows& rows, int threads, double* magnitude, const do
     const auto use = with_type(rows.dtype, [&]<class T>() {
       return rows.wide_columns ? look<int64_t, T> : look<int32_t, T>;
     });
-    for (int64_t i = item * kItemRows; i < std::min(rows.n, (item + 1) * kItemRows); ++i) {
+    for (int64_t i = item * kSparseRows; i < std::min(rows.n, (item + 1) * kSparseRows); ++i) {
       int64_t begin, end, bad_col = -1;
       bool formed = reader.find(i, begin, end);
       const bool counts = weights == nullptr || weights[i] > 0;

@@ -19,11 +19,12 @@
 // filter. Cycles per row and 16 centers: 2 + d / 32 (AMX) + 3.
 #pragma once
 #include "core/base/aligned.h"
+#include "core/screens/ahead.h"
 #include "core/screens/f32/filter.h"
 
 namespace shoal {
 
-inline constexpr int kMostAhead = 1024;
+inline constexpr int64_t kMostBf16Columns = 16384;
 inline constexpr int kBf16Panel = 16;  // centers with common bounds
 
 // Centers in panels of 16, the last filled up with centers that cannot be nearest.
@@ -48,20 +49,6 @@ struct Bf16Rows {
   uint32_t* words;  // [n][pairs]: d / 2, rounded up
   float* residual;  // [n]
   float* norm2;     // [n], |X|^2 as the tile loader gives it
-};
-
-// Memory that will be needed soon. Asked for all at once, it would keep a core waiting: kernels ask
-// for a part of it now and then.
-struct Ahead {
-  const char* line[kMostAhead];
-  int64_t count = 0;
-
-  void add(const char* from, int64_t bytes) {
-    for (int64_t at = 0; at < bytes && count < kMostAhead; at += 64) line[count++] = from + at;
-  }
-  SHOAL_INLINE void fetch(int64_t most) {
-    for (int64_t i = 0; i < most && count > 0; ++i) __builtin_prefetch(line[--count]);
-  }
 };
 
 struct Bf16Kernels {

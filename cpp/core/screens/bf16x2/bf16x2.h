@@ -38,12 +38,16 @@ struct Bf16x2Centers {
 };
 
 struct Bf16x2Kernels {
+  // Before the first and after the last call of `best` on a thread.
+  void (*begin)();
+  void (*end)();
+
   // Splits 16 centers. IN values [16][32 depth]; OUT tiles [depth][2][16][16][2].
   void (*split_centers)(const float* values, int64_t depth, uint16_t* tiles);
 
   // The running best, from the start, of up to kBf16x2Rows rows and all centers, and their norm2.
   // OUT running [kBf16x2Rows], norm2 [kBf16x2Rows]; TMP sums [panels][4][16][16]. Rows: native,
-  // columns packed, no unit rows. Between Int8Kernels::begin and end.
+  // columns packed, no unit rows.
   void (*best)(const TileRows& rows, const FilterSpace& space, const Bf16x2Centers& centers,
                float* sums, const RunningBest& running, float* norm2);
 };

@@ -1,5 +1,6 @@
 // Kernels of the bf16x2 screen (bf16x2.h). Compiled for the target that has tiles of bfloat16.
 #include "core/screens/bf16x2/bf16x2.h"
+#include "core/simd/amx.h"
 #include "core/simd/loader.h"
 
 namespace shoal::SHOAL_TARGET {
@@ -202,9 +203,12 @@ void best(const TileRows& rows, const FilterSpace& space, const Bf16x2Centers& c
                    [&]<class T>() { best_as<T>(rows, space, centers, sums, running, norm2); });
 }
 
+void begin() { begin_tiles(); }
+void end() { end_tiles(); }
+
 }  // namespace
 
 extern const Bf16x2Kernels bf16x2_kernels;
-const Bf16x2Kernels bf16x2_kernels = {split_centers, best};
+const Bf16x2Kernels bf16x2_kernels = {begin, end, split_centers, best};
 
 }  // namespace shoal::SHOAL_TARGET

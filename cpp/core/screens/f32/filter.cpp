@@ -10,20 +10,19 @@ namespace {
 constexpr double kUnit = 0x1p-24;  // u of float32
 constexpr int64_t kPart = 16;      // centers a thread takes at a time
 
-TileBound bound_of(int64_t d, bool bf16x2) {
+TileBound bound_of(int64_t d, const Widening& widening) {
   const double terms = static_cast<double>(d);
-  const double m = (terms + (bf16x2 ? 40 : 2)) * kUnit, smaller = (2 * terms + 80) * kUnit;
+  const double m = (terms + 2 + widening.additions) * kUnit;
   const bool usable = m < 0.1;  // beyond: every row is looked at again
   // 1.05 covers rounding in the bound itself and in the norms, which are float32 sums.
-  const double split = bf16x2 ? 0x1p-14 + 0x1p-7 * smaller / (1 - smaller) : 0;  // bf16x2.h
-  const double relative = 1.05 * (m / (1 - m) + 8 * kUnit + split) * (1 + m);
+  const double relative = 1.05 * (m / (1 - m) + 8 * kUnit + widening.relative) * (1 + m);
   const double quadratic = 1.05 * (terms + 3) * 0x1p-52;
   const double norm = 1.05 * (terms + 4) * kUnit;
   TileBound bound{};
   bound.relative = usable ? static_cast<float>(relative) : std::numeric_limits<float>::infinity();
   bound.quadratic = static_cast<float>(quadratic);
   bound.norm = static_cast<float>(norm);
-  bound.constant = bf16x2 ? 0x1p-95f : 0x1p-110f;
+  bound.constant = 0x1p-110f + widening.constant;
   return bound;
 }
 
@@ -115,7 +114,8 @@ double Space::center(const double* c, float* values) const {
   return ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]));
 }
 
-Filter::Filter(const ExactCenters& centers, const Space& space, int group, bool bf16x2, Team& team)
+Filter::Filter(const ExactCenters& centers, const Space& space, int group, const Widening& widening,
+               Team& team)
     : k_(centers.k),
       d_(centers.d),
       centers_(centers),
@@ -126,7 +126,7 @@ Filter::Filter(const ExactCenters& centers, const Space& space, int group, bool 
       slack_(k_),
       stride_((d_ + 15) / 16 * 16),
       few_(k_ <= kFewCenters ? k_ * stride_ : 0),
-      bound_(bound_of(d_, bf16x2)) {
+      bound_(bound_of(d_, widening)) {
   std::vector<float> norm(k_);
   team.run((k_ + kPart - 1) / kPart, [&](int64_t part, int) {
     std::vector<float> values(d_);

@@ -59,11 +59,18 @@ class Space {
   Aligned<float> shift32_;
 };
 
+// How much wider than float32's the bound of another product is.
+struct Widening {
+  double additions = 0;  // beyond d + 2, on the way of a term
+  double relative = 0;   // of |X||C|
+  float constant = 0;    // of a score
+};
+
 class Filter {
  public:
   // Centers and space must outlive this.
-  // bf16x2: the bound is that of bf16x2.h, wider than float32's.
-  Filter(const ExactCenters& centers, const Space& space, int group, bool bf16x2, Team& team);
+  Filter(const ExactCenters& centers, const Space& space, int group, const Widening& widening,
+         Team& team);
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 

@@ -27,12 +27,12 @@
 
 #include "core/base/aligned.h"
 #include "core/screens/f32/filter.h"
+#include "core/screens/item.h"
 
 namespace shoal {
 
 inline constexpr int64_t kMostInt8Columns = 16384;  // beyond, sums of bytes could leave 32 bits
 inline constexpr int kPanel = 16;                   // centers with a common scale
-inline constexpr int kCandidates = 14;              // of a row, at most
 inline constexpr int kLooks = 512;  // panels to look at closer, all rows of a tile together
 
 // Centers in panels of 16, the last filled up with centers that cannot be nearest. Four bytes in a

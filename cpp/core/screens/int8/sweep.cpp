@@ -1,6 +1,9 @@
 // Kernel of the int8 screen (int8.h): the sweep over all centers. Compiled once per SIMD target;
 // with AMX, its dot products are tile products.
 #include "core/screens/int8/simd.h"
+#if defined(__AMX_INT8__)
+#include "core/simd/amx.h"
+#endif
 
 namespace shoal::SHOAL_TARGET {
 namespace {
@@ -108,19 +111,11 @@ void sweep_all(const Int8Points& points, const Int8Centers& centers, Lanes& lane
   }
 }
 
-// Eight tiles of 16 rows of 64 bytes.
-struct alignas(64) TileShape {
-  uint8_t palette = 1, start = 0, reserved[14] = {};
-  uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-const TileShape kShape;
-
 }  // namespace
 
-void begin() { _tile_loadconfig(&kShape); }
+void begin() { begin_tiles(); }
 
-void end() { _tile_release(); }
+void end() { end_tiles(); }
 
 #else
 
