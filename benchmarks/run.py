@@ -19,6 +19,7 @@ from benchmarks.timing import QUICK, Effort, available_threads
 NAMES = (
     "train",
     "converge",
+    "reach",
     "predict",
     "minibatch",
     "seeding",
