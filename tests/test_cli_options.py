@@ -40,6 +40,7 @@ LINES: list[tuple[str, int, str]] = [
         "run/metrics.jsonl",
     ),
     ("fit x.npy -k 3 -m r --mini-batch --asynchronous --max-staleness 3", 1, "without --ray"),
+    ("fit t.csv -k 3 -m o.npz --columns a,b --start-on-sample 0.5", 0, "o.npz"),
     ("fit t.csv -k 3 --preview", 0, "whole number"),
     ("fit t.csv -m r --ray local", 1, "--workers"),
     ("fit t.csv -m r --workers 2", 1, "--ray"),
