@@ -32,7 +32,7 @@ CPP_FILES := find cpp tests -name '*.h' -o -name '*.cpp'
 .NOTPARALLEL:
 .SUFFIXES:
 .SECONDARY:
-.PHONY: demo test test-cpp quick lint format bench fuzz docs wheel sdist workflows clean help
+.PHONY: demo test test-cpp quick lint format sanitize bench fuzz docs wheel sdist workflows clean help
 
 demo: $(STAMPS)/demo  ## cluster 144,563 cities and show the result
 	$(BIN)/python examples/cities.py
@@ -50,6 +50,18 @@ test-cpp: $(STAMPS)/test  ## the C++ tests alone
 		-DCMAKE_BUILD_TYPE=Release -DSHOAL_CPP_TESTS=ON --log-level=WARNING
 	$(BIN)/cmake --build $(CPP) -j
 	$(BIN)/ctest --test-dir $(CPP) --output-on-failure --no-tests=error
+
+# The tests of the core go through every SIMD level that the processor has, on one and on several
+# threads. Nothing is suppressed, and the first report ends the test.
+sanitize: $(STAMPS)/test  ## the C++ tests under AddressSanitizer, UBSan and ThreadSanitizer
+	for kind in address,undefined thread; do \
+		$(BIN)/cmake -S . -B build/sanitize/$$kind -G Ninja -DCMAKE_MAKE_PROGRAM="$(abspath $(BIN)/ninja)" \
+			-DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-O1 -g -fno-omit-frame-pointer" \
+			-DCMAKE_CXX_FLAGS="-fsanitize=$$kind -fno-sanitize-recover=all" \
+			-DSHOAL_CPP_TESTS=ON --log-level=WARNING && \
+		$(BIN)/cmake --build build/sanitize/$$kind -j && \
+		$(BIN)/ctest --test-dir build/sanitize/$$kind --output-on-failure --no-tests=error || exit 1; \
+	done
 
 quick: $(STAMPS)/test  ## the Python tests without the slow ones (PYTEST_ARGS=...)
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
