@@ -57,6 +57,8 @@ class Feed:
     ) -> None:
         self._source = self._opened = source
         self._task = task
+        self._in_memory = source.resident
+        self._check = source.check
         self._progress = progress
         self._parameters = task.parameters  # what kept rows take of the budget is gone from it
         self._full = chosen(task.parameters).takes_all
@@ -108,8 +110,8 @@ class Feed:
 
     def check_unchanged(self) -> None:
         """Refuse files that have changed, where a step reads what lies in them (memory maps)."""
-        if self._opened.resident:
-            self._opened.check_unchanged()
+        if self._check is not None:
+            self._check()
 
     def move(self, state: State) -> None:
         """A step was made, and left this state: asynchronous workers go on from it."""
@@ -204,7 +206,7 @@ class Feed:
             if not self._task.stop.given:  # then it matters which labels change
                 whole.data.follow(state.clusters_before)
             while True:
-                if not self._opened.resident:  # else before each step, and after it
+                if not self._in_memory:  # else before each step, and after it
                     self._source.check_unchanged()
                 yield whole
         elif self._task.run.asynchronous:

@@ -161,6 +161,12 @@ class PagedSource:
             return self
         return self.like(min(size, self.batch_size or size), shuffle=False)
 
+    @property
+    def check(self) -> Callable[[], None] | None:
+        """``check_unchanged`` of rows that are used where they lie in files; else None."""
+        plain = isinstance(self.pages, ArrayPages) and self.pages.check is None
+        return None if plain or not self.resident else self.check_unchanged
+
     def check_unchanged(self) -> None:
         """Raise BadInputError where local files that rows come from have changed."""
         self.pages.check_unchanged(local=True)

@@ -58,7 +58,7 @@ class ArrayPages:
     ) -> None:
         """``check``: of the files that they come from, that they are as they were."""
         self.parts = parts
-        self._check = check
+        self.check = check
         self.name = parts[0].name if name is None else name
         self.dim: int = parts[0].rows.shape[1]
         self.dtype = parts[0].rows.dtype
@@ -83,8 +83,8 @@ class ArrayPages:
         Arrays are looked at again at each call instead.
         """
         del local
-        if self._check is not None:
-            self._check()
+        if self.check is not None:
+            self.check()
 
     def cut_at(self, edges: list[int]) -> ArrayPages:
         """The same rows, with pages that end at these rows, too."""

@@ -64,6 +64,7 @@ class StreamSource:
     dtype: np.dtype[Any] | None = None
     columns: tuple[Any, ...] | None = None  # names, known once a batch has been read
     num_batches: int | None = None  # of a pass, as far as the data says
+    check: Callable[[], None] | None = None  # rows lie nowhere
 
     def __init__(
         self,
