@@ -262,6 +262,7 @@ void py_read_rows(nb::handle rows, bool cosine, nb::handle out) {
 
 NB_MODULE(_core, m) {
   m.doc() = "The compiled core of shoal. Private: arguments are validated by the callers.";
+  throw_ours();
   m.def("assign", &py_assign, nb::arg("rows"), nb::arg("weights").none(), nb::arg("centers"),
         nb::arg("cosine"), nb::arg("threads"), nb::arg("labels").none(),
         nb::arg("distances").none(), nb::arg("measured") = true,

@@ -3,6 +3,7 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdlib>
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -35,6 +36,18 @@ inline nb::object as_int(const ExactSum& sum) {
   uint32_t limbs[ExactSum::kLimbs];
   sum.limbs(limbs);
   return as_int(limbs);
+}
+
+// What is wrong with arguments, or with what the environment asks for, is one of shoal's errors.
+inline void throw_ours() {
+  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const std::invalid_argument& error) {
+      const nb::object kind = nb::module_::import_("shoal.errors").attr("BadInputError");
+      PyErr_SetString(kind.ptr(), error.what());
+    }
+  });
 }
 
 inline void require_columns(const Rows& rows, const Rows& centers, int64_t least = 1) {

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import operator
 import os
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -67,6 +69,22 @@ def positive(name: str, value: object, or_none: bool = False) -> float:
     if not (math.isfinite(number) and number > 0):
         raise BadInputError(f"{name} is {value!r}; it must be finite and > 0{also}")
     return number
+
+
+def path_of(name: str, value: object, what: str = "a file") -> Path:
+    """Return ``value`` as a path, if it is one that a file of this machine can have."""
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise BadInputError(f"{name} is {value!r:.80}; it must be the path of {what}")
+    text: str = os.fspath(value)
+    try:
+        os.stat(text)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:
+            raise BadInputError(
+                f"{name} is {text!r:.80}, and no file has such a path: {why}"
+            ) from None
+    return Path(text)
 
 
 def warn_user(message: str) -> None:

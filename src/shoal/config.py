@@ -32,6 +32,8 @@ ON_BAD_ROWS = ("error", "skip")
 
 #: The most threads, candidates and the like: what the core counts them with.
 LARGEST_COUNT = 2**31 - 1
+#: The most candidates for one center: they are in memory together.
+MOST_CANDIDATES = 2**20
 ALL_COLUMNS = Columns()
 
 #: What executors have: see executors/base.py.
@@ -108,14 +110,15 @@ class Parameters(NamedTuple):
             raise BadInputError(
                 f"use_mini_batch is {parameters['use_mini_batch']!r}; it must be True or False"
             )
-        for name, least in (("mini_batch_steps_per_iteration", 0), ("kmc2_chain_length", 1)):
-            parameters[name] = whole_number(name, parameters[name], least, LARGEST_COUNT)
+        period, chain = "mini_batch_steps_per_iteration", "kmc2_chain_length"
+        parameters[period] = whole_number(period, parameters[period], 0, LARGEST_COUNT)
+        parameters[chain] = whole_number(chain, parameters[chain], 1, MOST_CANDIDATES)
         rounds, oversampling = "kmeans_parallel_rounds", "kmeans_parallel_oversampling"
         parameters[rounds] = whole_number(rounds, parameters.get(rounds, 5), 1, LARGEST_COUNT)
         parameters[oversampling] = positive(oversampling, parameters.get(oversampling, 2.0))
         retries = parameters["kmeans_plus_plus_num_retries"]
         parameters["kmeans_plus_plus_num_retries"] = whole_number(
-            "kmeans_plus_plus_num_retries", retries, -(2**31), LARGEST_COUNT
+            "kmeans_plus_plus_num_retries", retries, -(2**31), MOST_CANDIDATES
         )
         one_of("empty_clusters", parameters.get("empty_clusters", "relocate"), EMPTY_CLUSTERS)
         check_reassignment(parameters)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from shoal.checks import path_of
 from shoal.errors import BadInputError
 from shoal.estimator import KMeansClustering
 from shoal.export import faiss, npz, onnx
@@ -53,7 +54,7 @@ def save_model(model: KMeansClustering, path: str | os.PathLike[str]) -> None:
     array([ True])
     """
     _check_model(model)
-    if Path(path).suffix == NPZ:
+    if path_of("path", path).suffix == NPZ:
         npz.save_model(model, path)
         return
     check_ending(path, ".safetensors", NPZ)
@@ -83,7 +84,7 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
     CheckpointError
         If no checkpoint of the directory can be used, or a later version of shoal wrote the file.
     """
-    file = Path(path)
+    file = path_of("path", path)
     if file.is_dir():
         found = ModelDir(file.absolute()).news(lambda _: None)
         if found is None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shoal.checks import one_of, positive
+from shoal.checks import one_of, path_of, positive
 from shoal.config import DEFAULT_CONFIG, ON_BAD_ROWS, Parameters, RunConfig
 from shoal.errors import BadInputError
 from shoal.sources.columns import Columns, check_label, check_labels
@@ -94,14 +93,12 @@ def check_model_dir(path: object) -> Path | None:
     """Return the directory as an absolute path; it need not be there."""
     if path is None:
         return None
-    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
-        raise BadInputError(f"model_dir is {path!r:.80}; it must be the path of a directory")
+    folder = path_of("model_dir", path, "a directory").absolute()
     text = str(path)
     if not text or "://" in text:
         raise BadInputError(
             f"model_dir is {text!r}; it must be the path of a directory of this machine"
         )
-    folder = Path(text).absolute()
     if folder.exists() and not folder.is_dir():
         raise BadInputError(f"model_dir is {text!r}, which is not a directory")
     return folder

@@ -234,6 +234,10 @@ class State:
     def __post_init__(self) -> None:
         _make_read_only(vars(self).values())
 
+    def __setstate__(self, fields: dict[str, Any]) -> None:  # of a copy, too
+        vars(self).update(fields)
+        _make_read_only(fields.values())
+
     @property
     def num_found(self) -> int:
         """Centers chosen so far."""

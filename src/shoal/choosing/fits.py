@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -21,6 +22,9 @@ from shoal.sources.open import open_named
 from shoal.sources.sparse import dense
 from shoal.steps.random import SAMPLING, Random
 from shoal.types import Indices
+
+#: Numbers of clusters that are compared, at most.
+MOST_NUMBERS = 10_000
 
 
 @own_arguments
@@ -175,12 +179,17 @@ def _sample(rows: int, size: int, seed: int) -> Indices:
 def check_numbers(k: Any) -> list[int]:
     """Numbers of clusters, each once and in order."""
     try:
-        numbers = sorted({whole_number("k", one, 1) for one in k})
+        some = itertools.islice(k, MOST_NUMBERS + 1)
+        numbers = sorted({whole_number("k", one, 1) for one in some})
     except TypeError:
         numbers = []
     if len(numbers) < 2:
         raise BadInputError(
             f"k is {k!r:.80}; it must be several numbers of clusters, such as range(2, 21)"
+        )
+    if len(numbers) > MOST_NUMBERS:
+        raise BadInputError(
+            f"k is {k!r:.80}; it must be at most {MOST_NUMBERS:,} numbers of clusters"
         )
     return numbers
 

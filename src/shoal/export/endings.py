@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from shoal.checks import path_of
 from shoal.errors import BadInputError
 
 #: What writes a file whose name ends so.
@@ -32,7 +32,7 @@ def check_ending(path: str | os.PathLike[str], *own: str) -> None:
     BadInputError
         If ``path`` ends as those of another one.
     """
-    ending = Path(path).suffix.lower()
+    ending = path_of("path", path).suffix.lower()
     if ending in WRITERS and ending not in own:
         raise BadInputError(
             f"path is {os.fspath(path)!r}, which ends in {ending}, and files of this format in "

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shoal.checks import path_of
 from shoal.config import Parameters
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.export.endings import check_ending
@@ -77,7 +77,7 @@ def write(
 
 def read(path: str | os.PathLike[str]) -> Any:
     """An index from a file; BadInputError for any other."""
-    file = Path(path)
+    file = path_of("path", path)
     if not file.is_file():
         raise BadInputError(f"there is no file {file}")
     faiss = _faiss(f"reading {file.name}")

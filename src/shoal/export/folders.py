@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from shoal.checks import path_of
 from shoal.errors import BadInputError
 from shoal.storage.files import PART, hold, is_abandoned, sync_folder
 
@@ -30,14 +31,12 @@ Writer = Callable[[Path], None]
 
 def check_base(name: str, given: object) -> Path:
     """Return the directory that exports are written in; it need not be there."""
-    if not isinstance(given, (str, os.PathLike)) or isinstance(os.fspath(given), bytes):
-        raise BadInputError(f"{name} is {given!r:.80}; it must be the path of a directory")
-    text = os.fspath(given)
+    path = path_of(name, given, "a directory").absolute()
+    text = str(given)
     if not text or "://" in text:
         raise BadInputError(
             f"{name} is {text!r}; it must be the path of a directory of this machine"
         )
-    path = Path(text).absolute()
     if path.exists() and not path.is_dir():
         raise BadInputError(f"{name} is {text!r}, which is not a directory")
     return path

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shoal.checks import path_of
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.export.endings import check_ending
@@ -36,7 +36,7 @@ def write(
 
 def read(path: str | os.PathLike[str]) -> Array:
     """An array of numbers; BadInputError for any other file."""
-    file = Path(path)
+    file = path_of("path", path)
     if not file.is_file():
         raise BadInputError(f"there is no file {file}")
     try:

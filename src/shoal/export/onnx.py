@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shoal.checks import warn_user, whole_number
+from shoal.checks import path_of, warn_user, whole_number
 from shoal.config import Parameters
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.export import onnx_graph
@@ -134,7 +133,7 @@ def to_model(
 
 def read(path: str | os.PathLike[str]) -> Found:
     """What a file that ``write`` wrote holds; BadInputError for any other."""
-    file = Path(path)
+    file = path_of("path", path)
     if not file.is_file():
         raise BadInputError(f"there is no file {file}")
     onnx = _onnx(f"reading {file.name}")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from shoal.checks import one_of, warn_user, whole_number
+from shoal.checks import one_of, path_of, warn_user, whole_number
 from shoal.config import Parameters
 from shoal.errors import BadInputError
 from shoal.export import numbered, savedmodel
@@ -218,11 +218,12 @@ def _inside(name: object) -> str:
 
 
 def _file(name: object, source: object) -> Path:
-    if not isinstance(source, (str, os.PathLike)) or not Path(source).is_file():
+    path = path_of(f"assets_extra[{name!r}]", source)
+    if not path.is_file():
         raise BadInputError(
             f"assets_extra[{name!r}] is {str(source)!r:.200}; it must be the path of a file"
         )
-    return Path(source)
+    return path
 
 
 def _default(name: str, given: object) -> str:

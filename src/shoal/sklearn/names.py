@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from shoal.checks import whole_number
+from shoal.config import LARGEST_COUNT
 from shoal.machine import available_threads
 from shoal.metric import COSINE_DISTANCE, SQUARED_EUCLIDEAN_DISTANCE
 
@@ -24,7 +26,7 @@ def threads_of(n_threads: int | None) -> int:
     ``OMP_NUM_THREADS`` counts, by which joblib shares the processors out among its workers.
     """
     if n_threads is not None:
-        return n_threads
+        return whole_number("n_threads", n_threads, 1, LARGEST_COUNT)
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     here = available_threads()
     return max(1, min(here, int(allowed))) if allowed.isdecimal() else here

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from shoal.checks import warn_user
-from shoal.dtypes import check_dtype, common, first_inexact
+from shoal.dtypes import LARGEST_WHOLE, check_dtype, common, first_inexact, inexact
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.sources.brought import of_no_dimension, of_other_shape, prepared, ragged
 from shoal.sources.columns import (
@@ -34,6 +34,7 @@ from shoal.sources.weights import (
     check_rows,
     weights_of,
 )
+from shoal.types import Array
 
 
 def to_rows(data: object, columns: Columns, name: str = "x") -> Rows:
@@ -127,7 +128,18 @@ def _to_matrix(data: object, name: str, columns: int | None) -> Matrix:
     if array.shape[1] == 0:
         raise BadInputError(f"{name} has shape {array.shape}: it needs at least one column")
     check_dtype(array.dtype, name)
+    if listed and array.dtype.kind == "f":
+        _refuse_rounded(data, array, name)
     return array
+
+
+def _refuse_rounded(given: Any, array: Array, name: str) -> None:
+    """Refuse lists of which a whole number has become another one of float64."""
+    large = np.argwhere(np.abs(array) > LARGEST_WHOLE)
+    numbers = np.asarray(given, object) if len(large) else array
+    for row, column in large.tolist():
+        if isinstance(numbers[row, column], (int, np.integer)):
+            raise inexact(name, numbers[row, column], f"row {row}, column {column}")
 
 
 def _no_data(data: object, name: str) -> BadInputError:

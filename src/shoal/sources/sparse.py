@@ -13,6 +13,8 @@ from shoal.checks import warn_user
 from shoal.errors import BadInputError
 from shoal.types import Floats, Indices
 
+#: Columns that rows may have; a center has a value of each.
+MOST_COLUMNS = 2**31 - 1
 #: Rows whose values are looked at together.
 PIECE_ROWS = 65536
 
@@ -175,6 +177,11 @@ def from_scipy(data: Any, name: str) -> SparseRows:
         )
     if data.shape[1] == 0:
         raise BadInputError(f"{name} has shape {data.shape}: it needs at least one column")
+    if data.shape[1] > MOST_COLUMNS:
+        raise BadInputError(
+            f"{name} has {data.shape[1]} columns; there may be {MOST_COLUMNS} at most, as "
+            "centers hold a value of each. Hash them into fewer, or leave out those without values"
+        )
     matrix = data
     if data.format != "csr":
         matrix = data.tocsr()
@@ -183,14 +190,32 @@ def from_scipy(data: Any, name: str) -> SparseRows:
             f"CSR: a converted copy is used, {_size(matrix)} beside it. Pass {name}.tocsr() to "
             "convert it yourself, once"
         )
-    ends = matrix.indptr
-    if ends[0] != 0 or ends[-1] > len(matrix.indices) or (ends[1:] < ends[:-1]).any():
+    _check_parts(matrix, name)
+    ends, values = matrix.indptr, min(len(matrix.indices), len(matrix.data))
+    rising = len(ends) == data.shape[0] + 1 and not (ends[1:] < ends[:-1]).any()
+    if not rising or ends[0] != 0 or ends[-1] > values:
         raise BadInputError(
             f"{name}, a sparse matrix, is not well formed: its indptr does not go from 0 to the "
-            f"number of its values. {name}.check_format() says more"
+            f"number of its values, a step for each row. {name}.check_format() says more"
         )
     parts = (matrix.indptr, matrix.indices, matrix.data)
     return SparseRows(*parts, matrix.shape[1], type(matrix), matrix)
+
+
+def _check_parts(matrix: Any, name: str) -> None:
+    """Refuse arrays that scipy would not have made: they are read as they lie."""
+    for part in ("indptr", "indices", "data"):
+        array = getattr(matrix, part)
+        if array.ndim != 1 or not array.flags.c_contiguous:
+            raise BadInputError(
+                f"{name}, a sparse matrix, has {part} of shape {array.shape} and strides "
+                f"{array.strides}; it must be one packed vector: use {name}.copy()"
+            )
+        if part != "data" and array.dtype not in (np.int32, np.int64):
+            raise BadInputError(
+                f"{name}, a sparse matrix, has {part} of dtype {array.dtype}; it must be int32 or "
+                f"int64: use {name}.{part} = {name}.{part}.astype(np.int64)"
+            )
 
 
 def _size(matrix: Any) -> str:

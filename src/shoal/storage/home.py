@@ -111,6 +111,13 @@ class Home:
 
     def restore(self, state: State, columns: tuple[Any, ...] | None) -> None:
         """Continue from a state that comes from elsewhere."""
+        if not isinstance(state, State):
+            raise BadInputError(
+                f"state is of type {type(state).__name__}; it must be a shoal.State, such as the "
+                "state of another model"
+            )
+        if columns is not None and not isinstance(columns, tuple):
+            raise BadInputError(f"columns is {columns!r:.80}; it must be a tuple of names, or None")
         wanted = self.settings.parameters.num_clusters
         if state.num_found != wanted:
             raise BadInputError(

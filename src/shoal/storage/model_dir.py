@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from shoal.checks import path_of
 from shoal.errors import CheckpointError
 from shoal.state import State
 from shoal.storage import safetensors
@@ -41,7 +42,7 @@ Mark = tuple[str, int, int, int]
 
 def read_file(path: str | os.PathLike[str], model_dir: Path | None) -> tuple[Path, Checkpoint]:
     """Read the checkpoint that a user names: by its path, or by its name in ``model_dir``."""
-    file = Path(path)
+    file = path_of("checkpoint_path", path)
     if not file.is_file() and model_dir is not None and (model_dir / FOLDER / file).is_file():
         file = model_dir / FOLDER / file
     try:
