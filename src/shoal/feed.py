@@ -9,7 +9,7 @@ from functools import partial
 
 from shoal.arrivals import Arrivals, Plan, RowPlan, StreamPlan, check_asynchronous
 from shoal.batches import Batch, Sampling, check_columns, look_at, make_data, sampled
-from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PARALLEL_INIT, KMEANS_PLUS_PLUS_INIT
+from shoal.config import AFKMC2_INIT, KMC2_INIT, KMEANS_PARALLEL_INIT
 from shoal.errors import BadInputError
 from shoal.executors.base import Executor
 from shoal.executors.data import Data
@@ -18,10 +18,9 @@ from shoal.executors.shards import Shards
 from shoal.metric import is_cosine
 from shoal.own_streams import OwnStreams, rows_of
 from shoal.shards.part import Batch as Places
-from shoal.shards.part import Part
 from shoal.shards.rows import ignore
 from shoal.shards.tally import Tally
-from shoal.shards.workspace import Workspace
+from shoal.shares import parts_of
 from shoal.sources.kept import bytes_of_rows, kept
 from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
@@ -374,44 +373,10 @@ class Feed:
         if self._everything is None:
             if not self._executor.here:
                 self._keep_rows()  # but once they will be read again
-            self._everything = Shards(self._executor, self._parts())
+            how = (self._executor, self._kept_there, self._progress)
+            task = self._task._replace(parameters=self._parameters)
+            self._everything = Shards(self._executor, parts_of(self._source, task, *how))
         return self._everything
-
-    def _parts(self) -> list[Part]:
-        source, parameters = self._source, self._parameters
-        if not source.any_order:
-            shares = source.split(self._executor.num_parts) if self._by_worker else [source]
-            budget = parameters.budget(0) // len(shares)
-            workspace = self._task.workspace if len(shares) == 1 else None
-            return [self._part(share, budget, workspace) for share in shares]
-        method = parameters.initial_clusters
-        by_distance = isinstance(method, str) and method == KMEANS_PLUS_PLUS_INIT
-        if by_distance and not source.resident:
-            logger.info(
-                "%s is not in memory: k-means++ reads it once per center, k-means|| "
-                "(kmeans_parallel) %d times in all, k-MC² (kmc2) about once per 40 centers",
-                source.name,
-                parameters.kmeans_parallel_rounds + 1,
-            )
-        number = self._executor.num_parts
-        pages = [source] if number == 1 and self._executor.here else source.split(number)
-        budgets = [parameters.budget(0) // len(pages)] * len(pages)
-        if source.resident:
-            sizes = [share.nbytes for share in pages]
-            size = max(sum(sizes), 1)
-            budget = parameters.budget(size) if self._full else 0
-            budgets = [budget * one // size for one in sizes]
-        # What is merged is apart.
-        workspace = self._task.workspace if len(pages) == 1 else None
-        return [
-            self._part(share, budget, workspace)
-            for share, budget in zip(pages, budgets, strict=True)
-        ]
-
-    def _part(self, source: Source, budget: int, workspace: Workspace | None) -> Part:
-        parameters, bad_rows = self._parameters, self._task.on_bad_rows
-        looked = (parameters.distance_metric, parameters.num_threads, bad_rows)
-        return Part(source, *looked, budget, self._kept_there, self._progress, workspace)
 
     def _if_usable(self, shards: list[Rows]) -> Batch | None:
         """The batch, or None where no row is left of it or has a weight."""
