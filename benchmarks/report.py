@@ -12,6 +12,7 @@ from benchmarks.machine import describe
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], str]]
 NOISY = 1.25
+RESULTS = Path(__file__).with_name("results")
 
 
 class Table:
@@ -66,6 +67,12 @@ def read(folder: Path, name: str) -> list[Row]:
     """Return the rows written before, or none."""
     path = folder / f"{name}.json"
     return list(json.loads(path.read_text())["rows"]) if path.is_file() else []
+
+
+def read_machine(folder: Path, name: str) -> dict[str, Any] | None:
+    """Return what the rows written before were measured on."""
+    path = folder / f"{name}.json"
+    return dict(json.loads(path.read_text())["machine"]) if path.is_file() else None
 
 
 def verdict(rows: Sequence[Row]) -> list[str]:

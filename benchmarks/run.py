@@ -30,7 +30,7 @@ NAMES = (
     "sparse",
     "grid",
 )
-RESULTS = Path(__file__).with_name("results")
+RESULTS = report.RESULTS
 PICTURES = Path(__file__).resolve().parent.parent / "docs"
 
 

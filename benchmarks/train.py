@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import exact, levels, memory, ours, report, starts
+from benchmarks import exact, levels, machine, memory, ours, report, starts
 from benchmarks.data import Rows, first_rows
 from benchmarks.settings import Settings
 from benchmarks.table import CASES, ITERATIONS, MEAN_GOALS, Case
@@ -29,6 +29,8 @@ PEERS = (
 
 # Whole runs take seconds; peers that cannot be the best run once.
 RUNS = Effort(least=3, most=7, hopeless=1.5)
+# At other levels those that took so many times as long as the best peer are not run again.
+FAR = 2.0
 
 
 def cases(settings: Settings) -> Iterator[Case]:
@@ -43,16 +45,30 @@ def run(case: Case, settings: Settings) -> report.Row | None:
     if rows is None:
         return None
     job = Job(rows, first_rows(rows, case.k), ITERATIONS, settings.threads)
-    given = jobs(job)
+    held = bool(levels.current().suffix)  # to less than the processor has
+    left_out = _known_slow(case) if held else []
+    given = {name: one for name, one in jobs(job).items() if name not in left_out}
     found = race(calls(given, ITERATIONS), QUICK if settings.quick else RUNS, calls(given, 1))
     row = describe(job, found)
     check_own_loss(case.name, job)
-    held = bool(levels.current().suffix)  # to less than the processor has
     row.update(name=case.name, quick=settings.quick, goal=None if held else case.goal)
     row["met"] = None if held or row["ratio"] is None else row["ratio"] >= case.goal
-    row["target"] = _core.simd_target()
+    row["target"], row["left_out"] = _core.simd_target(), left_out
     row.update({"memory_mb": None} if held else _memory(rows, job))
     return row
+
+
+def _known_slow(case: Case) -> list[str]:
+    """Name the peers that today's table without limits shows to be far from the best."""
+    about = report.read_machine(report.RESULTS, "train")
+    here = machine.machine(1)
+    if about is None or any(about[what] != here[what] for what in ("cpu", "date")):
+        return []
+    for row in report.read(report.RESULTS, "train"):
+        if row["name"] == case.name:
+            limit = FAR * row["ms"][row["best"]]
+            return sorted(name for name, ms in row["ms"].items() if ms > limit)
+    return []
 
 
 def describe(job: Job, found: Race[Trained]) -> report.Row:
@@ -124,7 +140,8 @@ def notes(rows: Sequence[report.Row]) -> list[str]:
         "Ratio: time of the best peer / time of shoal. Inertia columns: how far each peer's, "
         "computed in float64 from its centers, is above shoal's. scikit-learn's and "
         "scikit-learn-intelex's `fit` make one more assignment at the end. Peers that took more "
-        f"than {RUNS.hopeless:g} times as long as the best peer ran once."
+        f"than {RUNS.hopeless:g} times as long as the best peer ran once, or not at all where one "
+        "iteration took so long."
     )
     return lines + remarks(rows)
 
@@ -132,6 +149,13 @@ def notes(rows: Sequence[report.Row]) -> list[str]:
 def remarks(rows: Sequence[report.Row]) -> list[str]:
     """Return a line for each peer that did not do quite what the others did."""
     lines = []
+    for row in rows:
+        if row.get("left_out"):
+            names = ", ".join(row["left_out"])
+            lines.append(
+                f"{row['name']}: not run again, at least {FAR:g} times as slow as the best peer "
+                f"with all that the processor has: {names}."
+            )
     reasons: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["own_start"]:
