@@ -322,6 +322,13 @@ class RunConfig:
     ------
     BadInputError
         For a value out of range.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> config = shoal.RunConfig(save_checkpoints_secs=60, progress=False)
+    >>> config.replace(save_summary_steps=10).save_summary_steps
+    10
     """
 
     save_checkpoints_steps: int | None = None

@@ -187,12 +187,30 @@ class KMeansClustering:
     # --- parameters ------------------------------------------------------------------------
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters as given, by name."""
+        """The parameters as given, by name.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> model.get_params()["num_clusters"]
+        2
+        """
         del deep
         return dict(self._home.settings.arguments)
 
     def set_params(self, **params: Any) -> KMeansClustering:
-        """Change parameters; the trained state is kept where it still fits them."""
+        """Change parameters; the trained state is kept where it still fits them.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> model.set_params(num_threads=1).get_params()["num_threads"]
+        1
+        """
         known = self._home.settings.arguments
         refuse_parameters("KMeansClustering", params, known)
         unknown = sorted(set(params) - set(known))
@@ -279,6 +297,14 @@ class KMeansClustering:
             then as after its last step, and the checkpoints before are there.
         ModelDirLockedError
             If another process is training in ``model_dir``.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x, steps=3)
+        >>> model.state.global_step
+        3
         """
         del y
         stop = Stop.checked(steps, max_steps, self._home.settings.relative_tolerance)
@@ -325,6 +351,15 @@ class KMeansClustering:
         ------
         BadInputError
             If the data cannot be used; the model is then as it was before the call.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> model = shoal.KMeansClustering(2)
+        >>> for batch in ([[0.0], [9.0]], [[1.0], [10.0]]):
+        ...     model = model.partial_fit(batch)
+        >>> model.state.global_step
+        2
         """
         del y
         stop = Stop(whole_number("steps", steps, 1), None, None)
@@ -375,6 +410,14 @@ class KMeansClustering:
         ------
         NotFittedError
             Before training.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> model.predict(x, outputs=["scores"], as_iterable=False)["scores"]
+        array([0.25, 0.25, 0.25, 0.25])
         """
         inference = self._inference("predict")
         source = self._open(x, input_fn, batch_size, weigh=False)
@@ -433,7 +476,16 @@ class KMeansClustering:
         return found
 
     def predict_cluster_idx(self, input_fn: Any = None) -> Iterator[int]:
-        """Yield the nearest center of each row; ``input_fn`` may be the data itself."""
+        """Yield the nearest center of each row; ``input_fn`` may be the data itself.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> len(set(model.predict_cluster_idx(x)))
+        2
+        """
         inference = self._inference("predict_cluster_idx")
         source = self._open_either(input_fn, weigh=False)
         size = inference.size_of_pieces(source, (CLUSTER_IDX,))
@@ -446,6 +498,14 @@ class KMeansClustering:
         float32 for narrower rows, float64 for whole numbers of 32 bits and more. Squared for
         ``squared_euclidean``. ``as_iterable=True`` yields the rows one by one. ``input_fn`` may be
         the data itself.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> model.transform(x).shape
+        (4, 2)
         """
         inference = self._inference("transform")
         source = self._open_either(input_fn, weigh=False)
@@ -464,6 +524,14 @@ class KMeansClustering:
         """Sum of the weighted distances of all rows of the first ``steps`` batches (None: all).
 
         ``input_fn`` may be the data itself; ``sample_weight`` as for ``fit``.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> model.score(x)
+        1.0
         """
         inference = self._inference("score")
         source = self._open_either(input_fn, sample_weight=sample_weight)
@@ -514,6 +582,14 @@ class KMeansClustering:
             ``scores`` (sum of weighted distances), ``loss`` (mean per unit of weight: per row
             without weights), ``num_rows``, ``global_step``, and each of ``metrics``. With a
             ``model_dir`` also written under ``model_dir/eval``, or ``model_dir/eval_NAME``.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> model.evaluate(x)["loss"]
+        0.25
         """
         del y
         name = check_name(name)
@@ -601,20 +677,58 @@ class KMeansClustering:
         return self._home.path
 
     def restore(self, state: State, columns: tuple[Any, ...] | None = None) -> None:
-        """Continue from ``state``, which must fit the parameters."""
+        """Continue from ``state``, which must fit the parameters.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> again = shoal.KMeansClustering(2)
+        >>> again.restore(model.state)
+        >>> bool((again.clusters() == model.clusters()).all())
+        True
+        """
         self._home.restore(state, columns)
 
     def clusters(self) -> Array:
-        """The centers [k, d], of length one under cosine; a copy. Given ones before training."""
+        """The centers [k, d], of length one under cosine; a copy. Given ones before training.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> sorted(model.clusters().ravel().tolist())
+        [0.5, 10.5]
+        """
         metric = self._home.settings.parameters.distance_metric
         return users_clusters(self._home.trained("clusters").clusters, metric)
 
     def get_variable_names(self) -> list[str]:
-        """Names that ``get_variable_value`` takes."""
+        """Names that ``get_variable_value`` takes.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> "counts" in model.get_variable_names()
+        True
+        """
         return sorted(self._home.variables("get_variable_names"))
 
     def get_variable_value(self, name: str) -> Any:
-        """A part of the state, as it is stored (cosine mini-batch centers: not of length one)."""
+        """A part of the state, as it is stored (cosine mini-batch centers: not of length one).
+
+        Examples
+        --------
+        >>> import shoal
+        >>> x = [[0.0], [1.0], [10.0], [11.0]]
+        >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+        >>> model.get_variable_value("counts")
+        array([2., 2.])
+        """
         variables = self._home.variables("get_variable_value")
         if name not in list(variables):
             raise BadInputError(f"there is no variable {name!r}; there are {sorted(variables)}")

@@ -46,6 +46,14 @@ class MemoryEstimate:
     """Bytes that training takes, by what takes them; see ``memory_estimate``.
 
     ``total`` is the peak: seeding and training follow each other, so the larger of the two counts.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> model = shoal.KMeansClustering(100)
+    >>> estimate = shoal.memory_estimate(model, rows=10**6, columns=50)
+    >>> estimate.total == estimate.process + estimate.added
+    True
     """
 
     process: int  # what this process holds now, arrays among it

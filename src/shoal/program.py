@@ -110,6 +110,17 @@ class KMeans:
     ------
     BadInputError
         For an unknown name, a value out of range, or data that cannot be used.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> x = [[0.0], [1.0], [10.0], [11.0]]
+    >>> graph = shoal.KMeans(x, 2, "kmeans_plus_plus").training_graph()
+    >>> while not graph.cluster_centers_initialized:
+    ...     graph.init_op()
+    >>> losses = [graph.training_op() for _ in range(3)]
+    >>> losses[-1] <= losses[0]
+    True
     """
 
     @own_inputs
@@ -189,7 +200,16 @@ class KMeans:
         return tuple(self._named.learned or self._source.columns or ())
 
     def training_graph(self) -> TrainingGraph:
-        """Return the operations; several calls return views of the same state."""
+        """Return the operations; several calls return views of the same state.
+
+        Examples
+        --------
+        >>> import shoal
+        >>> graph = shoal.KMeans([[0.0], [9.0]], 2).training_graph()
+        >>> graph.init_op()
+        >>> graph.cluster_centers_initialized
+        True
+        """
         return TrainingGraph(
             self._all_scores,
             self._cluster_idx,

@@ -83,6 +83,16 @@ def load_model(path: str | os.PathLike[str], **changes: Any) -> KMeansClustering
         If there is no such file, or it is not a model.
     CheckpointError
         If no checkpoint of the directory can be used, or a later version of shoal wrote the file.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> x = [[0.0], [1.0], [10.0], [11.0]]
+    >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+    >>> shoal.save_model(model, "model.safetensors")
+    >>> again = shoal.load_model("model.safetensors", num_threads=1)
+    >>> bool((again.labels(x) == model.labels(x)).all())
+    True
     """
     file = path_of("path", path)
     if file.is_dir():

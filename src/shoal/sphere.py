@@ -94,6 +94,13 @@ def from_sphere(points: Any) -> tuple[Points, Points]:
     ------
     BadInputError
         If there are not three columns, or a point is the middle of the sphere.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> latitude, longitude = shoal.from_sphere(shoal.to_sphere([52.5], [13.4]))
+    >>> float(latitude[0].round(3)), float(longitude[0].round(3))
+    (52.5, 13.4)
     """
     try:
         xyz = np.asarray(points, np.float64)
@@ -129,6 +136,12 @@ def sphere_km(scores: Any, metric: str = "cosine") -> Points:
     ------
     BadInputError
         For an unknown metric, or scores that are no distances between points of the unit sphere.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> float(shoal.sphere_km(1.0, "cosine").round())  # a quarter of the way around
+    10008.0
     """
     check_metric(metric)
     try:

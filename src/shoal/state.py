@@ -211,6 +211,14 @@ class State:
 
     ``clusters`` assigns rows and is what users read; ``clusters_updated`` is being trained. Both
     hold the centers chosen so far while ``initialized`` is false.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> x = [[0.0], [1.0], [10.0], [11.0]]
+    >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+    >>> model.state.global_step > 0, model.state.clusters.shape
+    (True, (2, 1))
     """
 
     clusters: Floats  # [k, d]

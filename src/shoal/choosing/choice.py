@@ -63,6 +63,14 @@ class KChoice:
         Indices of the rows of which ``silhouette`` is.
     clusters
         The centers [k, d] of each k.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> x = [[0.0], [0.1], [5.0], [5.1], [9.0], [9.1]]
+    >>> choice = shoal.choose_k(x, range(2, 5))
+    >>> choice.clusters[3].shape
+    (3, 1)
     """
 
     k: Ints

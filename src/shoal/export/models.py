@@ -61,6 +61,15 @@ def to_npy(model: Any, path: str | os.PathLike[str]) -> None:
         A trained model of any face.
     path
         The file to write; what is there is replaced.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> x = [[0.0], [1.0], [10.0], [11.0]]
+    >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+    >>> shoal.export.to_npy(model, "centers.npy")
+    >>> shoal.KMeansClustering.from_centers("centers.npy").clusters().shape
+    (2, 1)
     """
     npy.write(*exported(model, "to_npy"), path)
 
@@ -153,6 +162,13 @@ def to_faiss(model: Any, path: str | os.PathLike[str], ivf: bool = False) -> Non
         As of ``to_faiss_index``.
     path
         The file to write; what is there is replaced.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> x = [[0.0], [1.0], [10.0], [11.0]]
+    >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+    >>> shoal.export.to_faiss(model, "centers.faiss")
     """
     faiss.write(*exported(model, "to_faiss"), path, ivf=ivf)
 

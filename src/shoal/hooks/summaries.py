@@ -74,6 +74,16 @@ class History:
     records
         Dicts like the lines of ``metrics.jsonl`` (see ``record_of``), in order; they stay when the
         monitor is used for a further run.
+
+    Examples
+    --------
+    >>> import shoal
+    >>> from shoal.hooks import History
+    >>> history = History()
+    >>> x = [[0.0], [1.0], [10.0], [11.0]]
+    >>> model = shoal.KMeansClustering(2).fit(x, steps=3, monitors=[history])
+    >>> len(history.records) > 0
+    True
     """
 
     def __init__(self, every: int = 1) -> None:

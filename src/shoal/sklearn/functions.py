@@ -48,6 +48,13 @@ def k_means(
     -------
     tuple
         Centers [k, d], labels [n] int32, inertia; and the number of steps, if ``return_n_iter``.
+
+    Examples
+    --------
+    >>> from shoal.sklearn import k_means
+    >>> centers, labels, inertia = k_means([[0.0], [1.0], [10.0], [11.0]], 2, random_state=0)
+    >>> centers.shape, float(inertia)
+    ((2, 1), 1.0)
     """
     fitted = KMeans(
         n_clusters,
