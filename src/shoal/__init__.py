@@ -19,6 +19,7 @@ from shoal.estimator import KMeansClustering
 from shoal.memory import MemoryEstimate, memory_estimate
 from shoal.model_fn import ModelFnOps
 from shoal.program import KMeans, TrainingGraph
+from shoal.report import Report, report
 from shoal.saving import load_model, save_model
 from shoal.sources.open import open_source
 from shoal.sources.weights import Weighted
@@ -40,6 +41,7 @@ __all__ = [
     "ModelFnOps",
     "NotFittedError",
     "NotInitializedError",
+    "Report",
     "RunConfig",
     "ShoalError",
     "State",
@@ -51,6 +53,7 @@ __all__ = [
     "from_sphere",
     "load_model",
     "memory_estimate",
+    "report",
     "save_model",
     "sphere_km",
     "to_sphere",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -194,16 +194,20 @@ def points_of(latitude: Points, longitude: Points) -> Points:
 
 def warn_of_degrees(columns: Iterable[object], metric: str) -> None:
     """Warn where the cosine of latitudes and longitudes is asked for, which says nothing."""
-    if not is_cosine(metric):
-        return
-    words = {name: set(_WORDS.findall(name)) for name in map(str, columns)}
-    words = {name: {word.lower() for word in found} for name, found in words.items()}
-    lat = next((name for name, said in words.items() if said & LATITUDE_NAMES), None)
-    lon = next((name for name, said in words.items() if said & LONGITUDE_NAMES), None)
-    if lat is not None and lon is not None and lat != lon:
+    names = list(map(str, columns))
+    if is_cosine(metric) and (places := places_among(names)) is not None:
+        lat, lon = (names[at] for at in places)
         warn_user(
             f"distance_metric is 'cosine' on the columns {lat!r} and {lon!r}: degrees are no "
             "directions, so places far apart count as near. Train on "
             f"shoal.to_sphere({lat}, {lon}), points of the sphere, whose cosine distance is that "
             f"along the ground (on the command line: --sphere {lat},{lon})"
         )
+
+
+def places_among(names: Sequence[str]) -> tuple[int, int] | None:
+    """Which columns are called latitude and longitude, if any are."""
+    words = [{word.lower() for word in _WORDS.findall(name)} for name in names]
+    lat = next((at for at, said in enumerate(words) if said & LATITUDE_NAMES), None)
+    lon = next((at for at, said in enumerate(words) if said & LONGITUDE_NAMES), None)
+    return None if lat is None or lon is None or lat == lon else (lat, lon)
