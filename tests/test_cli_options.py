@@ -76,6 +76,24 @@ LINES: list[tuple[str, int, str]] = [
     ("export model.safetensors -o m.onnx --dtype float64 --opset 18 -q --json", 0, "m.onnx"),
     ("export run --output m.npy --format npy --force --quiet", 0, "m.npy"),
     ("export run -o m.faiss --ivf", 0, "m.faiss"),
+    (
+        "report model.safetensors t.csv -o r.html --weight w --title T --name-column id -q",
+        0,
+        "r.html",
+    ),
+    (
+        "report run x.npy --output r.html --force --image-shape 1,1,3 --sample-size 50 --threads 1 "
+        "--silhouette-size 30 --examples 2 --seed 1 --quiet --json --on-bad-rows skip",
+        0,
+        '"silhouette_of_sample"',
+    ),
+    ("report s.npz t.csv -o s.html --sphere lat,lon --map world --keep id,a", 0, "s.html"),
+    (
+        "report c.safetensors t.csv -o c.html --no-weight --metadata t.csv --vocabulary terms.txt "
+        "--history run/metrics.jsonl",
+        0,
+        "c.html",
+    ),
     ("inspect run --json", 0, '"clusters": 3'),
     ("demo -k 3 --rows 500 --seed 2 -o p.csv", 0, "p.csv"),
     ("demo --clusters 2 --rows 500 --output p.csv --force --json", 0, '"sizes"'),
@@ -131,6 +149,7 @@ def test_every_line_does_what_it_should(tmp_path: Path) -> None:
     pytest.importorskip("shtab")
     write(tmp_path / "t.csv", X, **TIMES)
     write(tmp_path / "x.npy", X)
+    (tmp_path / "terms.txt").write_text("one\ntwo\nthree\n")
     wrong = []
     for line, code, words in LINES:
         done = subprocess.run(

@@ -46,6 +46,9 @@ FACES = {
     "sklearn",
     "saving",
     "export",
+    "report",
+    "plot",
+    "notebook",
     "cli",
 }
 MIDDLE = {"steps", "executors", "hooks"}

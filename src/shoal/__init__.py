@@ -1,5 +1,6 @@
 """Shoal: k-means clustering for data of any size, exact and reproducible to the bit."""
 
+from shoal import plot as plot
 from shoal.build import build_info
 from shoal.choosing import KChoice, choose_k
 from shoal.config import RunConfig

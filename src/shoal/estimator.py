@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from shoal import config as names
-from shoal import directories
+from shoal import directories, notebook
 from shoal.checks import whole_number
 from shoal.config import InitialClusters, Parameters, RunConfig
 from shoal.errors import BadInputError
@@ -832,3 +832,5 @@ class KMeansClustering:
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
         return f"KMeansClustering({self._home.settings.shown(defaults)})"
+
+    _repr_html_ = notebook.repr_html

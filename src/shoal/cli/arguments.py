@@ -11,6 +11,7 @@ from shoal.cli.help import CODES, DATA, EXAMPLES, FORMATS, SUMMARIES, epilog
 from shoal.cli.machines import add_asynchronous, add_machines
 from shoal.config import EMPTY_CLUSTERS, ON_BAD_ROWS, SEEDINGS
 from shoal.metric import COSINE_DISTANCE, METRICS
+from shoal.report.plane import MAPS
 from shoal.version import __version__
 
 #: Options of ``fit`` that make a model what it is: the parameter of each, and its default.
@@ -66,10 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser, *commands: Callable[..., obje
     }
     _add_fit_options(made["fit"])
     _add_choose_options(made["choose-k"])
-    for name in ("export", "inspect"):
+    for name in ("export", "inspect", "report"):
         what = "model file, or directory of checkpoints"
         _add_path(made[name].add_argument, "model", help=what, metavar="MODEL")
     _add_export_options(made["export"])
+    _add_report_options(made["report"])
     for name in ("predict", "transform", "evaluate"):
         _add_options_to_apply(made[name])
     for name in ("predict", "transform"):
@@ -247,6 +249,37 @@ def _add_export_options(export: argparse.ArgumentParser) -> None:
     add("-q", "--quiet", action="store_true", help="no log lines")
 
 
+def _add_report_options(report: argparse.ArgumentParser) -> None:
+    add = report.add_argument
+    _add_path(add, "data", nargs="+", metavar="DATA", help=DATA)
+    _add_path(add, "-o", "--output", required=True, help="page to write, .html")
+    add("--force", action="store_true", help="replace an existing file")
+    add("--title", help="heading of the page")
+    add("--name-column", help="column that names rows (the first of text that tells them apart)")
+    add("--keep", type=_names, help="columns of DATA that are shown of rows: id,title (all)")
+    _add_path(add, "--metadata", help="file of a table with a row for each of DATA, for its names")
+    _add_path(add, "--vocabulary", help="file with the term of each column, a line each")
+    add(
+        "--image-shape",
+        type=_shape,
+        metavar="HEIGHT,WIDTH[,CHANNELS]",
+        help="rows are images of this shape: 28,28 or 8,8,3; 1,1,3 are pixels",
+    )
+    add("--map", choices=MAPS, default=MAPS[0], help="what the map shows (auto)")
+    _add_path(add, "--history", help="metrics.jsonl of training (that of a directory MODEL)")
+    add("--sample-size", type=int, default=5000, help="rows on the map (5000)")
+    add("--silhouette-size", type=int, default=2000, help="... of the exact silhouette (2000)")
+    add("--examples", type=int, default=3, help="nearest and farthest rows of each cluster (3)")
+    add("--seed", type=int, default=0, help="seed of the sample (0)")
+    add("--sphere", type=_two_names, metavar="LAT,LON", help="other names than those of training")
+    weights = report.add_mutually_exclusive_group()
+    weights.add_argument("--weight", help="column of row weights (that of training)")
+    weights.add_argument("--no-weight", action="store_true", help="every row counts the same")
+    add("--on-bad-rows", choices=ON_BAD_ROWS, help="rows with bad values (as in training)")
+    add("--threads", type=int, help="threads (default: all there are)")
+    add("-q", "--quiet", action="store_true", help="no progress")
+
+
 def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28)
 
@@ -294,6 +327,13 @@ def _two_names(text: str) -> list[str]:
     if len(names) != 2:
         raise argparse.ArgumentTypeError(f"{text!r} must be two columns: latitude,longitude")
     return names
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(one) for one in text.replace("x", ",").split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} must be like 28,28 or 8,8,3") from None
 
 
 def _path(text: str) -> str:

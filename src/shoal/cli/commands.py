@@ -35,6 +35,7 @@ from shoal.cli.output import (
 from shoal.cli.parts import KM, PartFiles, check_directory, is_directory, write_parts
 from shoal.cli.places import names_of_places
 from shoal.cli.preview import preview
+from shoal.cli.report import report
 from shoal.cli.writers import check_suffix, writing
 from shoal.errors import BadInputError
 from shoal.hooks import rows_shown
@@ -96,8 +97,8 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(
             prog="shoal", description="k-means clustering: exact, reproducible to the bit, fast."
         )
-        commands = (fit, choose_k, predict, transform, evaluate, export, inspect, demo, completion)
-        add_arguments(parser, *commands)
+        other = (export, report, inspect, demo, completion)
+        add_arguments(parser, fit, choose_k, predict, transform, evaluate, *other)
         options = parser.parse_args(arguments)
         options.parser = parser
         return options

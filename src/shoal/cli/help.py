@@ -69,6 +69,13 @@ Fits each k by full batches over the same rows, and prints inertia, silhouettes,
 and Davies-Bouldin (with --gap, the gap statistic), and which k each of them suggests, and why.
 """
 
+#: What ``report`` writes.
+PAGE = """\
+One self-contained page: sizes, distances and silhouettes of all rows, a map of the centers and a
+sample, what makes each cluster different, its nearest and farthest rows with their other columns,
+the loss by step, what changed between checkpoints. It needs no network (shoal[report]).
+"""
+
 #: What each command is for, in a line.
 SUMMARIES = {
     "fit": "train on data and write a model",
@@ -77,6 +84,7 @@ SUMMARIES = {
     "transform": "write the distance of every row to every center",
     "evaluate": "measure a model on data",
     "export": "write a model in another form",
+    "report": "write a page about a model and data",
     "inspect": "say what a model holds, in any form",
     "demo": "cluster made-up points, to see what it looks like",
     "completion": "print a script that completes commands in a shell",
@@ -115,6 +123,12 @@ shoal export model.safetensors -o model.onnx
 shoal export run -o centers.npy
 shoal export run --format savedmodel -o served/1
 """,
+    "report": """\
+shoal report model.safetensors points.csv -o report.html
+shoal report run "days/*.parquet" -o report.html --name-column title --title Days
+shoal report digits.safetensors digits.npy -o report.html --image-shape 28,28
+shoal report docs.safetensors tfidf.npz -o report.html --vocabulary terms.txt --metadata docs.csv
+""",
     "inspect": """\
 shoal inspect model.safetensors
 shoal inspect run --json
@@ -137,6 +151,7 @@ NOTES = {
     "transform": DISTANCES + OUTPUT,
     "evaluate": MEASURES,
     "export": EXPORTS,
+    "report": PAGE,
 }
 
 #: What ``shoal --help`` ends with.

@@ -154,23 +154,18 @@ def of_metadata(given: Any, rows: int | None) -> Beside:
     BadInputError
         If it is nothing of that kind, or does not have as many rows.
     """
-    if not _is_named(given) and not is_path(given) and hasattr(given, "__len__"):
-        found: Beside = OfFrame({NAME: given})
-    elif isinstance(given, (str, os.PathLike)) or (
-        isinstance(given, list) and is_path(given) and len(given) != rows
-    ):
+    parts = isinstance(given, list) and all(map(_is_named, given))  # else names, not paths
+    if parts or _is_named(given) or isinstance(given, (str, os.PathLike)):
         found = beside(given)
-    elif isinstance(given, list):
-        found = OfFrame({NAME: given})  # names of the rows, not of files
     else:
-        found = beside(given)
+        found = OfFrame({NAME: given}) if hasattr(given, "__len__") else Nothing()
     if isinstance(found, Nothing):
         raise BadInputError(
             f"metadata is of type {type(given).__name__}; it must be a frame, a table, a dict of "
             "columns, a list of names, or a .csv, .parquet or .arrow file"
         )
     there = len(found) if isinstance(found, OfFrame | OfTable | OfParts) else rows
-    if there is not None and there != rows:
+    if rows is not None and there is not None and there != rows:
         raise BadInputError(
             f"metadata has {there:,} rows, and the data has {rows:,}: give one for each"
         )

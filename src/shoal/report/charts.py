@@ -138,7 +138,9 @@ def map_of(
         of_center.append(("", "@name"))
     from bokeh.models import TapTool
 
-    made.add_tools(_hover([marks], of_center), _hover([dots], of_row, attachment="below"))
+    made.add_tools(
+        _hover([marks], of_center, attachment="right"), _hover([dots], of_row, attachment="left")
+    )
     made.add_tools(TapTool(renderers=[marks]))
     return made
 

@@ -34,25 +34,34 @@
   // ---- plots ----
   const documents = {};
   const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  function paint(doc) {
-    const [text, quiet, grid, accent, card] = ["--ink", "--quiet", "--grid", "--accent", "--card"].map(ink);
-    for (const root of doc.roots()) for (const model of root.references()) {
-      if (model.type.endsWith("Axis")) model.setv({ axis_label_text_color: quiet, major_label_text_color: quiet });
-      else if (model.type === "Figure") model.setv({ background_fill_color: card, border_fill_color: card });
-      else if (model.type === "Grid") model.setv({ grid_line_color: model.grid_line_color === null ? null : grid });
-      else if (model.type === "GlyphRenderer" && model.name === "accent") model.glyph.setv({ fill_color: accent });
-      else if (model.type === "GlyphRenderer" && model.name === "accent-line") model.glyph.setv({ line_color: accent });
-      else if (model.type === "GlyphRenderer" && model.name === "marks") model.glyph.setv({ line_color: card });
-      else if (model.type === "GlyphRenderer" && model.name === "ink") model.glyph.setv({ line_color: quiet });
+  // Colors are put into a plot before it is drawn: drawn again, it may leave traces of the old ones.
+  function dressed(value, colors) {
+    if (Array.isArray(value)) return value.map((one) => dressed(one, colors));
+    if (value === null || typeof value !== "object") return value;
+    const found = Object.fromEntries(Object.entries(value).map(([name, one]) => [name, dressed(one, colors)]));
+    if (found.type !== "object" || !found.attributes) return found;
+    const of = found.attributes, { quiet, grid, accent, card } = colors;
+    if (found.name === "Figure") Object.assign(of, { background_fill_color: card, border_fill_color: card });
+    else if (found.name.endsWith("Axis")) Object.assign(of, { axis_label_text_color: quiet, major_label_text_color: quiet });
+    else if (found.name === "Grid" && of.grid_line_color !== null) of.grid_line_color = grid;
+    else if (found.name === "GlyphRenderer") {
+      const glyphs = ["glyph", "selection_glyph", "nonselection_glyph"].map((one) => of[one]).filter((one) => one && one.attributes);
+      const [name, color] = { accent: ["fill_color", accent], "accent-line": ["line_color", accent],
+        marks: ["line_color", card], ink: ["line_color", quiet] }[of.name] || [];
+      if (name) for (const glyph of glyphs) glyph.attributes[name] = { type: "value", value: color };
     }
-    return text;
+    return found;
   }
   const fine = matchMedia("(pointer: fine)").matches;
   async function draw(name) {
-    await Bokeh.embed.embed_item(plots[name]);
+    const colors = Object.fromEntries(["quiet", "grid", "accent", "card"].map((one) => [one, ink("--" + one)]));
+    if (documents[name]) {
+      documents[name].clear();
+      document.getElementById("plot-" + name).replaceChildren();
+    }
+    await Bokeh.embed.embed_item(dressed(plots[name], colors));
     const doc = Bokeh.documents[Bokeh.documents.length - 1];
     documents[name] = doc;
-    paint(doc);
     if (name !== "map") return;
     const figure = doc.roots()[0];
     if (fine) figure.toolbar.active_drag = figure.toolbar.tools.find((tool) => tool.type === "PanTool") || null;
@@ -63,6 +72,11 @@
       if (first === undefined && chosen !== null) mark(null);
     });
     if (marked) mark(chosen);
+  }
+  async function drawAll() {
+    delete document.documentElement.dataset.ready;
+    for (const name of Object.keys(plots)) await draw(name);
+    document.documentElement.dataset.ready = "true";
   }
   function mark(id) {
     const doc = documents.map;
@@ -78,7 +92,7 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   function dress(theme) {
     document.documentElement.dataset.theme = theme;
-    Object.values(documents).forEach(paint);
+    if (document.documentElement.dataset.ready) drawAll();
   }
   dress(dark.matches ? "dark" : "light");
   dark.addEventListener("change", () => dress(dark.matches ? "dark" : "light"));
@@ -227,8 +241,5 @@
   // ---- begin: the table, which is there at once; the plots one by one, when there is Bokeh ----
   fill();
   if (view.length) open(view[0].id, false);
-  addEventListener("load", async () => {
-    for (const name of Object.keys(plots)) await draw(name);
-    document.documentElement.dataset.ready = "true";
-  });
+  addEventListener("load", drawAll);
 })();
