@@ -28,6 +28,7 @@
 #include "py_grid.h"
 #include "py_lloyd.h"
 #include "py_permutation.h"
+#include "py_runs.h"
 #include "py_seeding.h"
 
 namespace nb = nanobind;
@@ -293,6 +294,13 @@ NB_MODULE(_core, m) {
         "Several passes of assign_again, centers moved to the means after each.\n\n"
         "Returns (steps, changes of the last pass, shift, whether a cluster is empty, whether the\n"
         "last pass was with these centers).");
+  m.def(
+      "runs", &py_runs, nb::arg("rows"), nb::arg("threads"), nb::arg("grid"), nb::arg("budget"),
+      nb::arg("firsts"), nb::arg("draws"), nb::arg("most"), nb::arg("tolerance"),
+      nb::arg("centers"), nb::arg("labels"), nb::arg("sums"), nb::arg("squares"),
+      "Whole runs from k-means++ to the loss, of rows without weights, squared Euclidean.\n\n"
+      "Returns (runs that came to a good end, how the next one ended, the best, its inertia, its\n"
+      "steps).");
   m.def("shift", &py_shift, nb::arg("before"), nb::arg("after"),
         "Sum of the squared moves of centers.");
   m.def(

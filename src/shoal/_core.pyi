@@ -55,6 +55,20 @@ def lloyd(
     again: bool,
     limit: float,
 ) -> tuple[int, int, float, bool, bool]: ...
+def runs(
+    rows: _Floats,  # IN [n, d], dense
+    threads: int,
+    grid: Grid,
+    budget: int,  # bytes
+    firsts: npt.NDArray[np.int64],  # IN [runs]
+    draws: npt.NDArray[np.uint64],  # IN [runs * (k - 1), m]
+    most: int,
+    tolerance: float,
+    centers: _Floats,  # OUT [k, d], of the best run
+    labels: npt.NDArray[np.int32],  # OUT [n]
+    sums: npt.NDArray[np.int64],  # OUT [levels, k, d + 1]
+    squares: npt.NDArray[np.int64],  # OUT [2, d + 1]
+) -> tuple[int, int, int, float, int]: ...
 def shift(
     before: _Floats,  # IN [k, d]
     after: _Floats,  # IN [k, d]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.batches import look_at
-from shoal.config import Parameters
+from shoal.config import KMEANS_PLUS_PLUS_INIT, Parameters
 from shoal.errors import BadInputError
 from shoal.executors.data import Data
 from shoal.executors.local import LocalExecutor
@@ -21,6 +21,7 @@ from shoal.inference import Inference
 from shoal.metric import COSINE_DISTANCE, to_unit
 from shoal.shards.kernels import as_loss, loss_of, means_of, nearest
 from shoal.shards.part import Part
+from shoal.shards.values import Runs
 from shoal.shards.workspace import Workspace
 from shoal.sources.open import Source
 from shoal.sources.paged import PagedSource
@@ -148,6 +149,16 @@ class Prepared:
     def picked(self, seed: int) -> Indices:
         """Indices of rows chosen by k-means++."""
         return plus_plus.picked(self.data, self.parameters, seed)
+
+    def runs(self, seeds: Sequence[int], max_iter: int, tol: float) -> Runs | None:
+        """Whole runs with these seeds, as far as they can be made in a row; see ``Data.runs``."""
+        if self.parameters.initial_clusters != KMEANS_PLUS_PLUS_INIT:
+            return None
+        begun = plus_plus.begun(self.data, self.parameters, seeds)
+        if begun is None:
+            return None
+        centers = np.empty((self.parameters.num_clusters, self.columns), self.dtype)
+        return self.data.runs(begun, centers, max_iter, tol)
 
     def loss(self, found: Partial, centers: Floats) -> float:
         """Sum of weight * distance of the last pass, made with ``centers``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +39,27 @@ class Found:
     inertia: float
     steps: int
     partial: Partial
+
+
+def best_of(rows: Prepared, seeds: Sequence[int], max_iter: int, tol: float) -> Found:
+    """The best of the runs with these seeds, each as ``run`` makes it; of several the first.
+
+    As many as can be are made at once.
+    """
+    best: Found | None = None
+    done, together = 0, True
+    while done < len(seeds):
+        several = rows.runs(seeds[done:], max_iter, tol) if together else None
+        together = several is not None
+        if several is None:
+            found = run(rows, rows.seeded(seeds[done]), max_iter, tol)
+        else:
+            found = Found(*several[1:])
+        done += 1 if several is None else several.done
+        if best is None or found.inertia < best.inertia:
+            best = found
+    assert best is not None
+    return best
 
 
 def run(

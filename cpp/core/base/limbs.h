@@ -1,6 +1,7 @@
 // Arithmetic on exact sums as whole numbers.
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "core/base/exact_sum.h"
@@ -56,6 +57,23 @@ inline Limbs share_of(const Limbs& sum, uint64_t draw) {
   for (int i = 0; i < ExactSum::kLimbs; ++i)  // 53 = 32 + 21
     share[i] = product[i + 1] >> 21 | product[i + 2] << 11;
   return share;
+}
+
+// The nearest float64 of a sum in units of 2^-1074, ties to even; infinity beyond all.
+inline double rounded_once(const Limbs& sum) {
+  const int top = top_of(sum);
+  if (sum[top] == 0) return 0;
+  const int bits = 32 * top + 32 - __builtin_clz(sum[top]);
+  const auto bit = [&](int b) { return sum[b / 32] >> b % 32 & 1; };
+  const int below = std::max(bits - 53, 0);  // bits that are rounded away
+  uint64_t mantissa = 0;
+  for (int b = bits; b-- > below;) mantissa = mantissa << 1 | bit(b);
+  if (below > 0 && bit(below - 1) != 0) {
+    bool more = (mantissa & 1) != 0;
+    for (int b = below - 1; b-- > 0 && !more;) more = bit(b) != 0;
+    mantissa += more;
+  }
+  return std::ldexp(static_cast<double>(mantissa), below - 1074);
 }
 
 }  // namespace shoal

@@ -76,6 +76,15 @@ Seeding::Seeding(const WeightedRows& given, const Rows& centers, Metric metric, 
   measure_first(given, centers, target, threads);
 }
 
+void Seeding::restart(const WeightedRows& given, const Rows& centers, const Target& target,
+                      int threads) {
+  std::fill(sums_.begin(), sums_.end(), ExactSum{});
+  behind_ = falls_complete_ = false;
+  measure_first(given, centers, target, threads);
+  const int64_t coded = codes_ ? std::min(given.rows.n, codes_->tiles() * kCodeTile) : 0;
+  for (int64_t i = 0; i < coded; ++i) codes_->set_reach(i, codes_->space().reach_of(nearest_[i]));
+}
+
 void Seeding::measure_first(const WeightedRows& given, const Rows& centers, const Target& target,
                             int threads) {
   const Rows& rows = given.rows;

@@ -43,6 +43,9 @@ class Seeding {
   Seeding(const WeightedRows& given, const Rows& centers, Metric metric, double negligible,
           int64_t room, const Target& target, int threads);
 
+  // Begins anew, with other centers; what is known of the same rows alone is kept.
+  void restart(const WeightedRows& given, const Rows& centers, const Target& target, int threads);
+
   // Sum of what the rows draw by.
   ExactSum total() const;
 

@@ -21,7 +21,7 @@ from shoal.metric import is_cosine
 from shoal.shards.grids import check_sums, grid_of, is_usable
 from shoal.shards.part import Batch, Part, Sample
 from shoal.shards.rows import EMPTY_SCAN
-from shoal.shards.values import Drawn, Measure, Steps, joined
+from shoal.shards.values import Begun, Drawn, Measure, Runs, Steps, joined
 from shoal.sources.sparse import Matrix
 from shoal.state import Farthest, Partial, Scan
 from shoal.types import Floats, Indices, Shares
@@ -191,6 +191,18 @@ class Data:
         most = min(most, MOST_WORK // max(work, 1))
         [found] = self._shards.ask("steps", centers, most, again, limit, self._batch)
         return cast(Steps | None, found)
+
+    def runs(self, begun: Begun, centers: Floats, most: int, tolerance: float) -> Runs | None:
+        """Whole runs of at most ``most`` steps, and the best of them; ``centers`` is written to.
+
+        Each ends where no label changes, where the sum of the squared moves of the centers is at
+        most ``tolerance`` times the mean variance of the columns, or where a cluster has no rows:
+        that one, and those behind it, are left to the caller. None where none can be had.
+        """
+        if len(self._shards) > 1 or not self._shards.executor.here:
+            return None
+        [found] = self._shards.ask("runs", begun, centers, most, tolerance)
+        return cast(Runs | None, found)
 
     def loss(self, centers: Floats) -> int:
         """The exact loss of the last ``assign``, of these centers, in units of 2**-1074."""

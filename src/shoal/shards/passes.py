@@ -17,7 +17,7 @@ from shoal.shards.lottery import lowest
 from shoal.shards.part import Part
 from shoal.shards.potential import PotentialOfBlocks
 from shoal.shards.rows import Blocks, source_changed
-from shoal.shards.values import Drawn, Measure, Steps
+from shoal.shards.values import Begun, Drawn, Measure, Runs, Steps
 from shoal.shards.workspace import Workspace
 from shoal.sources.rows import Rows
 from shoal.sources.sparse import dense
@@ -134,6 +134,38 @@ class Passes:
             raise
         partial = Partial(sums, squares, grid, len(block.rows), changes)
         return Steps(moved, steps, shift, empty, settled, partial)
+
+    def runs(self, begun: Begun, centers: Floats, most: int, tolerance: float) -> Runs | None:
+        """Whole runs, each of at most ``most`` steps, and the best of them.
+
+        They end where one takes more than the core does by itself. ``centers`` [k, d] is written
+        to. None where rows are not one dense array without weights.
+        """
+        grid, block = self._grid, self._only()
+        assert grid is not None
+        if block is None or not isinstance(block.rows, np.ndarray) or block.weights is not None:
+            return None
+        n, d = block.rows.shape
+        labels = np.empty(n, np.int32)
+        sums = np.empty((grid.levels, len(centers), d + 1), np.int64)
+        squares = np.empty((2, d + 1), np.int64)
+        done, _, _, inertia, steps = _core.runs(
+            block.rows,
+            self._threads,
+            grid,
+            self._budget,
+            begun.firsts,
+            begun.draws,
+            most,
+            tolerance,
+            centers,
+            labels,
+            sums,
+            squares,
+        )
+        if not done:
+            return None
+        return Runs(done, centers, labels, inertia, steps, Partial(sums, squares, grid, n, 0))
 
     def _sums_on(self, grid: Grid, centers: Floats) -> tuple[Ints, Ints]:
         """Sums and squares of the last pass, zero before the first."""

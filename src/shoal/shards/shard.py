@@ -21,7 +21,7 @@ from shoal.shards.potential import Gains, PotentialOfBlocks
 from shoal.shards.rows import EMPTY_SCAN
 from shoal.shards.sampled import Sampled
 from shoal.shards.turns import Turns
-from shoal.shards.values import Drawn, Measure, Steps, Update
+from shoal.shards.values import Begun, Drawn, Measure, Runs, Steps, Update
 from shoal.shards.workspace import Workspace
 from shoal.sources.paged import PagedSource
 from shoal.sources.rows import Rows
@@ -123,6 +123,10 @@ class Shard:
     ) -> Steps | None:
         """Several passes over all rows in a row, centers moved after each; see ``Passes``."""
         return self._passes(batch).steps(centers, most, again, limit)
+
+    def runs(self, begun: Begun, centers: Floats, most: int, tolerance: float) -> Runs | None:
+        """Whole runs over all rows in a row, and the best of them; see ``Passes``."""
+        return self._whole.runs(begun, centers, most, tolerance)
 
     def merge(self, one: Partial, other: Partial) -> Partial:
         """Merge the partials of two shards."""

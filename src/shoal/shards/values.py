@@ -8,7 +8,7 @@ import numpy as np
 
 from shoal.sources.sparse import Matrix, stacked
 from shoal.state import SAID_ROWS, Partial, Scan
-from shoal.types import Floats, Indices
+from shoal.types import Floats, Indices, Ints, Labels, Shares
 
 
 class Measure(NamedTuple):
@@ -40,6 +40,24 @@ class Steps(NamedTuple):
     empty: bool  # a cluster has no rows: a further pass was made, and its step is the caller's
     settled: bool  # the last pass was with these centers: no label changed, or they hardly moved
     partial: Partial  # of the last pass
+
+
+class Begun(NamedTuple):
+    """How runs choose their first centers by k-means++: all that is random about them."""
+
+    firsts: Ints  # [runs], rows
+    draws: Shares  # [runs * (k - 1), m], of m candidates for each further center
+
+
+class Runs(NamedTuple):
+    """Whole full-batch runs that were made in a row, and the best of them."""
+
+    done: int  # how many: the next one takes more than this
+    centers: Floats  # [k, d]
+    labels: Labels  # [n]
+    inertia: float
+    steps: int
+    partial: Partial  # of these labels
 
 
 class Update(NamedTuple):

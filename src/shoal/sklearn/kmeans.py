@@ -131,7 +131,10 @@ class KMeans(KMeansBase):
                 remember(self, source, prepared.columns)
             self._check_number(prepared)
             given = self._given_centers(prepared)
-            for _ in range(self._n_init):
+            if isinstance(self.init, str) and tell is None and on_sample is None:
+                seeds = random.randint(LARGEST_SEED, size=self._n_init).tolist()
+                best = runs.best_of(prepared, seeds, self.max_iter, self.tol)
+            for _ in range(self._n_init if best is None else 0):
                 state = self._begin(prepared, given, random)
                 if tell is not None:
                     tell("Initialization complete")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from shoal.config import Parameters
 from shoal.executors.data import Data
 from shoal.executors.potential import Potential
-from shoal.shards.values import Drawn, joined
+from shoal.metric import is_cosine
+from shoal.shards.values import Begun, Drawn, joined
 from shoal.sources.sparse import dense
 from shoal.state import empty_state
-from shoal.steps.random import Random
+from shoal.steps.random import SEEDING, Random
 from shoal.steps.round import Round
 from shoal.types import Floats, Indices
 
@@ -35,6 +37,28 @@ def picked(data: Data, parameters: Parameters, seed: int) -> Indices:
     """Indices of the rows that k-means++ chooses, with the seed of a state, as first centers."""
     none = empty_state(len(data.scan().magnitude), np.float64, seed)
     return _picked(Round(data, none, parameters)).indices
+
+
+def begun(data: Data, parameters: Parameters, seeds: Sequence[int]) -> Begun | None:
+    """How runs with these seeds begin; None where one takes more than a message.
+
+    They are the rows and draws that ``plus_plus`` offers states with these seeds, in the first
+    round.
+    """
+    scan, k = data.scan(), parameters.num_clusters
+    values = scan.rows * len(scan.magnitude)
+    if scan.weighted or is_cosine(parameters.distance_metric) or scan.positive <= k:
+        return None
+    if k - 1 > max(1, min(PICKS_AT_ONCE, PICKED_VALUES // values)):
+        return None
+    m = 1 + parameters.kmeans_plus_plus_num_retries
+    firsts = np.empty(len(seeds), np.int64)
+    draws = np.empty((len(seeds), (k - 1) * m), np.uint64)
+    for run, seed in enumerate(seeds):
+        shares = Random(seed, SEEDING, 0, 0).shares(1 + (k - 1) * m)
+        firsts[run] = scan.rows * int(shares[0]) >> 53
+        draws[run] = shares[1:]
+    return Begun(firsts, draws.reshape(-1, m))
 
 
 def _picked(offered: Round) -> Drawn:
