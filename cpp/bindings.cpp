@@ -30,6 +30,7 @@
 #include "py_permutation.h"
 #include "py_runs.h"
 #include "py_seeding.h"
+#include "py_within.h"
 
 namespace nb = nanobind;
 
@@ -342,6 +343,8 @@ NB_MODULE(_core, m) {
         nb::arg("quanta"),
         "The grid of scanned rows: (bits, levels, rounds, the first column that none holds or "
         "-1).");
+  m.def("within", &py_within, nb::arg("rows"), nb::arg("limit"),
+        "Whether all values, packed float32 or float64, are at most `limit` in magnitude.");
   m.def("all_distances", &py_all_distances, nb::arg("rows"), nb::arg("centers"), nb::arg("cosine"),
         nb::arg("threads"), nb::arg("distances"), "Distance of every row to every center.");
   nb::class_<PySeeding>(m, "Seeding", "Distances of rows to the centers chosen so far.")

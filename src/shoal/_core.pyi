@@ -147,6 +147,10 @@ def grid(
     unit_rows: bool,
     quanta: _Floats,  # OUT [4, d + 1] float64
 ) -> tuple[int, int, bool, int]: ...
+def within(
+    rows: _Floats,  # IN [n, d], packed
+    limit: float,
+) -> bool: ...
 def all_distances(
     rows: Matrix,  # IN [n, d]
     centers: _Floats,  # IN [k, d]

@@ -1,7 +1,9 @@
 // The float64 arithmetic that decides, vectorised in exactly the order of distance.h.
 // Compiled once per SIMD target, without FMA contraction: every target gives the same bits.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "core/base/ordered.h"
@@ -200,6 +202,20 @@ void magnitude(const char* row, Dtype dtype, int64_t d, void* most, void* least)
   });
 }
 
+template <class T>
+bool within_as(const T* values, int64_t size, T limit) {
+  Magnitude<T> beyond = 0;
+  for (int64_t i = 0; i < size; ++i) beyond |= std::fabs(values[i]) <= limit ? 0 : 1;
+  return beyond == 0;
+}
+
+bool within(const void* values, Dtype dtype, int64_t size, double limit) {
+  if (dtype == Dtype::float64) return within_as(static_cast<const double*>(values), size, limit);
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  return within_as(static_cast<const float*>(values), size,
+                   static_cast<float>(std::min(limit, kLargest)));
+}
+
 bool lanes(const Rows& rows, int64_t first, int64_t count, double* out) {
   if (!packed(rows)) return false;
   with_native_type(rows.dtype, [&]<class T>() { lanes_as<T>(rows, first, count, out); });
@@ -209,8 +225,8 @@ bool lanes(const Rows& rows, int64_t first, int64_t count, double* out) {
 }  // namespace
 
 extern const ExactKernels exact_kernels;
-const ExactKernels exact_kernels = {widen_row,      norm2,     distance, distances,   unit_row,
-                                    unit_distances, add_row,   squares,  add_squares, move_rows,
-                                    moments,        magnitude, lanes,    lane_gains,  lane_take};
+const ExactKernels exact_kernels = {
+    widen_row,   norm2,     distance, distances, unit_row, unit_distances, add_row,    squares,
+    add_squares, move_rows, moments,  magnitude, within,   lanes,          lane_gains, lane_take};
 
 }  // namespace shoal::SHOAL_TARGET

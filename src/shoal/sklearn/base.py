@@ -24,7 +24,7 @@ from shoal.errors import BadInputError, TooFewRowsError
 from shoal.metric import all_distances
 from shoal.prepared import Prepared, blocks_of, local_trials
 from shoal.shards.kernels import assign_block, nearest_labels
-from shoal.sklearn.door import opened, other_words
+from shoal.sklearn.door import is_as_fitted, opened, other_words
 from shoal.sklearn.names import METRICS, SEEDINGS, threads_of
 from shoal.sklearn.quick import LARGEST_SEED, are_plain, random_state_of
 from shoal.sources.open import Source
@@ -157,9 +157,11 @@ class KMeansBase(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         -------
         ndarray (n_samples,) of int32
         """
+        metric, threads = METRICS[self.metric], threads_of(self.n_threads)
+        if is_as_fitted(self, X, metric):
+            return nearest_labels(X, self.cluster_centers_, metric, threads)
         check_is_fitted(self)
         source, parameters = self._open(X), self._parameters()
-        metric, threads = parameters.distance_metric, parameters.num_threads
         found = [
             nearest_labels(block.rows, self.cluster_centers_, metric, threads)
             for block in self._blocks(source, parameters)

@@ -13,6 +13,7 @@ from shoal.config import Parameters
 from shoal.dtypes import check_dtype
 from shoal.errors import BadInputError
 from shoal.prepared import Prepared
+from shoal.shards.kernels import is_fine
 from shoal.shards.workspace import Workspace
 from shoal.sources.array import is_part_list
 from shoal.sources.columns import Columns, is_table
@@ -73,6 +74,15 @@ def _is_plain(estimator: Any, data: Any, reset: bool) -> bool:
         and data.dtype.isnative
         and not hasattr(estimator, "feature_names_in_")
         and (reset or data.shape[1] == estimator.n_features_in_)
+    )
+
+
+def is_as_fitted(estimator: Any, data: Any, metric: str) -> bool:
+    """Whether nobody would find anything to say of an array that a fitted estimator is given."""
+    return (
+        hasattr(estimator, "n_features_in_")
+        and _is_plain(estimator, data, False)
+        and is_fine(data, metric)
     )
 
 
