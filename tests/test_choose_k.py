@@ -16,6 +16,7 @@ from sklearn import metrics
 
 import shoal
 from shoal.choosing.choice import INDICES
+from shoal.executors import PickledExecutor
 
 RANDOM = np.random.default_rng(5)
 CENTERS = RANDOM.uniform(-20, 20, (5, 4))
@@ -227,6 +228,27 @@ def test_a_picture_without_matplotlib_says_how_to_install_it() -> None:
     assert "pip install 'shoal[plot]'" in done.stdout, done.stderr
 
 
+# ---- Weights, and rows elsewhere ----
+
+
+def test_whole_weights_count_as_repeated_rows() -> None:
+    weights = np.random.default_rng(5).integers(1, 4, len(X))
+    first = {"k": [2, 3, 5], "initial_clusters": "kmeans_plus_plus", "num_runs": 4}
+    weighted = shoal.choose_k(X, sample_weight=weights, **first)  # type: ignore[arg-type]
+    repeated = shoal.choose_k(np.repeat(X, weights, axis=0), **first)  # type: ignore[arg-type]
+    for name in ("inertia", "simplified_silhouette", "calinski_harabasz", "davies_bouldin"):
+        assert np.allclose(getattr(weighted, name)[0], getattr(repeated, name)[0], rtol=1e-6), name
+
+
+def test_an_executor_changes_nothing() -> None:
+    given = {"k": [2, 4], "random_seed": 3}
+    here = shoal.choose_k(X, **given)  # type: ignore[arg-type]
+    there = shoal.choose_k(X, **given, executor=PickledExecutor(3))  # type: ignore[arg-type]
+    assert here.inertia.tolist() == there.inertia.tolist()
+    assert here.silhouette.tolist() == there.silhouette.tolist()
+    assert here.clusters[4].tobytes() == there.clusters[4].tobytes()
+
+
 # ---- Refused ----
 
 
@@ -246,6 +268,10 @@ def test_a_picture_without_matplotlib_says_how_to_install_it() -> None:
         ({"tolerance": "no"}, "tolerance"),
         ({"gap": -1}, "gap"),
         ({"gap": 1, "distance_metric": "cosine"}, "Euclidean"),
+        ({"gap": 1, "sample_weight": np.ones(len(X))}, "without weights"),
+        ({"sample_weight": np.ones(3)}, "sample_weight"),
+        ({"sample_weight": -np.ones(len(X))}, "weight"),
+        ({"executor": 3}, "executor"),
         ({"max_steps": 0}, "max_steps"),
         ({"x": iter([X])}, "iterator"),
         ({"x": scipy.sparse.csr_array(X), "gap": 2}, "rows must be dense"),
@@ -260,7 +286,7 @@ def test_what_cannot_be_used_is_named(given: dict[str, Any], match: str) -> None
 
 @pytest.mark.parametrize(
     ("name", "ours"),
-    [("sample_weight", "shoal.Weighted"), ("metric", "distance_metric"), ("n_clusters", "range")],
+    [("metric", "distance_metric"), ("n_clusters", "range")],
 )
 def test_arguments_of_other_libraries_are_answered_with_ours(name: str, ours: str) -> None:
     with pytest.raises(shoal.BadInputError, match=f"no argument '{name}'; instead of it: .*{ours}"):

@@ -163,3 +163,17 @@ def test_the_command_line_speaks_of_options(
     code, _, errors = Shell(capsys).run(command)
     assert code
     assert message in errors
+
+
+def test_a_model_far_from_zero_is_said_to_be_rounded_by_scikit_learn(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    x = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32) + 4e4
+    model = shoal.KMeansClustering(4, use_mini_batch=False, random_seed=0).fit(x, steps=3)
+    with pytest.warns(UserWarning, match="scikit-learn computes distances in float32 from squares"):
+        theirs = model.to_sklearn()
+    assert (theirs.predict(x) != model.labels(x)).any()  # it is true
+    recwarn.clear()
+    same = model.to_sklearn(dtype="float64")
+    assert not recwarn
+    assert np.array_equal(same.predict(x.astype(np.float64)), model.labels(x))

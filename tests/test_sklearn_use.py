@@ -26,6 +26,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import shoal.sklearn
+from shoal.executors import PickledExecutor
 from shoal.sklearn import BisectingKMeans, KMeans, MiniBatchKMeans, k_means
 
 RANDOM = np.random.default_rng(0)
@@ -251,3 +252,15 @@ def test_a_pipeline_that_names_a_parameter_there_is_not() -> None:
 def test_parameters_out_of_range_are_scikit_learns_errors(kind: type, given: Any) -> None:
     with pytest.raises(ValueError, match=f"'{next(iter(given))}' parameter of {kind.__name__}"):
         new(kind, **given).fit(X)
+
+
+def test_rows_may_be_elsewhere_while_they_are_trained_on() -> None:
+    x = np.random.default_rng(0).normal(size=(500, 4))
+    given = {"n_clusters": 5, "n_init": 2, "random_state": 0}
+    here = KMeans(**given).fit(x)
+    there = clone(KMeans(**given, executor=PickledExecutor(3))).fit(x)
+    assert here.cluster_centers_.tobytes() == there.cluster_centers_.tobytes()
+    assert np.array_equal(here.labels_, there.labels_)
+    assert np.array_equal(there.predict(x), here.labels_)
+    with pytest.raises(ValueError, match="executor"):
+        KMeans(**given, executor=3).fit(x)

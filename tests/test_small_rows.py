@@ -21,13 +21,15 @@ def rows_of(kind: str, seed: int, n: int, d: int) -> Any:
         return random.integers(0, 3, (n, d)).astype(np.float64)
     if kind == "few distinct":
         return random.normal(size=(5, d))[random.integers(5, size=n)]
+    if kind == "tight and far":  # sums do not tell the loss: it is measured
+        return make_blobs(n, d, centers=5, cluster_std=1e-6, random_state=seed)[0] + 1e6
     x: Any = make_blobs(n, d, centers=5, cluster_std=3.0, random_state=seed)[0]
     return x.astype(np.float32) if kind == "float32" else x
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-@pytest.mark.parametrize("kind", ["float64", "float32", "lattice", "few distinct"])
+@pytest.mark.parametrize("kind", ["float64", "float32", "lattice", "few distinct", "tight and far"])
 def test_a_fit_that_tells_of_each_step_is_the_same(
     kind: str, metric: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +44,35 @@ def test_a_fit_that_tells_of_each_step_is_the_same(
             assert quiet.labels_.tobytes() == told.labels_.tobytes()
             assert (quiet.inertia_, quiet.n_iter_) == (told.inertia_, told.n_iter_)
     assert "Iteration 0, inertia" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "i1", "u2", "i8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_runs_of_any_dtype_and_order_are_those_of_float64(dtype: str, order: Any) -> None:
+    x = np.random.default_rng(3).integers(0, 50, (300, 5))
+    given = {"n_clusters": 7, "n_init": 4, "random_state": 1}
+    mine, other = (KMeans(**given).fit(rows) for rows in (x.astype(dtype, order=order), x * 1.0))
+    assert np.array_equal(mine.labels_, other.labels_)
+    assert mine.n_iter_ == other.n_iter_
+    assert np.allclose(mine.inertia_, other.inertia_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e200])
+def test_predict_refuses_what_fit_refuses(bad: float, dtype: str, metric: str) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype(dtype)
+    model = KMeans(3, metric=metric, random_state=0).fit(x)
+    assert np.array_equal(model.predict(x), model.labels_)
+    with np.errstate(over="ignore"):
+        x[17, 1] = bad
+    if np.isfinite(x[17, 1]) and metric == "cosine":
+        assert model.predict(x)[17] in range(3)
+        return
+    with pytest.raises(ValueError, match=r"row 17|column 1"):
+        model.predict(x)
+    with pytest.raises(ValueError, match=r"row 17|column 1"):
+        model.fit(x)
 
 
 def test_steps_are_those_of_scikit_learn() -> None:

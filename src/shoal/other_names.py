@@ -51,7 +51,6 @@ ATTRIBUTES = {
 #: What people pass to `choose_k`, and ours.
 CHOOSING = {
     **dict.fromkeys(("n_clusters", "k_range", "ks"), "k: a range, such as range(2, 21)"),
-    "sample_weight": "x=shoal.Weighted(rows, weights)",
     "metric": "distance_metric: 'squared_euclidean' or 'cosine'",
     "init": "initial_clusters: 'kmeans_plus_plus', 'random', 'kmeans_parallel', 'kmc2', 'afkmc2'",
     "n_init": "num_runs",

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from shoal.batches import look_at
 from shoal.config import KMEANS_PLUS_PLUS_INIT, Parameters
 from shoal.errors import BadInputError
+from shoal.executors.base import Executor
 from shoal.executors.data import Data
 from shoal.executors.local import LocalExecutor
 from shoal.inference import Inference
@@ -62,17 +63,32 @@ class Prepared:
     @classmethod
     @contextmanager
     def of(
-        cls, source: Source, parameters: Parameters, workspace: Workspace | None = None
+        cls,
+        source: Source,
+        parameters: Parameters,
+        workspace: Workspace | None = None,
+        executor: Executor | None = None,
     ) -> Iterator[Prepared]:
-        """Look at every value once; ``workspace``: of rows in memory that are passed over once."""
+        """Look at every value once.
+
+        ``workspace``: of rows in memory that are passed over once. ``executor``: where rows live
+        that can be spread; those of a stream stay in this process.
+        """
         metric, threads = parameters.distance_metric, parameters.num_threads
         if source.resident and workspace is not None:
             part = Part(None, metric, threads, workspace=workspace, rows=source.held)
         else:
             size = sum(part.rows.nbytes for part in source.held)
             part = Part(source, metric, threads, budget=parameters.budget(size))
+        parts, there = [part], executor
+        if there is None or not source.any_order:
+            there = LocalExecutor()
+        else:
+            shares = source.split(there.num_parts)
+            budget = part.budget // len(shares)
+            parts = [part._replace(source=share, budget=budget) for share in shares]
         with _none_skipped():
-            data = Data.of(LocalExecutor(), [part]).checked()
+            data = Data.of(there, parts).checked()
         try:
             yield cls(source, parameters, data)
         finally:

@@ -218,7 +218,8 @@ struct ExactKernels {
   // Largest and smallest magnitude per column (magnitude_of), the smallest of those that are not
   // 0, less 1. IN row, columns packed in memory; INOUT most [d], least [d].
   void (*magnitude)(const char* row, Dtype dtype, int64_t d, void* most, void* least);
-  // Whether all of so many values, float32 or float64, are at most `limit` in magnitude; NaN is not.
+  // Whether all of so many values, float32 or float64, are at most `limit` in magnitude; NaN is
+  // not.
   bool (*within)(const void* values, Dtype dtype, int64_t size, double limit);
   // Writes `count` rows to the lanes of a tile, the last one also to what is left of it; false,
   // and nothing is done, where kernels cannot read rows as they lie in memory. OUT out

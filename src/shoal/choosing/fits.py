@@ -12,13 +12,13 @@ from shoal.checks import one_of, whole_number
 from shoal.choosing.choice import KChoice
 from shoal.choosing.indices import distances, measured, silhouette
 from shoal.choosing.plan import Plan, check_gap, gaps
-from shoal.config import KMEANS_PLUS_PLUS_INIT, SEEDINGS, Parameters
+from shoal.config import KMEANS_PLUS_PLUS_INIT, SEEDINGS, Parameters, check_executor
 from shoal.errors import BadInputError, TooFewRowsError
 from shoal.metric import SQUARED_EUCLIDEAN_DISTANCE, is_cosine
 from shoal.other_names import own_arguments
 from shoal.prepared import Prepared
 from shoal.sources.columns import Columns
-from shoal.sources.open import open_named
+from shoal.sources.open import open_named, with_sample_weight
 from shoal.sources.sparse import dense
 from shoal.steps.random import SAMPLING, Random
 from shoal.types import Indices
@@ -32,6 +32,7 @@ def choose_k(
     x: Any,
     k: Iterable[int] = range(2, 11),
     *,
+    sample_weight: Any = None,
     distance_metric: str = SQUARED_EUCLIDEAN_DISTANCE,
     initial_clusters: str = KMEANS_PLUS_PLUS_INIT,
     num_runs: int = 1,
@@ -42,6 +43,7 @@ def choose_k(
     gap: int = 0,
     random_seed: int | None = 0,
     num_threads: int | None = None,
+    executor: Any = None,
 ) -> KChoice:
     """Cluster the same rows into each of several numbers of clusters, and compare.
 
@@ -55,6 +57,9 @@ def choose_k(
         The data; see ``shoal.open``. What can be read once only is refused.
     k
         Numbers of clusters, such as ``range(2, 21)``.
+    sample_weight
+        Weights [n] of the rows of an array, a frame or files; or ``shoal.open(x, weight="name")``.
+        The exact silhouette and the gap statistic are of rows without weights.
     distance_metric
         ``"squared_euclidean"`` or ``"cosine"``; indices are in terms of the same distance, not
         squared.
@@ -79,6 +84,9 @@ def choose_k(
         Of every random choice; None draws a fresh one.
     num_threads
         None: the CPUs this process may use. Results do not depend on it.
+    executor
+        Where the rows of arrays and files are while they are trained on, as in
+        ``RunConfig(executor=...)``. None: in this process. Results do not depend on it.
 
     Returns
     -------
@@ -120,6 +128,8 @@ def choose_k(
     size = whole_number("sample_size", sample_size, 2)
     references = whole_number("gap", gap, 0)
     source = open_named(x, Columns(), None, False, "x")
+    if sample_weight is not None:
+        source = with_sample_weight(source, sample_weight)
     if not source.rereadable:
         raise BadInputError(
             "x is an iterator, which can be read once, and rows are read again and again: pass a "
@@ -129,7 +139,7 @@ def choose_k(
         raise BadInputError("the gap statistic is of Euclidean distances: leave gap at 0")
     if references:
         check_gap(source)
-    with Prepared.of(source, given) as rows:
+    with Prepared.of(source, given, executor=check_executor(executor)) as rows:
         return _choose(rows, plan, numbers, size, references)
 
 
@@ -137,6 +147,11 @@ def _choose(
     rows: Prepared, plan: Plan, numbers: list[int], sample_size: int, references: int
 ) -> KChoice:
     there = rows.data.scan().positive
+    if references and rows.data.scan().weighted:
+        raise BadInputError(
+            "the gap statistic compares with reference data without weights: leave gap at 0, or "
+            "give rows without weights"
+        )
     if there < numbers[-1]:
         raise TooFewRowsError(
             f"k goes up to {numbers[-1]}, but the data has only {there} rows (with a weight): use "

@@ -210,8 +210,7 @@ class Data:
         return sum(losses)
 
     def labels(self) -> npt.NDArray[np.int32]:
-        """Labels [n] of the last ``assign``: where rows are in this process, and nowhere else."""
-        assert self._shards.executor.here
+        """Labels [n] of the last ``assign``, for faces that have them all: as large as the data."""
         return np.concatenate(self._shards.ask("labels"))
 
     def farthest(self, centers: Floats, number: int) -> Farthest:

@@ -115,6 +115,22 @@ def warn_of_coarse(state: State, metric: str, dtype: np.dtype[np.floating], advi
         )
 
 
+def warn_of_cancelled(centers: Floats, where: str, advice: str) -> None:
+    """Warn where distances as differences of squares, without a shift, decide on rounding.
+
+    Of |x|² - 2 x·c + |c|² a few steps of |c|² are lost, whatever rows and centers differ by.
+    """
+    wide = centers.astype(np.float64)
+    lost = float(np.finfo(centers.dtype).eps) * float((wide**2).sum(axis=1).max(initial=0))
+    spread = float((wide.std(axis=0) ** 2).sum())
+    if 0 < COARSE * spread < lost:
+        warn_user(
+            f"{where} computes distances in {centers.dtype.name} from squares, of which {lost:.2g} "
+            f"is lost to rounding, and the squares of what the centers differ by are about "
+            f"{spread:.2g}: rows may get other labels than predict gives them. {advice}"
+        )
+
+
 def _check_range(squares: Floats, centers: Floats, dtype: np.dtype[np.floating]) -> None:
     """Refuse centers whose distances ``dtype`` has no room for, above or below."""
     limits = np.finfo(dtype)

@@ -10,7 +10,7 @@ from shoal.config import Parameters
 from shoal.errors import BadInputError, MissingExtraError
 from shoal.export.faces import exported
 from shoal.export.given import Given
-from shoal.export.shifted import check_dtype, users_centers
+from shoal.export.shifted import check_dtype, users_centers, warn_of_cancelled
 from shoal.metric import COSINE_DISTANCE, is_cosine
 from shoal.state import State
 from shoal.types import Floats
@@ -39,6 +39,11 @@ def to_model(
     names = columns if columns and all(isinstance(name, str) for name in columns) else None
     model = _fitted(centers, None if is_cosine(metric) else names)
     if not is_cosine(metric):
+        warn_of_cancelled(
+            centers,
+            "scikit-learn",
+            "Subtract the mean from rows and centers, or use shoal.sklearn.KMeans, which measures",
+        )
         return model
     if not centers.any(axis=1).all():
         which = int((~centers.any(axis=1)).argmax())

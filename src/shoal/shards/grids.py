@@ -11,6 +11,8 @@ from shoal.state import Grid, Scan
 
 #: Sums of weighted rows beyond could leave the range of float64.
 LARGEST_SUM = 1e300
+#: Where weights reach no further, it is they that are to be scaled.
+SMALLEST_WEIGHT = 1e-200
 
 
 def is_usable(scan: Scan) -> bool:
@@ -37,6 +39,11 @@ def grid_of(scan: Scan, unit_rows: bool) -> Grid:
     )
     if column < 0:
         return Grid(quanta, bits, levels, rounds)
+    if scan.weighted and scan.heaviest < SMALLEST_WEIGHT:
+        raise BadInputError(
+            f"the weights are {scan.heaviest:.3g} at most: weighted values fall below the range of "
+            "float64 (underflow). Scale the weights up; only their ratios matter"
+        )
     ranges = []
     if column < len(scan.magnitude):
         ranges.append(

@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from shoal.config import Parameters
 from shoal.dtypes import check_dtype
 from shoal.errors import BadInputError
+from shoal.executors.base import Executor
 from shoal.prepared import Prepared
 from shoal.shards.kernels import is_fine
 from shoal.shards.workspace import Workspace
@@ -201,8 +202,11 @@ def other_words() -> Iterator[None]:
 
 @contextmanager
 def prepared_of(
-    source: Source, parameters: Parameters, workspace: Workspace | None = None
+    source: Source,
+    parameters: Parameters,
+    workspace: Workspace | None = None,
+    executor: Executor | None = None,
 ) -> Iterator[Prepared]:
     """``Prepared.of``, which refuses rows in other words."""
-    with other_words(), Prepared.of(source, parameters, workspace) as prepared:
+    with other_words(), Prepared.of(source, parameters, workspace, executor) as prepared:
         yield prepared

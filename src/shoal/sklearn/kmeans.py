@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from shoal import config, runs
 from shoal.sklearn.base import KMeansBase
@@ -39,6 +39,9 @@ class KMeans(KMeansBase):
         "steps": 20}`` says both. ``n_iter_`` counts the steps on all rows.
     n_threads
         Threads to use; None: the processors this process may use.
+    executor
+        Where the rows of arrays and files are while they are trained on, as in
+        ``RunConfig(executor=...)``: see ``shoal.executors``. None: in this process.
 
     Attributes
     ----------
@@ -63,6 +66,7 @@ class KMeans(KMeansBase):
         "copy_x": ["boolean"],
         "algorithm": [StrOptions({"lloyd", "elkan"})],
         "start_on_sample": ["boolean", Interval(Real, 0, 1, closed="neither"), dict],
+        "executor": [HasMethods(["start", "share", "submit", "gather", "close"]), None],
     }
 
     def __init__(
@@ -80,6 +84,7 @@ class KMeans(KMeansBase):
         metric: str = "euclidean",
         start_on_sample: bool | float | dict[str, float] = False,
         n_threads: int | None = None,
+        executor: Any = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -93,6 +98,7 @@ class KMeans(KMeansBase):
         self.metric = metric
         self.start_on_sample = start_on_sample
         self.n_threads = n_threads
+        self.executor = executor
 
     @checks_parameters
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
@@ -126,7 +132,7 @@ class KMeans(KMeansBase):
         random, tell = self._random(), print if self.verbose else None
         on_sample = config.on_sample(self.start_on_sample)
         best: runs.Found | None = None
-        with prepared_of(source, self._parameters()) as prepared:
+        with prepared_of(source, self._parameters(), executor=self.executor) as prepared:
             if source.dim is None:
                 remember(self, source, prepared.columns)
             self._check_number(prepared)

@@ -41,6 +41,7 @@ PLAIN: dict[str, Callable[[Any], bool]] = {
     "metric": lambda value: type(value) is str and value in METRICS,
     "start_on_sample": lambda value: type(value) is bool,
     "n_threads": lambda value: value is None or _natural(value),
+    "executor": lambda value: value is None,
     "batch_size": _natural,
     "compute_labels": lambda value: type(value) is bool,
     "max_no_improvement": lambda value: value is None or _natural(value),
