@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import shoal
+from shoal.sources.limits import Limits
 
 RUN = """
 import json, logging, sys
@@ -25,18 +26,33 @@ if given["kind"] == "array":
     x = np.empty((n, d), given["dtype"])
     for i in range(0, n, 50_000):
         x[i : i + 50_000] = rng.standard_normal((min(50_000, n - i), d)) * 20
+elif given["kind"] == "map":
+    x = sys.argv[2] + ".npy"
+    np.lib.format.open_memmap(x, "w+", np.float32, (n, d))[:] = 3
+elif given["kind"] == "arrow":
+    import pyarrow
+    x = sys.argv[2] + ".arrow"
+    columns = {f"c{i:03d}": rng.standard_normal(n, dtype=np.float32) for i in range(d)}
+    table = pyarrow.table(columns)
+    with pyarrow.OSFile(x, "wb") as file, pyarrow.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=100_000)
+    del columns, table
+    pyarrow.default_memory_pool().release_unused()
 else:
     import pyarrow
     from pyarrow import parquet
     x = sys.argv[2]
     schema = pyarrow.schema([(f"c{i:03d}", pyarrow.float32()) for i in range(d)])
     with parquet.ParquetWriter(x, schema, use_dictionary=False) as file:
-        for i in range(0, n, 100_000):
-            size = min(100_000, n - i)
+        group = given.get("group", 100_000)
+        for i in range(0, n, group):
+            size = min(group, n - i)
             columns = [rng.standard_normal(size, dtype=np.float32) for _ in range(d)]
-            file.write_table(pyarrow.table(columns, schema=schema))
+            file.write_table(pyarrow.table(columns, schema=schema), row_group_size=group)
     del columns
     pyarrow.default_memory_pool().release_unused()
+if given.get("weighted"):
+    x = shoal.Weighted(x, rng.uniform(0.5, 2, n))
 model = shoal.KMeansClustering(given["k"], num_threads=2, random_seed=1, **given["parameters"])
 open("/proc/self/clear_refs", "w").write("5")
 estimate = shoal.memory_estimate(model, x, batch_size=given.get("batch_size"))
@@ -98,6 +114,31 @@ CASES: dict[str, dict[str, Any]] = {
         "k": 64,
         "parameters": FULL,
     },
+    "AFK-MC², weights": {
+        "rows": 3_000_000,
+        "columns": 4,
+        "k": 20,
+        "weighted": True,
+        "parameters": {"initial_clusters": "afkmc2", "use_mini_batch": False},
+    },
+    "many columns": {"rows": 20, "columns": 2_000_000, "k": 5, "parameters": FULL},
+    "very many centers": {"rows": 200_000, "columns": 4, "k": 100_000, "parameters": FULL},
+    "mapped": {"kind": "map", "rows": 1_000_000, "columns": 32, "k": 20, "parameters": FULL},
+    "Arrow, mapped": {
+        "kind": "arrow",
+        "rows": 1_500_000,
+        "columns": 32,
+        "k": 20,
+        "parameters": {**FULL, "memory_budget": 0},
+    },
+    "one row group": {
+        "kind": "file",
+        "rows": 1_500_000,
+        "columns": 32,
+        "group": 1_500_000,
+        "k": 20,
+        "parameters": {**FULL, "memory_budget": 0},
+    },
     "file, mini-batch": {
         "kind": "file",
         "rows": 2_000_000,
@@ -113,7 +154,7 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_peak_is_within_a_fifth_of_the_estimate(name: str, tmp_path: Path) -> None:
     case = {"kind": "array", "dtype": "float32", **CASES[name]}
-    if case["kind"] == "file":
+    if case["kind"] in ("file", "arrow"):
         pytest.importorskip("pyarrow")
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(case), str(tmp_path / "x.parquet")],
@@ -142,6 +183,25 @@ def test_a_shape_stands_for_data_that_is_not_there_yet() -> None:
     small = shoal.KMeansClustering(64, use_mini_batch=False, memory_budget=0)
     assert shoal.memory_estimate(small, rows=10_000_000, columns=32).kept == 0
     assert "total" in str(array)
+
+
+def test_mapped_files_count_as_data(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.npy")
+    np.save(path, np.zeros((1000, 4), np.float32))
+    for given in (path, np.load(path, mmap_mode="r")):
+        assert shoal.memory_estimate(shoal.KMeansClustering(3), given).data == 16_000
+
+
+def test_limits_of_the_data_count(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "x.csv"
+    path.write_text("a,b\n" + "1.5,2\n" * 1000)
+    model = shoal.KMeansClustering(3, use_mini_batch=False, memory_budget=0)
+    few = Limits(piece=1 << 20, csv_kept=0)
+    usual = shoal.memory_estimate(model, shoal.open(path, limits=Limits(csv_kept=0)))
+    assert usual.reading - shoal.memory_estimate(model, shoal.open(path, limits=few)).reading == (
+        5 * (15 << 20)
+    )
 
 
 def test_given_centers_take_nothing_to_choose() -> None:

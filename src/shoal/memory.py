@@ -29,7 +29,8 @@ from shoal.settings import Settings
 from shoal.shards.candidates import PIECES_MEASURED
 from shoal.shards.kernels import planned_bytes
 from shoal.sources.kept import bytes_of
-from shoal.sources.limits import USUAL
+from shoal.sources.limits import USUAL, Limits
+from shoal.sources.mapped import Mapped, described
 from shoal.sources.open import Source
 from shoal.sources.sparse import SparseRows
 from shoal.steps.chains import CHAIN_ROWS
@@ -39,6 +40,10 @@ from shoal.steps.order import rows_of_a_window
 THREAD_BYTES, OTHER_BYTES = 1 << 20, 4 << 20
 #: What reading files takes beside the rows: pyarrow and its buffers, once it is loaded.
 READER_BYTES = 60 << 20
+#: What a column takes, whatever the number of centers, and what of it each thread has; measured.
+COLUMN_BYTES, COLUMN_BYTES_OF_A_THREAD = 150, 50
+#: What a center takes, whatever the number of columns; measured.
+CENTER_BYTES = 128
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class MemoryEstimate:
     """
 
     process: int  # what this process holds now, arrays among it
-    data: int  # rows that are not in memory yet and will be
+    data: int  # rows that are not in memory yet and will be, or lie in mapped files
     reading: int  # pieces, windows and batches of rows under way
     centers: int  # the centers and their sums
     seeding: int  # while centers are chosen
@@ -98,6 +103,9 @@ class _Shape:
     weighted: bool = False
     sparse: int | None = None  # bytes of all rows, where they are sparse
     packed: bool = True  # no gaps between the columns of a row
+    mapped: int = 0  # bytes of files that are mapped, which the system may take back
+    page: int = 0  # rows of the largest row group or the like, which are read together
+    limits: Limits = USUAL
 
     @property
     def bytes(self) -> int:
@@ -160,14 +168,14 @@ def memory_estimate(
         raise BadInputError(f"{given} of x and a shape given: pass x, or rows and columns")
     if shape is None:
         shape = _shape_of_source(_opened(model, settings, x, batch_size))
-        data = 0  # it is there, or stays where it is
+        data = shape.mapped if shape.held else 0  # else it is there, or stays where it is
     else:
         data = shape.bytes if shape.held else 0
     reading = _reading(planned, shape)
     size = bytes_of(shape.rows, shape.dim, shape.dtype, shape.weighted)
     if not shape.held and planned.keeps(size):  # decoded, and then as if it had been there
         data, shape = size, dataclasses.replace(shape, held=True)
-        reading = READER_BYTES + 5 * USUAL.piece + _reading(planned, shape)
+        reading = READER_BYTES + 5 * shape.limits.piece + _reading(planned, shape)
         planned = planned.without(size)
     k, d = planned.num_clusters, shape.dim
     double = is_double(shape.dtype)
@@ -181,7 +189,8 @@ def memory_estimate(
         process=_resident(),
         data=data,
         reading=reading,
-        centers=k * (d + 1) * cell,
+        centers=k * ((d + 1) * cell + CENTER_BYTES)
+        + d * (COLUMN_BYTES + COLUMN_BYTES_OF_A_THREAD * planned.num_threads),
         seeding=_seeding(planned, shape),
         labels=_labels(planned, shape),
         kept=_kept(planned, shape),
@@ -219,6 +228,7 @@ def _shape_of_source(source: Source) -> _Shape:
     weighted = weighted or getattr(pages, "weight", None) is not None
     sparse = [part.rows.nbytes for part in source.held if isinstance(part.rows, SparseRows)]
     dense = [part.rows for part in source.held if not isinstance(part.rows, SparseRows)]
+    inside = sum(rows.nbytes for rows in dense if isinstance(described(rows), Mapped))
     return _Shape(
         source.rows or 0,
         pages.dim,
@@ -229,6 +239,9 @@ def _shape_of_source(source: Source) -> _Shape:
         weighted,
         sum(sparse) if sparse else None,
         all(rows.strides[1] == rows.itemsize for rows in dense),
+        inside or getattr(pages, "mapped", 0),
+        max(pages.lengths, default=0),
+        source.limits,
     )
 
 
@@ -237,11 +250,17 @@ def _reading(planned: Parameters, shape: _Shape) -> int:
     batch = _batch(planned, shape) * shape.row
     if shape.held:
         return 2 * batch if planned.use_mini_batch else 0
-    if not planned.use_mini_batch:
-        return READER_BYTES + 5 * USUAL.piece  # being read, read ahead, in use, and decoded
+    piece = shape.limits.piece
+    # Rows that are chosen by their index are read with all of their page.
+    page = min(shape.page * shape.row, shape.bytes)
     window = min(rows_of_a_window(shape.dim) * shape.row, shape.bytes)
+    if shape.mapped:  # of which rows are copied
+        use = 2 * window + 2 * batch if planned.use_mini_batch else 2 * piece
+        return READER_BYTES + shape.mapped + use
+    if not planned.use_mini_batch:
+        return READER_BYTES + page + 5 * piece  # being read, read ahead, in use, and decoded
     # In use, read ahead, what it is decoded and put together from, and what eight readers hold.
-    return READER_BYTES + 8 * window + 2 * batch
+    return READER_BYTES + page + 8 * window + 2 * batch
 
 
 def _labels(planned: Parameters, shape: _Shape) -> int:
@@ -276,10 +295,11 @@ def _seeding(planned: Parameters, shape: _Shape) -> int:
         candidates = min(n, int(rounds * planned.num_clusters) + 1)
         # Distances and labels, also of the rows under way; rows noted and as candidates, wide, and
         # what weighs them.
-        under_way = 17 * min(n, PIECES_MEASURED * USUAL.candidate_rows)
+        under_way = 17 * min(n, PIECES_MEASURED * shape.limits.candidate_rows)
         return 12 * n + under_way + weights + candidates * (2 * row + 32 * d)
     if method == AFKMC2_INIT:
-        return 16 * n + weights + CHAIN_ROWS * row
+        masses = 8 * n if shape.weighted else 0  # of all rows by their weight
+        return 16 * n + masses + weights + CHAIN_ROWS * row
     if method == KMC2_INIT:
         return weights + CHAIN_ROWS * 2 * row
     return weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,6 +45,9 @@ class Reader(Protocol):
     def column(self, file: File, name: str) -> Iterator[Any]:
         """Arrays of one column, some rows at a time."""
 
+    def maps(self, name: str) -> bool:
+        """Whether rows of a file are used where they are mapped, once it was looked at."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -79,6 +83,12 @@ class ArrowPages:
         self.columns: tuple[Any, ...] = self._layout.columns
         self.weight = columns.weights
         self.widths = {field.name: field.width for field in self._layout.fields}
+
+    @property
+    def mapped(self) -> int:
+        """Bytes of the files that are mapped while they are read."""
+        local = [file.name for file in self._files if file.system is None]
+        return sum(os.path.getsize(name) for name in local if self._reader.maps(name))
 
     def read(self, page: int) -> Rows:
         """A row group or a record batch."""

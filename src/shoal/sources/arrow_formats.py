@@ -48,6 +48,11 @@ class ParquetReader:
             for batch in opened.iter_batches(256, columns=[name]):
                 yield batch.column(name)
 
+    def maps(self, name: str) -> bool:
+        """Never."""
+        del name
+        return False
+
     @contextmanager
     def _open(self, file: File, buffer: int = BUFFER_BYTES) -> Iterator[Any]:
         """A local file is read as it is decoded; of others, a whole row group is fetched at once.
@@ -107,6 +112,10 @@ class IpcReader:
         with self._open(file, [name]) as reader:
             for page in range(reader.num_record_batches):
                 yield reader.get_batch(page).column(name)
+
+    def maps(self, name: str) -> bool:
+        """Whether batches of a file are not compressed."""
+        return self._plain.get(name, False)
 
     @contextmanager
     def _open(self, file: File, names: Iterable[str]) -> Iterator[Any]:

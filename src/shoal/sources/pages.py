@@ -120,6 +120,7 @@ class WeightedPages:
         self.name, self.dim, self.dtype = pages.name, pages.dim, pages.dtype
         self.columns, self.lengths = pages.columns, pages.lengths
         self.weight = what
+        self.mapped: int = getattr(pages, "mapped", 0)
         self._offset = 0  # the row of the first weight
 
     def read(self, page: int) -> Rows:
