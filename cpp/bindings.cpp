@@ -31,6 +31,7 @@
 #include "py_runs.h"
 #include "py_seeding.h"
 #include "py_within.h"
+#include "release.h"
 
 namespace nb = nanobind;
 
@@ -51,7 +52,7 @@ nb::tuple py_assign(nb::handle rows, nb::handle weights, nb::handle centers, boo
   const Plan filters = plan();
   Assignment result;
   {
-    nb::gil_scoped_release release;
+    Release release;
     if (x.sparse() != nullptr)
       result = assign({*x.sparse(), w.data(), c_rows, metric_of(cosine), simd, threads}, out.data(),
                       far.data(), measured);
@@ -81,7 +82,7 @@ nb::tuple py_assign_again(nb::handle rows, nb::handle weights, nb::handle center
   const Plan filters = plan();
   Assignment result;
   {
-    nb::gil_scoped_release release;
+    Release release;
     if (x.sparse() != nullptr)
       result = assign_again({*x.sparse(), w.data(), c_rows, metric_of(cosine), simd, threads},
                             label, g.grid, into, squared);
@@ -103,7 +104,7 @@ nb::tuple py_loss(nb::handle sums, nb::handle squares, nb::handle grid, int64_t 
   const Target& simd = target();
   Loss loss;
   {
-    nb::gil_scoped_release release;
+    Release release;
     loss = loss_of(from, squared, g.grid, rows, c_rows, metric_of(cosine), simd, threads);
   }
   return nb::make_tuple(loss.value, loss.error);
@@ -121,7 +122,7 @@ nb::object py_measure(nb::handle rows, nb::handle weights, nb::handle labels, nb
   const Target& simd = target();
   ExactSum loss;
   {
-    nb::gil_scoped_release release;
+    Release release;
     loss = measured_loss(x_rows, w.data(), label, c_rows, metric_of(cosine), simd, threads);
   }
   return as_int(loss);
@@ -140,7 +141,7 @@ void py_means(nb::handle sums, nb::handle grid, nb::handle centers, nb::handle c
   if (c_rows.dtype != Dtype::float32 && c_rows.dtype != Dtype::float64)
     throw std::invalid_argument("centers are always float32 or float64");
   const Target& simd = target();
-  nb::gil_scoped_release release;
+  Release release;
   means_of(from, g.grid, c_rows, n.data(), metric_of(cosine), simd, threads, into);
 }
 
@@ -164,7 +165,7 @@ void py_add_sums(nb::handle rows, nb::handle weights, nb::handle labels, bool co
   const int32_t* label = l.packed<int32_t>('i', x_rows.n);
   int64_t* into = out.packed<int64_t>('q', g.grid.levels * k * width);
   const Target& simd = target();
-  nb::gil_scoped_release release;
+  Release release;
   if (x.sparse() != nullptr)
     add_sums(*x.sparse(), w.data(), label, k, metric_of(cosine), g.grid, simd, threads, into);
   else
@@ -192,7 +193,7 @@ int64_t py_farthest(nb::handle rows, nb::handle weights, nb::handle labels, nb::
   auto* count = n.packed<int64_t>('q', c_rows.n);
   const int32_t* label = l.packed<int32_t>('i', x_rows.n);
   const Target& simd = target();
-  nb::gil_scoped_release release;
+  Release release;
   const Farthest result = farthest({x_rows, w.data(), label, measured.data(), keeper}, c_rows,
                                    metric_of(cosine), simd, threads, number);
   std::copy(result.rows.begin(), result.rows.end(), into);
@@ -212,7 +213,7 @@ nb::tuple py_scan(nb::handle rows, int threads, nb::handle magnitude, nb::handle
   const Target& simd = target();
   Scan result;
   {
-    nb::gil_scoped_release release;
+    Release release;
     if (x.sparse() != nullptr) {
       const SparseScan found = scan(*x.sparse(), threads, into, w.data(), range.data());
       result = found.bad_columns < 0 ? found.values : Scan{found.bad_columns, -1};
@@ -247,7 +248,7 @@ void py_all_distances(nb::handle rows, nb::handle centers, bool cosine, int thre
   void* into = dtype == Dtype::float32 ? static_cast<void*>(out.packed<float>('f', size))
                                        : static_cast<void*>(out.packed<double>('d', size));
   const Target& simd = target();
-  nb::gil_scoped_release release;
+  Release release;
   if (x.sparse() != nullptr)
     all_distances(*x.sparse(), c_rows, metric_of(cosine), simd, threads, dtype, into);
   else
@@ -263,6 +264,12 @@ void py_read_rows(nb::handle rows, bool cosine, nb::handle out) {
 }  // namespace
 
 NB_MODULE(_core, m) {
+  if (PyInterpreterState_Get() != PyInterpreterState_Main())
+    throw std::runtime_error(
+        "shoal cannot be imported in a subinterpreter, as NumPy cannot: use threads, or processes "
+        "(multiprocessing, concurrent.futures.ProcessPoolExecutor)");
+  // Threads that are at work when the process ends keep what they use: no leak to be told of.
+  nb::set_leak_warnings(false);
   m.doc() = "The compiled core of shoal. Private: arguments are validated by the callers.";
   throw_ours();
   m.def("assign", &py_assign, nb::arg("rows"), nb::arg("weights").none(), nb::arg("centers"),

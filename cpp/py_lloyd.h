@@ -9,6 +9,7 @@
 #include "given_rows.h"
 #include "py_grid.h"
 #include "py_values.h"
+#include "release.h"
 
 namespace shoal {
 
@@ -36,7 +37,7 @@ inline nb::tuple py_lloyd(nb::handle rows, nb::handle weights, nb::handle center
   const Plan filters = plan();
   Steps made;
   {
-    nb::gil_scoped_release release;
+    Release release;
     made = lloyd({x_rows, w.data(), c_rows, metric_of(cosine), simd, threads, filters}, keeper,
                  label, g.grid, into, squared, most, again, limit, moved, means.data());
   }

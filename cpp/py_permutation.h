@@ -7,6 +7,7 @@
 
 #include "buffers.h"
 #include "core/base/permutation.h"
+#include "release.h"
 
 namespace shoal {
 
@@ -28,7 +29,7 @@ inline void py_permuted(int64_t n, nb::handle keys, int64_t first, nb::handle st
       of_window.push_back({at[0], at[1], at[2], at[3]});
     if (number == 0) throw std::invalid_argument("a window has at least one strip");
   }
-  nb::gil_scoped_release release;
+  Release release;
   permute({n, key, rounds}, first, size, into);
   if (!of_window.empty()) rows_of(of_window.data(), of_window.size(), size, into);
 }

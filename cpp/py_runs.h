@@ -9,6 +9,7 @@
 #include "given_rows.h"
 #include "py_grid.h"
 #include "py_values.h"
+#include "release.h"
 
 namespace shoal {
 
@@ -49,7 +50,7 @@ inline nb::tuple py_runs(nb::handle rows, int threads, nb::handle grid, int64_t 
   int64_t done = 0, best = -1;
   Ran last{RunEnd::well}, found{RunEnd::well};
   {
-    nb::gil_scoped_release release;
+    Release release;
     Runs made({x_rows, g.grid, k, c_rows.dtype, budget, simd, threads, filters});
     for (; done < runs; ++done) {
       last = made.run(first[done], draw + done * picks * m, m, {most, tolerance, pause});

@@ -10,6 +10,7 @@
 #include "core/seeding/seeding.h"
 #include "given_rows.h"
 #include "py_values.h"
+#include "release.h"
 
 namespace shoal {
 
@@ -25,7 +26,7 @@ class PySeeding {
     const Rows x_rows = x.rows(), c_rows = c.rows();
     require_columns(x_rows, c_rows, 0);
     const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
-    nb::gil_scoped_release release;
+    Release release;
     seeding_.emplace(WeightedRows{x_rows, w.data(), x.sparse()}, c_rows, metric_of(cosine),
                      negligible, room, target_, threads);
   }
@@ -52,7 +53,7 @@ class PySeeding {
     const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
     std::vector<Limbs> gains(c_rows.n), masses(c_rows.n);
     {
-      nb::gil_scoped_release release;
+      Release release;
       seeding_->lower({x_rows, w.data(), x.sparse()}, c_rows, target_, threads_, gains.data(),
                       masses.data());
     }
@@ -73,7 +74,7 @@ class PySeeding {
     const Optional<double> w(weights, "weights", 'd', x_rows.n, false);
     if (which < 0 || which >= offered_) throw std::invalid_argument("no such candidate");
     offered_ = 0;
-    nb::gil_scoped_release release;
+    Release release;
     seeding_->choose({x_rows, w.data(), x ? x->sparse() : nullptr}, which, target_, threads_);
   }
 
@@ -86,7 +87,7 @@ class PySeeding {
     const auto* draw = shares.packed<uint64_t>('Q', picks * m);
     auto* into = out.packed<int64_t>('q', picks);
     offered_ = 0;
-    nb::gil_scoped_release release;
+    Release release;
     return seeding_->pick({x_rows, w.data(), x.sparse()}, draw, picks, m, target_, threads_, into);
   }
 

@@ -3,6 +3,7 @@
 #include "buffers.h"
 #include "core/simd/targets.h"
 #include "py_values.h"
+#include "release.h"
 
 namespace shoal {
 
@@ -15,7 +16,7 @@ inline bool py_within(nb::handle rows, double limit) {
   const void* values = narrow ? static_cast<const void*>(x.packed<float>('f', size))
                               : static_cast<const void*>(x.packed<double>('d', size));
   const Target& simd = target();
-  nb::gil_scoped_release release;
+  Release release;
   return simd.exact.within(values, x_rows.dtype, size, limit);
 }
 

@@ -94,7 +94,7 @@ PURE = {name: {"numpy"} for name in ("types", "state", "dtypes", "metric", "chec
 IMPORTERS = {
     "loop": {"training", "program"},
     "feed": {"loop", "program", "inference", "memory"},
-    "_core": {"shards", "metric", "build"},
+    "_core": {"", "shards", "metric", "build"},
     "executors.cluster": {"executors.crew", "executors.ray"},
 }
 

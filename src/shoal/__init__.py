@@ -1,5 +1,7 @@
 """Shoal: k-means clustering for data of any size, exact and reproducible to the bit."""
 
+from shoal import _core as _core  # first: it says where there is no shoal
+from shoal import forking as forking
 from shoal import plot as plot
 from shoal.build import build_info
 from shoal.choosing import KChoice, choose_k
