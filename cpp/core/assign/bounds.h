@@ -22,20 +22,17 @@ class Bounds {
   // before, now: the centers of the last pass and of this one, same shape; scale: of filter space.
   Bounds(const ExactCenters& before, const ExactCenters& now, double scale,
          const ExactKernels& exact)
-      : scale_(scale), moved_(now.k), others_(now.k), separation_(now.k, -HUGE_VALF) {
-    float most = 0, next = 0;
-    int64_t farthest = 0;
+      : scale_(scale), moved_(now.k) {
     for (int64_t j = 0; j < now.k; ++j) {
       moved_[j] = above(std::sqrt(exact.distance(before.row(j), now.row(j), now.d)));
-      if (moved_[j] > most) {
-        next = most;
-        most = moved_[j];
-        farthest = j;
+      if (moved_[j] > most_) {
+        next_ = most_;
+        most_ = moved_[j];
+        farthest_ = static_cast<int32_t>(j);
       } else {
-        next = std::max(next, moved_[j]);
+        next_ = std::max(next_, moved_[j]);
       }
     }
-    for (int64_t j = 0; j < now.k; ++j) others_[j] = j == farthest ? next : most;
   }
 
   // Distances between centers, k^2 / 2 of them.
@@ -46,10 +43,18 @@ class Bounds {
         if (a != b)
           nearest[a] = std::min(nearest[a], exact.distance(now.row(a), now.row(b), now.d));
     });
+    separation_.resize(now.k);
     for (int64_t a = 0; a < now.k; ++a) separation_[a] = below(std::sqrt(nearest[a]));
   }
 
-  CenterMoves moves() const { return {moved_.data(), others_.data(), separation_.data()}; }
+  CenterMoves moves() const {
+    return {moved_.data(),
+            separation_.empty() ? nullptr : separation_.data(),
+            static_cast<int64_t>(moved_.size()),
+            most_,
+            next_,
+            farthest_};
+  }
 
  private:
   float above(double distance) const {
@@ -61,7 +66,9 @@ class Bounds {
   }
 
   double scale_;
-  std::vector<float> moved_, others_, separation_;
+  std::vector<float> moved_, separation_;
+  float most_ = 0, next_ = 0;
+  int32_t farthest_ = 0;
 };
 
 }  // namespace shoal

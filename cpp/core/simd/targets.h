@@ -50,11 +50,13 @@ struct RunningBest {
   int32_t* index;  // INOUT [lanes]
 };
 
-// How centers moved since the last pass (bounds.h), all [k].
+// How centers moved since the last pass (bounds.h).
 struct CenterMoves {
-  const float* moved;       // the move of the center itself, or more
-  const float* others;      // the largest move of another, or more
-  const float* separation;  // distance to the nearest other center, or less
+  const float* moved;       // [k], the move of the center itself, or more
+  const float* separation;  // [k], distance to the nearest other center, or less; null: not known
+  int64_t k;
+  float most, next;  // the largest move, and the largest of all but `farthest`, or more
+  int32_t farthest;
 };
 
 // So few centers that rows are multiplied as they lie, and not put into lanes.

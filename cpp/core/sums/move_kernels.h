@@ -104,6 +104,7 @@ int64_t move_as(const MovedRows& moved, const SumGrid& grid, int64_t* sums, int6
   const auto fetch = [&](int64_t c) {
     const char* next = rows.row(moved.row[c + kAhead < moved.count ? c + kAhead : c]);
     for (int64_t at = 0; at < size; at += 64) __builtin_prefetch(next + at);
+    __builtin_prefetch(next + size - 1);  // it may lie in one line more
   };
   const auto read = [&](int64_t c) {
     const char* row = rows.row(moved.row[c]);
