@@ -225,8 +225,9 @@ bool lanes(const Rows& rows, int64_t first, int64_t count, double* out) {
 }  // namespace
 
 extern const ExactKernels exact_kernels;
-const ExactKernels exact_kernels = {
-    widen_row,   norm2,     distance, distances, unit_row, unit_distances, add_row,    squares,
-    add_squares, move_rows, moments,  magnitude, within,   lanes,          lane_gains, lane_take};
+const ExactKernels exact_kernels = {widen_row,      norm2,      distance,  distances,   unit_row,
+                                    unit_distances, add_row,    squares,   add_squares, move_rows,
+                                    moments,        sum_values, magnitude, within,      lanes,
+                                    lane_gains,     lane_take};
 
 }  // namespace shoal::SHOAL_TARGET

@@ -217,6 +217,10 @@ struct ExactKernels {
   // c [d]; OUT dot [2], norm2 [2].
   void (*moments)(const int64_t* high, const int64_t* low, const double* quantum, double fine,
                   const double* c, int64_t d, double* dot, double* norm2);
+  // A row of sums as float64, IN sums [levels][width], a level `below` after the other and `fine`
+  // times as fine, quantum [width], of the first; OUT values [width].
+  void (*sum_values)(const int64_t* sums, int64_t levels, int64_t below, double fine,
+                     const double* quantum, int64_t width, double* values);
   // Largest and smallest magnitude per column (magnitude_of), the smallest of those that are not
   // 0, less 1. IN row, columns packed in memory; INOUT most [d], least [d].
   void (*magnitude)(const char* row, Dtype dtype, int64_t d, void* most, void* least);

@@ -10,19 +10,6 @@ namespace {
 
 constexpr int64_t kItemCenters = 16;
 
-// Weighted sums of cluster j, OUT values [d + 1]: the last is the weight.
-void read_sums(const int64_t* sums, const Grid& grid, int64_t k, int64_t width, int64_t j,
-               double* values) {
-  const double fine = 1 / grid.unit();
-  std::fill_n(values, width, 0.0);
-  for (int64_t level = grid.levels; level-- > 0;) {  // in quanta of a level
-    const int64_t* of_level = sums + (level * k + j) * width;
-    for (int64_t t = 0; t < width; ++t)
-      values[t] = values[t] * fine + static_cast<double>(of_level[t]);
-  }
-  for (int64_t t = 0; t < width; ++t) values[t] *= grid.quantum[t];
-}
-
 // Whether cluster j has no rows.
 bool is_empty(const int64_t* sums, const Grid& grid, int64_t k, int64_t width, int64_t j) {
   for (int64_t level = 0; level < grid.levels; ++level)
@@ -48,7 +35,9 @@ void means_as(const int64_t* sums, const Grid& grid, const Rows& centers, const 
     for (int64_t j = item * kItemCenters; j < k && j < (item + 1) * kItemCenters; ++j) {
       T* mean = means + j * d;
       const bool empty = is_empty(sums, grid, k, d + 1, j);
-      if (!empty) read_sums(sums, grid, k, d + 1, j, values.data());
+      if (!empty)  // the last is the weight
+        target.exact.sum_values(sums + j * (d + 1), grid.levels, k * (d + 1), 1 / grid.unit(),
+                                grid.quantum, d + 1, values.data());
       target.exact.widen(centers.row(j), centers.dtype, centers.col_stride, d, before.data());
       if (!empty && moves(values.data(), d, cosine)) {
         const double count = counts != nullptr ? counts[j] : 0, total = count + values[d];

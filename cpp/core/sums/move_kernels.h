@@ -22,22 +22,6 @@
 namespace shoal::SHOAL_TARGET {
 namespace {
 
-// What is left of a * b above product, a * b rounded.
-inline Doubles left_of(Doubles a, Doubles b, Doubles product) {
-#if defined(__AVX512F__)
-  return (Doubles)_mm512_fmsub_pd((__m512d)a, (__m512d)b, (__m512d)product);
-#elif defined(__FMA__)
-  return (Doubles)_mm256_fmsub_pd((__m256d)a, (__m256d)b, (__m256d)product);
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-  return (Doubles)vnegq_f64(vfmsq_f64((float64x2_t)product, (float64x2_t)a, (float64x2_t)b));
-#else
-  (void)product;
-  Doubles rest;
-  two_product(a, b, rest);
-  return rest;
-#endif
-}
-
 // Rows are brought to length one; sums have two levels.
 template <bool kIsUnit, bool kIsTwo>
 struct Kind {

@@ -115,25 +115,49 @@ void add_squares(const double* high, const double* low, const double* inverse, d
 
 // --- sums of two doubles ---------------------------------------------------------------------
 
-// a + b = sum + rest (Knuth's two-sum); a * b = product + rest (Dekker's, for |a|, |b| < 2^900).
+// a + b = sum + rest (Knuth's two-sum).
 inline Doubles two_sum(Doubles a, Doubles b, Doubles& rest) {
   const Doubles sum = a + b, part = sum - a;
   rest = (a - (sum - part)) + (b - part);
   return sum;
 }
+
+// What is left of a * b above product, a * b rounded: by one instruction, or Dekker's way, for |a|,
+// |b| < 2^900. Both are exact where the product is at least 2^-900.
+#if defined(__AVX512F__)
+inline Doubles left_of(Doubles a, Doubles b, Doubles product) {
+  return (Doubles)_mm512_fmsub_pd((__m512d)a, (__m512d)b, (__m512d)product);
+}
+#elif defined(__FMA__)
+inline Doubles left_of(Doubles a, Doubles b, Doubles product) {
+  return (Doubles)_mm256_fmsub_pd((__m256d)a, (__m256d)b, (__m256d)product);
+}
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+inline Doubles left_of(Doubles a, Doubles b, Doubles product) {
+  return (Doubles)vnegq_f64(vfmsq_f64((float64x2_t)product, (float64x2_t)a, (float64x2_t)b));
+}
+#else
 inline Doubles high_half(Doubles a) {
   const Doubles scaled = a * 134217729.0;  // 2^27 + 1
   return scaled - (scaled - a);
 }
+inline Doubles left_of(Doubles a, Doubles b, Doubles product) {
+  const Doubles a1 = high_half(a), b1 = high_half(b), a2 = a - a1, b2 = b - b1;
+  return ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2;
+}
+#endif
+
+// What is left of x^2 above it. Squares, and products, so small that it is no double have none.
+constexpr double kLeastSquare = 0x1p-900;
+
+// a * b = product + rest.
 inline Doubles two_product(Doubles a, Doubles b, Doubles& rest) {
-  const Doubles product = a * b, a1 = high_half(a), b1 = high_half(b);
-  const Doubles a2 = a - a1, b2 = b - b1;
-  rest = ((a1 * b1 - product) + a1 * b2 + a2 * b1) + a2 * b2;
+  const Doubles product = a * b;
+  const Longs sized =
+      (Longs)(product >= broadcast(kLeastSquare)) | (Longs)(product <= broadcast(-kLeastSquare));
+  rest = (Doubles)((Longs)left_of(a, b, product) & sized);
   return product;
 }
-
-// What is left of x^2 above it. Squares so small that it is no double have none.
-constexpr double kLeastSquare = 0x1p-900;
 
 // x^2 as two doubles.
 inline void square_values(const double* x, int64_t d, double* high, double* low) {
@@ -228,6 +252,24 @@ void moments(const int64_t* high, const int64_t* low, const double* quantum, dou
   }
   dots.total(d, dot);
   squares.total(d, norm2);
+}
+
+// A row of sums as float64: the levels from the last one up, each rounded once, then in its unit.
+void sum_values(const int64_t* sums, int64_t levels, int64_t below, double fine,
+                const double* quantum, int64_t width, double* values) {
+  int64_t t = 0;
+  for (; t + kWide <= width; t += kWide) {
+    Doubles v{};
+    for (int64_t level = levels; level-- > 0;)
+      v = v * fine + __builtin_convertvector(load_longs(sums + level * below + t), Doubles);
+    store(values + t, v * load_wide(quantum + t));
+  }
+  for (; t < width; ++t) {
+    double v = 0;
+    for (int64_t level = levels; level-- > 0;)
+      v = v * fine + static_cast<double>(sums[level * below + t]);
+    values[t] = v * quantum[t];
+  }
 }
 
 }  // namespace
