@@ -13,7 +13,7 @@ import shoal
 ROWS = np.array([[0, 1], [0, 2], [4, 0], [8, 0]], np.float32)
 START = np.array([[0, 1], [6, 0]], np.float32)
 X86 = ["baseline", "avx2", "avxvnni", "avx512", "avx512vnni", "amx"]
-ARM = ["neon", "dotprod"]
+ARM = ["neon", "dotprod", "i8mm"]
 
 
 def test_build_info():
@@ -35,6 +35,7 @@ def test_build_info():
         ({"avx512f", "avx512dq", "avx512bw", "avx512vl"}, "avx512"),
         ({"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512_vnni"}, "avx512vnni"),
         ({"asimddp"}, "dotprod"),
+        ({"asimddp", "i8mm"}, "i8mm"),
     ],
 )
 def test_a_processor_is_used_for_what_it_has(flags, level):

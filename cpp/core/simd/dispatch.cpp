@@ -11,6 +11,8 @@
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 
 namespace shoal {
@@ -48,6 +50,7 @@ extern const SeedingKernels seeding_kernels;
 #elif defined(__aarch64__)
 SHOAL_DECLARE(neon)
 SHOAL_DECLARE_INT8(dotprod)
+SHOAL_DECLARE_INT8(i8mm)
 #else
 SHOAL_DECLARE(baseline)
 #endif
@@ -84,16 +87,21 @@ bool has_amx() {
 #endif
 }
 #elif defined(__aarch64__)
-// Dot products of bytes.
-bool has_dotprod() {
+// Dot products of bytes; products of two rows of bytes and two others.
 #if defined(__linux__)
-  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+bool has_i8mm() { return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }
 #elif defined(__APPLE__)
-  return true;  // every Mac has them
-#else
-  return false;
-#endif
+bool has_dotprod() { return true; }  // every Mac does
+bool has_i8mm() {
+  int found = 0;
+  size_t size = sizeof found;
+  return sysctlbyname("hw.optional.arm.FEAT_I8MM", &found, &size, nullptr, 0) == 0 && found != 0;
 }
+#else
+bool has_dotprod() { return false; }
+bool has_i8mm() { return false; }
+#endif
 #endif
 
 std::vector<const Target*> find_targets() {
@@ -129,8 +137,12 @@ std::vector<const Target*> find_targets() {
   static const Target kNeon{"neon", SHOAL_TABLES(neon, nullptr, nullptr, nullptr, neon)};
   static const Target kDotprod{"dotprod",
                                SHOAL_TABLES(neon, &dotprod::int8_kernels, nullptr, nullptr, neon)};
+  static const Target kI8mm{"i8mm",
+                            SHOAL_TABLES(neon, &i8mm::int8_kernels, nullptr, nullptr, neon)};
   usable.push_back(&kNeon);
-  if (has_dotprod()) usable.push_back(&kDotprod);
+  if (!has_dotprod()) return usable;
+  usable.push_back(&kDotprod);
+  if (has_i8mm()) usable.push_back(&kI8mm);
 #else
   static const Target kBaseline{"baseline",
                                 SHOAL_TABLES(baseline, nullptr, nullptr, nullptr, baseline)};

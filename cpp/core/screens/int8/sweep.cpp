@@ -119,6 +119,55 @@ void end() { end_tiles(); }
 
 #else
 
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+
+constexpr int64_t kMostPairs = 512;  // of words; beyond, products of one word
+
+// Two words of two points times those of two centers in one instruction: half as many as products
+// of one word take. OUT pairs [quads / 2][tile][2].
+inline void pair_words(const Int8Points& points, int64_t quads, int32_t* pairs) {
+  for (int64_t t = 0; t < quads; t += 2)  // words behind the last are zero
+    for (int p = 0; p < kTile; p += kLanes, pairs += 2 * kLanes) {
+      const auto even = (int32x4_t)load(points.words + t * kTile + p);
+      const auto odd = (int32x4_t)load(points.words + (t + 1) * kTile + p);
+      store(pairs, vzip1q_s32(even, odd));
+      store(pairs + kLanes, vzip2q_s32(even, odd));
+    }
+}
+
+// As sweep_some, of four centers.
+template <bool Anchored>
+inline void sweep_four(const int32_t* pairs, const uint32_t* words, int64_t quads,
+                       const float* bias, const Floats (&inverse)[kVectors],
+                       Floats (&most)[kVectors]) {
+  constexpr int kRegisters = 2 * kVectors;  // of pairs
+  int32x4_t sum[2][kRegisters];
+  const auto start = (int32x4_t)broadcast(Anchored ? kAnchorBits : 0);
+#pragma GCC unroll 16
+  for (int q = 0; q < kRegisters; ++q) sum[0][q] = sum[1][q] = start;
+  for (int64_t t = 0; t < quads; t += 2, pairs += 2 * kTile) {
+    const auto even = (int32x4_t)load(words + t * kPanel);
+    const auto odd = (int32x4_t)(t + 1 < quads ? load(words + (t + 1) * kPanel) : Ints{});
+    const auto first = (int8x16_t)vzip1q_s32(even, odd), second = (int8x16_t)vzip2q_s32(even, odd);
+#pragma GCC unroll 16
+    for (int q = 0; q < kRegisters; ++q) {
+      const auto x = (int8x16_t)load(pairs + q * kLanes);
+      sum[0][q] = vmmlaq_s32(sum[0][q], x, first);
+      sum[1][q] = vmmlaq_s32(sum[1][q], x, second);
+    }
+  }
+#pragma GCC unroll 16
+  for (int c = 0; c < 4; ++c)
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const int32x4_t low = sum[c / 2][2 * v], high = sum[c / 2][2 * v + 1];
+      const auto of_center = (Ints)(c % 2 == 0 ? vuzp1q_s32(low, high) : vuzp2q_s32(low, high));
+      most[v] = max(most[v], in_units<Anchored>(of_center, broadcast(bias[c]), inverse[v]));
+    }
+}
+
+#endif
+
 // The largest estimates of some centers of a panel join those of the ones before. So many at a time
 // that their sums stay in registers.
 template <bool Anchored, int kCenters>
@@ -154,6 +203,11 @@ template <bool Anchored, int kCenters>
 template <bool Anchored>
 void sweep_all(const Int8Points& points, const Int8Centers& centers, Lanes& lanes,
                const Sweep& sweep) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  alignas(64) int32_t pairs[kMostPairs * kTile * 2];
+  const bool paired = centers.quads <= kMostPairs * 2;
+  if (paired) pair_words(points, centers.quads, pairs);
+#endif
   for (int64_t p = 0; p < centers.panels; ++p) {
     const uint32_t* words = centers.words + p * centers.quads * kPanel;
     const float* bias = centers.bias + p * kPanel;
@@ -164,6 +218,12 @@ void sweep_all(const Int8Points& points, const Int8Centers& centers, Lanes& lane
       inverse[v] = lanes.inverse[v] * centers.inverse[p];
     }
     const auto some = [&]<int kFirst, int kCenters>() __attribute__((always_inline)) {
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+      if (paired) {
+        sweep_four<Anchored>(pairs, words + kFirst, centers.quads, bias + kFirst, inverse, most);
+        return;
+      }
+#endif
       sweep_some<Anchored, kCenters>(points, words + kFirst, centers.quads, bias + kFirst, inverse,
                                      most);
     };
