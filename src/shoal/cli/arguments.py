@@ -184,7 +184,7 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
         const=True,
         metavar="PART",
         help="full batches: up to 20 steps on this part of the rows (0.25) before those on all, "
-        "for 1,000 rows per cluster or more",
+        "for 2,000 rows per cluster or more",
     )
     which = fit.add_mutually_exclusive_group()
     which.add_argument("--columns", type=_names, help="columns to use: a,b,c (all numeric ones)")
