@@ -141,4 +141,18 @@ class Wanted:
             return COLORS[self.image_shape]
         if len(known) == 1:  # lists of numbers
             return [f"{known[0]}[{at}]" for at in range(columns)]
+        if self.image_shape is not None:
+            return _pixels(self.image_shape)
         return [f"column {at}" for at in range(columns)]
+
+
+def _pixels(shape: Shape) -> list[str]:
+    """Names of the values of an image."""
+    height, width, channels = shape
+    colors = COLORS.get((1, 1, channels), [""])
+    return [
+        f"pixel {y},{x} {color}".rstrip()
+        for y in range(height)
+        for x in range(width)
+        for color in colors
+    ]

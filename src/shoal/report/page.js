@@ -47,7 +47,7 @@
     else if (found.name === "GlyphRenderer") {
       const glyphs = ["glyph", "selection_glyph", "nonselection_glyph"].map((one) => of[one]).filter((one) => one && one.attributes);
       const [name, color] = { accent: ["fill_color", accent], "accent-line": ["line_color", accent],
-        marks: ["line_color", card], ink: ["line_color", quiet] }[of.name] || [];
+        marks: ["line_color", data.pixel ? quiet : card], ink: ["line_color", quiet] }[of.name] || [];
       if (name) for (const glyph of glyphs) glyph.attributes[name] = { type: "value", value: color };
     }
     return found;
@@ -205,8 +205,10 @@
     }
     if (!one.rows) { found.push(make("p", null, "No row of this data is nearest to this center.")); }
     if (data.terms && one.text) found.push(make("h3", null, "Top terms of its center"), make("div", { class: "chips" }, ...one.text.split(", ").map((term) => make("span", null, term))));
+    const few = [...rows("Nearest rows", one.near), ...rows("Farthest rows", one.far)];
+    if (images) found.push(...few);
     if (one.columns && one.columns.length) found.push(make("h3", null, "What makes it different"), differences(one.columns));
-    found.push(...rows("Nearest rows", one.near), ...rows("Farthest rows", one.far));
+    if (!images) found.push(...few);
     return found;
   }
   function differences(columns) {
