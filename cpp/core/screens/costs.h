@@ -1,5 +1,5 @@
-// What a row costs in a format, in cycles: for each target a line of benchmarks/costs.py, which
-// measures them and writes them into costs.inc of the format's folder.
+// What a row costs in a format: for each SIMD level a line that benchmarks/costs.py measures and
+// writes into costs.inc of the format's folder.
 #pragma once
 #include <cstring>
 #include <iterator>
@@ -8,17 +8,21 @@
 
 namespace shoal {
 
-// Cycles, and cycles for each column.
+// Nanoseconds, and nanoseconds for each column.
 struct CostLine {
   double each, column;
   double at(double d) const { return each + column * d; }
 };
 
+// Of a row, and of each 16 centers that it meets.
+struct CostLines {
+  CostLine row, panel;
+};
+
 struct Costs {
   const char* target;
-  CostLine panel;  // each 16 centers
-  CostLine row;    // whatever the number of centers; rounded as it comes
-  CostLine kept;   // the same, rounded for many passes
+  CostLines once;   // rounded as it comes
+  CostLines again;  // rounded once for many passes
 };
 
 // Of a target; one that was never measured is like the first.
@@ -29,9 +33,9 @@ const Costs& costs_of(const Table& table, const Target& target) {
   return *std::begin(table);
 }
 
-inline double cost_of(const Costs& costs, int64_t k, double d, bool kept) {
-  const auto panels = static_cast<double>((k + 15) / 16);
-  return (kept ? costs.kept : costs.row).at(d) + panels * costs.panel.at(d);
+inline double cost_of(const Costs& costs, int64_t k, double d, bool again) {
+  const CostLines& lines = again ? costs.again : costs.once;
+  return lines.row.at(d) + static_cast<double>((k + 15) / 16) * lines.panel.at(d);
 }
 
 }  // namespace shoal

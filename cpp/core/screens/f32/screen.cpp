@@ -13,8 +13,10 @@ constexpr int64_t kFewFrom = 24;             // columns from which rows are best
 constexpr Costs kCosts[] = {
 #include "core/screens/f32/costs.inc"
 };
-// Few centers, rows as they lie.
-constexpr CostLine kFewRow{15, 0.7};
+constexpr Costs kFewCosts[] = {
+// rows as they lie
+#include "core/screens/f32/few.inc"
+};
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 class F32Lane : public Lane {
@@ -93,10 +95,9 @@ class F32Screen : public Screen {
 bool able(const Screened&, const Target&) { return true; }
 
 double cost(const Screened& given, const Target& target) {
-  const auto d = static_cast<double>(given.d);
-  if (given.k <= kFewCenters && given.as_they_lie) return kFewRow.at(d);
-  const Costs& costs = costs_of(kCosts, target);  // no centers fill up the last group
-  return costs.row.at(d) + static_cast<double>(given.k) / 16 * costs.panel.at(d);
+  const bool few = given.k <= kFewCenters && given.as_they_lie;
+  return cost_of(few ? costs_of(kFewCosts, target) : costs_of(kCosts, target), given.k,
+                 static_cast<double>(given.d), given.kept);
 }
 
 std::unique_ptr<const Screen> make(const Scene& scene, Team&) {
