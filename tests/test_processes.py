@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,3 +191,25 @@ def test_a_column_named_twice_is_refused() -> None:
     frame = pandas.DataFrame(np.eye(3), columns=["a", "a", "b"])
     with pytest.raises(shoal.BadInputError, match="more than one column 'a'"):
         shoal.KMeansClustering(2).fit(frame)
+
+
+def test_threads_read_a_model_while_one_trains_it(tmp_path: Path) -> None:
+    rows = make_rows(n=3000)
+    config = shoal.RunConfig(save_checkpoints_steps=1, keep_checkpoint_max=2, tensorboard=False)
+    model = shoal.KMeansClustering(5, str(tmp_path), config=config).fit(rows, steps=1)
+    over, read = threading.Event(), []
+
+    def reads() -> None:
+        while not over.is_set():
+            read.append(len(model.labels(rows[:5])))
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(reads) for _ in range(8)]
+        try:
+            model.fit(rows, steps=60, batch_size=100)
+        finally:
+            over.set()
+        for reader in readers:
+            reader.result()
+    assert len(read) > 8
+    assert model.get_variable_value("global_step") == 61

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from shoal.errors import BadInputError, CheckpointError, not_fitted
@@ -44,7 +45,15 @@ class Home:
         self.state: State | None = None
         self.learned: tuple[Any, ...] | None = None
         self.directory: ModelDir | None = None
+        self._looking = Lock()  # of threads that look into the directory, and begin to write there
+        self._writes = False
         self._attach(settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_looking"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"_looking": Lock(), "_writes": False})
 
     def settle(self, settings: Settings) -> None:
         """Take over other settings; nothing changes where the state does not fit them."""
@@ -75,8 +84,10 @@ class Home:
 
         A state that could not be saved stays: what is in memory is not thrown away.
         """
-        if self.directory is not None and self.directory.holds(self.state):
-            self._take(self.directory.news(self._check_found))
+        if self.directory is not None:
+            with self._looking:  # while a thread of ours writes, no one else does
+                if not self._writes and self.directory.holds(self.state):
+                    self._take(self.directory.news(self._check_found))
         return self.state
 
     def to_predict(self) -> State | None:
@@ -177,7 +188,7 @@ class Home:
         if self.directory is None:
             yield []
             return
-        with self.directory.held():
+        with self.directory.held(), self._alone():
             self._take(self.directory.news(self._check_found))
             try:
                 yield [CheckpointSaver(self.save, run)]
@@ -189,6 +200,17 @@ class Home:
                 except CheckpointError as error:
                     logger.error("%s", error)
                 raise
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Other threads take the state from here, and do not look into the directory."""
+        with self._looking:
+            self._writes = True
+        try:
+            yield
+        finally:
+            with self._looking:
+                self._writes = False
 
     def save(self) -> None:
         """Write a checkpoint, unless the state is in the directory already."""
