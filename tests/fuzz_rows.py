@@ -140,7 +140,7 @@ def arrays(draw: Draw) -> str:
     model.fit(rows, steps=draw(st.integers(1, 3)))
     labels = labels_of(model, rows)
     if len(labels) != len(rows):
-        assert model.on_bad_rows == "skip"
+        assert model.get_params()["on_bad_rows"] == "skip"
         rows = rows[np.isfinite(np.asarray(rows, np.float64)).all(axis=1)]
     return answer(model, np.asarray(rows), labels, metric)
 

@@ -29,5 +29,6 @@ def test_every_outcome_is_an_answer_or_an_error_of_shoal(
     print(counts)
     assert sum(counts.values()) >= CASES
     errors = {what for what in counts if what.endswith(("Error", "2"))}
-    assert errors, "no case was refused"
     assert set(counts) - errors, "no case was answered"
+    # A directory goes on from the checkpoint before; hardly ever is none left.
+    assert errors or name == "directories", "no case was refused"

@@ -43,6 +43,17 @@ class Report:
     ----------
     html
         The page: one text, which needs no other file and no network.
+    measured
+        What was measured for it, by name: rows, clusters, loss, silhouettes.
+
+    Examples
+    --------
+    >>> import numpy as np, shoal
+    >>> x = np.array([[0.0, 0.0], [0.0, 1.0], [9.0, 9.0], [9.0, 8.0]])
+    >>> model = shoal.KMeansClustering(2, use_mini_batch=False).fit(x)
+    >>> page = shoal.report(model, x)
+    >>> page.html.startswith("<!doctype html>")
+    True
     """
 
     def __init__(self, html: str, measured: dict[str, Any]) -> None:
