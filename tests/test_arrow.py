@@ -339,3 +339,15 @@ def test_what_only_stands_for_rows_is_refused_with_advice(
     data = stands_for(write(tmp_path / "x.parquet", named(X)))
     with pytest.raises(BadInputError, match=advice):
         shoal.open(data)
+
+
+def test_lists_that_lie_outside_of_a_damaged_file_are_refused(tmp_path: Path) -> None:
+    table = pa.table({"v": pa.array([[1.0, 2.0]] * 50)})
+    with pa.OSFile(str(tmp_path / "x.arrow"), "wb") as file, ipc.new_file(file, table.schema) as to:
+        to.write_table(table)
+    content = bytearray((tmp_path / "x.arrow").read_bytes())
+    at = content.find(np.arange(0, 20, 2, dtype=np.int32).tobytes())
+    content[at : at + 4] = b"\xff\xff\xff\x7f"
+    (tmp_path / "x.arrow").write_bytes(content)
+    with pytest.raises(BadInputError, match=r"column 'v' of .*x\.arrow cannot be read"):
+        shoal.KMeansClustering(2, use_mini_batch=False).fit(str(tmp_path / "x.arrow"), steps=1)

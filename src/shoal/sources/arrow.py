@@ -177,17 +177,28 @@ def field_of(name: str, kind: Any, chunks: Iterable[Any], where: str) -> Field:
     if not listed:
         return Field(name, dtype, None)
     kind = bare(kind)
-    width = kind.list_size if types.is_fixed_size_list(kind) else _length_of_lists(chunks)
+    width = (
+        kind.list_size if types.is_fixed_size_list(kind) else _length_of_lists(chunks, name, where)
+    )
     if not width:
         how = "has no list to tell how long they are" if width is None else "holds empty lists"
         raise BadInputError(f"column {name!r} of {where} {how}")
     return Field(name, dtype, width)
 
 
-def _length_of_lists(chunks: Iterable[Any]) -> int | None:
+def check_lists(array: Any, name: object, where: str) -> None:
+    """Refuse lists that lie outside of their values, as damage has them: reading ends Python."""
+    try:
+        array.validate()
+    except (ValueError, LookupError) as error:
+        raise BadInputError(f"column {name!r} of {where} cannot be read: {error}") from None
+
+
+def _length_of_lists(chunks: Iterable[Any], name: object, where: str) -> int | None:
     """Length of the first list that is not null."""
     for chunk in chunks:
         storage = getattr(chunk, "storage", chunk)
+        check_lists(storage, name, where)
         valid = np.flatnonzero(storage.is_valid().to_numpy(zero_copy_only=False))
         if len(valid):
             return len(storage[int(valid[0])])

@@ -16,7 +16,7 @@ from pyarrow import types
 
 from shoal.dtypes import first_inexact, inexact
 from shoal.errors import BadInputError
-from shoal.sources.arrow import Field, Layout
+from shoal.sources.arrow import Field, Layout, check_lists
 from shoal.sources.paths import changed
 from shoal.sources.rows import Rows
 from shoal.sources.weights import weights_of
@@ -57,6 +57,7 @@ def _child_of_lists(
 ) -> Any:
     """The values of all lists that are not null; each must have the length of the first."""
     width = field.width or 0
+    check_lists(array, field.name, layout.place(first)[0])
     offsets = np.asarray(array.offsets)
     lengths = np.diff(offsets)
     wrong = lengths != width if missing is None else (lengths != width) & ~missing
