@@ -1,9 +1,8 @@
 """Many random cases at each door of shoal: ``python tests/fuzz.py --cases 100000 --seed 1``.
 
 Cases are run a few hundred to a process, so that one which ends its process is told from the
-others and is not the last. ``--guided SECONDS`` lets Atheris, where it is installed, steer each
-door by the lines of Python that its cases reach. Prints what came out of each door; exit code 1 if
-anything but a right answer or an error of shoal did.
+others and is not the last. Prints what came out of each door; exit code 1 if anything but a right
+answer or an error of shoal did.
 """
 
 from __future__ import annotations
@@ -94,24 +93,6 @@ def child(name: str, cases: int, seed: int, counts_file: Path) -> None:
         check(door, cases, seed, note)()
 
 
-def guided(name: str, seconds: int, seed: int) -> None:
-    """Let the lines that cases reach say what to try next."""
-    import atheris
-
-    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
-        door = doors(Path(folder))[name]
-        one = check(door, 1, seed, lambda _: None).hypothesis.fuzz_one_input
-        atheris.instrument_all()
-        flags = [
-            f"-max_total_time={seconds}",
-            f"-seed={seed}",
-            "-verbosity=0",
-            "-print_final_stats=1",
-        ]
-        atheris.Setup([sys.argv[0], *flags, "-timeout=60", "-rss_limit_mb=4096"], one)
-        atheris.Fuzz()
-
-
 # ---- All doors ----
 
 
@@ -149,7 +130,6 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=100_000, help="of all doors together")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--door", help="this one only")
-    parser.add_argument("--guided", type=int, metavar="SECONDS", help="of each door, by Atheris")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--counts", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -159,10 +139,6 @@ def main() -> int:
         child(options.child, options.cases, options.seed, options.counts)
         return 0
     names = [options.door] if options.door else list(doors(Path()))
-    if options.guided:
-        assert options.door, "--guided steers one --door"
-        guided(options.door, options.guided, options.seed)
-        return 0
     print(f"seed {options.seed}", flush=True)
     failed = 0
     for name in names:
